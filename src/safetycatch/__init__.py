@@ -1,0 +1,1 @@
+"""Safety catches for few-shot prompting and fine-tuning."""
