@@ -36,7 +36,9 @@ def _normal(value: Any, depth: int) -> Any:
         return int(value) if value.is_integer() and abs(value) < EXACT_FLOAT_INTEGERS else value
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
-            raise InputError(f"a JSON object with a key that is not text: {next(k for k in value if type(k) is not str)!r}")
+            raise InputError(
+                f"a JSON object with a key that is not text: {next(k for k in value if type(k) is not str)!r}"
+            )
         return {_normal(key, depth): _normal(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_normal(item, depth + 1) for item in value]

@@ -1,0 +1,241 @@
+"""The column contract of every Parquet table: name, type, unit, nullability, key.
+
+Ids are strings. Units are in the names (`cost_usd`, `latency_s`). A table that breaks its contract is refused by
+`checked`, with the column and the first offending row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from safetycatch.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["text", "integer", "number", "boolean", "time"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `null` says whether a value may be missing, `key` whether it is part of the row's identity."""
+
+    name: str
+    kind: Kind
+    doc: str
+    null: bool = False
+    key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The columns of one kind of table; `extra` allows further text columns (the slices of `examples`)."""
+
+    name: str
+    columns: tuple[Column, ...]
+    extra: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that identify a row."""
+        return tuple(column.name for column in self.columns if column.key)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names in order."""
+        return tuple(column.name for column in self.columns)
+
+
+def _text(name: str, doc: str, *, null: bool = False, key: bool = False) -> Column:
+    return Column(name, "text", doc, null, key)
+
+
+def _number(name: str, doc: str, *, null: bool = False) -> Column:
+    return Column(name, "number", doc, null)
+
+
+def _integer(name: str, doc: str, *, null: bool = False, key: bool = False) -> Column:
+    return Column(name, "integer", doc, null, key)
+
+
+_EXAMPLE = _text("example_id", "the item", key=True)
+_CANDIDATE = _text("candidate", "candidate id", key=True)
+_RUN = _text("run_id", "the run that reports the row", key=True)
+_REPLICATE = _integer("replicate", "0-based repeat of the same call", key=True)
+
+CONTRACTS: dict[str, Contract] = {
+    contract.name: contract
+    for contract in (
+        Contract(
+            "examples",
+            (
+                _EXAMPLE,
+                _text("input", "text, or canonical JSON when input_kind is json or messages"),
+                _text("input_kind", "text | json | messages"),
+                _text("target", "the expected answer as text"),
+                _text("group_id", "rows of one group never cross a split", null=True),
+                _text("created_at", "ISO 8601 time in UTC", null=True),
+                _text("given_split", "train | dev | test as the file says", null=True),
+            ),
+            extra=True,
+        ),
+        Contract(
+            "splits",
+            (
+                _EXAMPLE,
+                _text("split", "train | dev | test | quarantine"),
+                _text("cluster_id", "near-duplicates and groups share one; the unit of independence"),
+            ),
+        ),
+        Contract(
+            "leaks",
+            (
+                _text("left_id", "row of the scored side", key=True),
+                _text("right_id", "row of the other side", key=True),
+                _text("left_split", "split of left_id", key=True),
+                _text("right_split", "split of right_id, or pool, prompt", key=True),
+                _text("kind", "exact | normalised | bag | near | similar | template | group | time | prompt", key=True),
+                _number("similarity", "character 5-gram Jaccard (1 for exact kinds), 0-1", null=True),
+            ),
+        ),
+        Contract(
+            "shots",
+            (
+                _text("strategy", "candidate's shot settings as a short name", key=True),
+                _text("example_id", "the query; empty for shots shared by all queries", key=True),
+                _integer("rank", "0 is the first shot in the prompt", key=True),
+                _text("shot_id", "the example shown"),
+                _number("score", "similarity to the query, 0-1", null=True),
+            ),
+        ),
+        Contract(
+            "rows",
+            (
+                _RUN,
+                _CANDIDATE,
+                _EXAMPLE,
+                _REPLICATE,
+                _text("status", "answer | refusal | length | filtered | invalid | error"),
+                _text("output", "the reply's text", null=True),
+                _text("parsed", "what the scorers compare; null when unparsable", null=True),
+                _text("model_requested", "model asked for", null=True),
+                _text("model_returned", "model that says it answered", null=True),
+                _integer("n_tokens_in", "prompt tokens", null=True),
+                _integer("n_tokens_cached", "prompt tokens served from the provider's cache", null=True),
+                _integer("n_tokens_out", "completion tokens", null=True),
+                _number("cost_usd", "price of the call, US dollars", null=True),
+                _number("latency_s", "seconds from sending to the last byte", null=True),
+                _text("call_key", "key of the call in the journal", null=True),
+                _text("error_class", "what went wrong; null when a reply came", null=True),
+            ),
+        ),
+        Contract(
+            "scores",
+            (
+                _RUN,
+                _CANDIDATE,
+                _EXAMPLE,
+                _REPLICATE,
+                _text("metric", "scorer's name", key=True),
+                _number("value", "the score; null when infrastructure failed or the metric is undefined", null=True),
+            ),
+        ),
+        Contract(
+            "comparisons",
+            (
+                _text("baseline", "candidate id, or run:candidate", key=True),
+                _text("candidate", "candidate id", key=True),
+                _text("metric", "scorer's name", key=True),
+                _text("slice", "column=value; 'all' for every row", key=True),
+                _number("estimate", "candidate - baseline in the metric's unit", null=True),
+                _number("low", "lower end of the interval", null=True),
+                _number("high", "upper end of the interval", null=True),
+                _number("p_value", "two-sided, unadjusted", null=True),
+                _number("p_adjusted", "Holm over the claim's candidates", null=True),
+                _integer("n", "paired items"),
+                _integer("n_clusters", "independent clusters", null=True),
+                _integer("n_missing", "items without a score on one side"),
+                _text("method", "how the interval was made"),
+                _text("verdict", "BETTER | WORSE | EQUIVALENT | INCONCLUSIVE | EXPLORING | none", null=True),
+            ),
+        ),
+        Contract(
+            "findings",
+            (
+                _text("code", "SC…", key=True),
+                _text("level", "refuse | warn | off | stop"),
+                _text("status", "passed | fired | overridden | acknowledged | not_applicable | not_checked"),
+                _text("title", "the catch in a few words"),
+                _text("saw", "counts and one example"),
+                _text("matters", "the number it changes"),
+                _text("fix", "what to type"),
+                _text("alternative", "the override"),
+                _text("reason", "why it was overridden", null=True),
+                _text("evidence", "canonical JSON"),
+                _text("fingerprint", "of what was looked at"),
+            ),
+        ),
+    )
+}
+
+
+def _arrow_type(kind: Kind) -> pa.DataType:
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+    return types[kind] if kind != "time" else pa.timestamp("us", tz="UTC")
+
+
+def schema(name: str) -> pa.Schema:
+    """Return the Arrow schema of the contract `name`, units and meanings in the field metadata."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field(column.name, _arrow_type(column.kind), nullable=column.null, metadata={"description": column.doc})
+            for column in CONTRACTS[name].columns
+        ]
+    )
+
+
+def checked(table: pa.Table, name: str, where: str = "") -> pa.Table:
+    """Return `table` with the contract's columns first, in order and type.
+
+    Raises: DataError naming the column and the first row that breaks the contract (missing column, wrong type,
+    missing value, repeated key, unknown column).
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    contract, place = CONTRACTS[name], where or name
+    expected = schema(name)
+    arrays: list[pa.ChunkedArray] = []
+    for field in expected:
+        if field.name not in table.column_names:
+            raise DataError(f"no column {field.name!r}", where=place, expected=", ".join(contract.names))
+        try:
+            array = table[field.name].cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(f"column {field.name!r} is not {field.type}: {error}", where=place) from None
+        if not field.nullable and array.null_count:
+            row = pc.index(array.is_null(), value=True).as_py()
+            raise DataError("missing value", where=f"{place}, row {row}, column {field.name}")
+        arrays.append(array)
+    rest = [column for column in table.column_names if column not in contract.names]
+    if rest and not contract.extra:
+        raise DataError(f"unknown column {rest[0]!r}", where=place, expected=", ".join(contract.names))
+    fields = [*expected, *(table.schema.field(column) for column in rest)]
+    result = pa.Table.from_arrays([*arrays, *(table[column] for column in rest)], schema=pa.schema(fields))
+    if contract.key and result.num_rows:
+        distinct = result.select(list(contract.key)).group_by(list(contract.key)).aggregate([([], "count_all")])
+        if distinct.num_rows != result.num_rows:
+            again = distinct.filter(pc.greater(distinct["count_all"], 1)).slice(0, 1).to_pylist()[0]
+            shown = {column: again[column] for column in contract.key}
+            raise DataError(f"{again['count_all']} rows share the key {shown}", where=place, expected="one row a key")
+    return result
+
+
+def empty(name: str) -> pa.Table:
+    """Return a table of the contract `name` without rows."""
+    return schema(name).empty_table()
