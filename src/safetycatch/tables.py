@@ -230,7 +230,7 @@ def checked(table: pa.Table, name: str, where: str = "") -> pa.Table:
     if contract.key and result.num_rows:
         distinct = result.select(list(contract.key)).group_by(list(contract.key)).aggregate([([], "count_all")])
         if distinct.num_rows != result.num_rows:
-            again = distinct.filter(pc.greater(distinct["count_all"], 1)).slice(0, 1).to_pylist()[0]
+            again = distinct.filter(pc.field("count_all") > 1).slice(0, 1).to_pylist()[0]
             shown = {column: again[column] for column in contract.key}
             raise DataError(f"{again['count_all']} rows share the key {shown}", where=place, expected="one row a key")
     return result
