@@ -1,0 +1,1 @@
+"""Loading rows, dividing them and finding the ones that appear on both sides."""
