@@ -1,0 +1,499 @@
+"""The experiment file: data, a prompt and a model for a quick look; a claim, a budget and catches for a verdict."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from safetycatch.configuration import build, nearest, parse_mapping, read_text
+from safetycatch.errors import ExperimentError
+from safetycatch.identity import checked_name, fingerprint, text_sha256
+from safetycatch.settings import DataSettings, ShotSettings, SplitSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Task = Literal["classify", "extract", "answer", "generate"]
+Level = Literal["refuse", "warn", "off"]
+
+MAX_CANDIDATES = 200
+DEFAULT_MAX_TOKENS = {"classify": 64}
+OTHER_MAX_TOKENS = 1024
+EXPLORING_BUDGET = {"usd": 1.0, "calls": 2000}
+
+# Chat-completion parameters of the OpenAI shape, and what its open servers (vLLM, llama.cpp, Ollama) add.
+# Source: platform.openai.com/docs/api-reference/chat/create; docs.vllm.ai "OpenAI-compatible server".
+KNOWN_PARAMS = frozenset(
+    {
+        "chat_template_kwargs",
+        "extra_body",
+        "frequency_penalty",
+        "guided_choice",
+        "guided_json",
+        "guided_regex",
+        "ignore_eos",
+        "length_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "min_p",
+        "min_tokens",
+        "num_ctx",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "repetition_penalty",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    }
+)
+RESERVED_PARAMS = {
+    "model": "set by 'model'",
+    "messages": "made from 'prompt'",
+    "n": "use runs: {replicates: N}",
+    "stream": "answers are read whole",
+}
+
+LATER = {
+    "aggregate": "combine recorded outputs as an own candidate: outputs: FILE",
+    "finetune": "name a model that is already tuned: model: {endpoint: NAME, model: …}",
+    "quotas": "leave it out",
+    "judge": "score with your own function: scorers: ['module:function']",
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ModelName(_Part):
+    """A model: a LiteLLM name (`openai/gpt-4o-mini`), `sandbox/…`, or a named OpenAI-compatible endpoint's."""
+
+    endpoint: str | None = None
+    model: Annotated[str, Field(min_length=1, max_length=300)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _provider(self) -> ModelName:
+        if self.endpoint is None and not re.fullmatch(r"[a-z0-9_]+/\S+", self.model):
+            raise ValueError("a model is 'provider/name', such as openai/gpt-4o-mini, or {endpoint: NAME, model: name}")
+        if self.endpoint is not None and not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", self.endpoint):
+            raise ValueError("an endpoint's name: lower case letters, digits, '-' or '_'")
+        return self
+
+    @property
+    def full(self) -> str:
+        """`provider/model` or `endpoint/model`: the name used for prices and in reports."""
+        return self.model if self.endpoint is None else f"{self.endpoint}/{self.model}"
+
+
+class Amount(_Part):
+    """A size: absolute (`0.03`, `3 points`, `$0.01`) or relative to the baseline (`10%`)."""
+
+    value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    relative: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            return value
+        if isinstance(value, (int, float)):
+            return {"value": float(value)}
+        found = re.fullmatch(r"\s*\$?\s*([0-9]*\.?[0-9]+)\s*(points?|pts?|%|s|ms|)\s*", value)
+        if found is None:
+            raise ValueError("a size such as '3 points', 0.03, '10%' or '200 ms'")
+        number, unit = float(found[1]), found[2]
+        scale = 0.01 if unit.startswith(("p", "%")) else 0.001 if unit == "ms" else 1.0
+        return {"value": number * scale, "relative": unit == "%"}
+
+
+class Candidate(_Part):
+    """One thing to compare: a model and a prompt, the user's own function (`call`), or recorded `outputs`."""
+
+    id: str
+    prompt: str | None = None
+    model: ModelName | None = None
+    params: dict[str, Any] = {}
+    shots: ShotSettings = ShotSettings()
+    call: str | None = None
+    outputs: str | None = None
+    version: str | None = None
+    send_ids: bool = False
+
+    @field_validator("id")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return checked_name(value, "candidate")
+
+    @property
+    def kind(self) -> Literal["model", "call", "outputs"]:
+        """What answers: a model over HTTP, the user's function, or a recorded table."""
+        return "call" if self.call else "outputs" if self.outputs else "model"
+
+    @property
+    def description(self) -> str:
+        """One line for reports."""
+        if self.kind != "model":
+            return f"{self.kind} {self.call or self.outputs}"
+        name = "" if self.model is None else self.model.full
+        return f"{name} · {self.prompt} · {self.shots.name}"
+
+
+class Defaults(_Part):
+    """What every candidate has unless it says otherwise."""
+
+    prompt: str | None = None
+    model: ModelName | None = None
+    params: dict[str, Any] = {}
+    shots: ShotSettings = ShotSettings()
+    send_ids: bool = False
+
+
+class Guardrail(_Part):
+    """A metric that must not get worse by more than `worse_by`."""
+
+    metric: str
+    worse_by: Amount
+
+
+class Claim(_Part):
+    """What is to be shown: `metric` better than `baseline` by at least `smallest_effect`, and no guardrail broken."""
+
+    metric: str
+    smallest_effect: Amount | None = None
+    guardrails: list[Guardrail] = []
+    baseline: str | None = None
+    candidate: str | None = None
+
+
+class RunSettings(_Part):
+    """How calls are made: `replicates` of each, and how many at once."""
+
+    replicates: Annotated[int, Field(ge=1, le=100)] = 1
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_error_rate: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.02
+
+
+class BudgetSettings(_Part):
+    """Ceilings of one run; the first one reached stops it."""
+
+    usd: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)] | None = None
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    calls: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dollars(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            found = re.fullmatch(r"\s*\$\s*([0-9]*\.?[0-9]+)\s*", value)
+            if found is None:
+                raise ValueError("a sum such as $5, or {usd: 5, tokens: 1000000, calls: 2000}")
+            return {"usd": float(found[1])}
+        if isinstance(value, dict):
+            if "ask_above" in value:
+                raise ValueError("'ask_above' is planned but not built yet: leave it out, the ceiling holds")
+            usd = value.get("usd")
+            if isinstance(usd, str) and (found := re.fullmatch(r"\$\s*([0-9]*\.?[0-9]+)", usd.strip())):
+                return {**value, "usd": float(found[1])}
+        return value
+
+
+class PriceSettings(_Part):
+    """What a model costs, US dollars per million tokens."""
+
+    input_per_m: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)]
+    output_per_m: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)]
+    cached_input_per_m: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)] | None = None
+
+
+class CatchSettings(_Part):
+    """What one safety catch does when it fires, and its thresholds where they differ from the default."""
+
+    level: Level | None = None
+    thresholds: dict[str, Annotated[float, Field(allow_inf_nan=False, strict=False)]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_level(cls, value: Any) -> Any:
+        if value is False:
+            return {"level": "off"}  # YAML 1.1 editors turn a bare `off` into false
+        if isinstance(value, str):
+            return {"level": value}
+        if isinstance(value, dict):
+            return {
+                "level": "off" if value.get("level") is False else value.get("level"),
+                "thresholds": {key: item for key, item in value.items() if key != "level"},
+            }
+        return value
+
+
+class Experiment(_Part):
+    """A whole experiment as the file says it; `load_experiment` reads one."""
+
+    name: str
+    data: DataSettings
+    task: Task | None = None
+    labels: list[str] | dict[str, list[str]] | None = None
+    split: SplitSettings = SplitSettings()
+    defaults: Defaults = Defaults()
+    candidates: list[Candidate] = []
+    models: list[ModelName] = []
+    prompts: list[str] = []
+    shots: list[ShotSettings] = []
+    params: dict[str, Any] = {}
+    scorers: list[str] = []
+    claim: Claim | None = None
+    runs: RunSettings = RunSettings()
+    budget: BudgetSettings | None = None
+    prices: dict[str, PriceSettings] = {}
+    catches: dict[str, CatchSettings] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_reach_candidates(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("candidates"), list):
+            return value
+        defaults = value.get("defaults")
+        defaults = defaults if isinstance(defaults, dict) else {}
+        return {**value, "candidates": [_with_defaults(item, defaults) for item in value["candidates"]]}
+
+    @property
+    def claiming(self) -> bool:
+        """Whether the file claims something; otherwise it explores."""
+        return self.claim is not None
+
+    @property
+    def baseline_is_run(self) -> bool:
+        """Whether the claim is against a stored run rather than one of the candidates."""
+        name = self.claim.baseline if self.claim else None
+        return name is not None and name not in {candidate.id for candidate in self.candidates}
+
+    @property
+    def baseline(self) -> str:
+        """The candidate that the others are compared with."""
+        name = self.claim.baseline if self.claim else None
+        return self.candidates[0].id if name is None or self.baseline_is_run else name
+
+    @property
+    def label_aliases(self) -> dict[str, str]:
+        """Declared aliases: `{alias: label}`."""
+        if not isinstance(self.labels, dict):
+            return {}
+        return {alias: label for label, aliases in self.labels.items() for alias in aliases}
+
+    def identity(self) -> str:
+        """Fingerprint of what is evaluated: everything but budget, pace and the levels of catches."""
+        return fingerprint(
+            self.model_dump(
+                mode="json", exclude={"budget": True, "catches": True, "runs": {"concurrency", "max_error_rate"}}
+            )
+        )
+
+
+def _with_defaults(item: Any, defaults: dict[str, Any]) -> Any:
+    if not isinstance(item, dict) or "call" in item or "outputs" in item:
+        return item
+    merged = {key: defaults[key] for key in ("prompt", "model", "shots", "send_ids") if key in defaults}
+    merged |= item
+    if isinstance(defaults.get("params"), dict):
+        own = item.get("params", {})
+        merged["params"] = {**defaults["params"], **own} if isinstance(own, dict) else own
+    return merged
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Return the experiment of a YAML file.
+
+    Raises: ExperimentError naming file, key path, what was found and what was expected.
+    """
+    return parse_experiment(read_text(path), str(path), path.stem)
+
+
+def parse_experiment(text: str, where: str, default_name: str) -> Experiment:
+    """Return the experiment that a YAML text says; `where` is shown in errors, `default_name` names it."""
+    values = parse_mapping(text, where)
+    if "name" not in values:
+        values["name"] = re.sub(r"[^a-z0-9._-]+", "-", default_name.lower()).strip("-._")[:48] or "experiment"
+    _refuse_later(values, where)
+    experiment = build(Experiment, values, where, LATER)
+    checked_name(experiment.name, f"{where}: name")
+    experiment = _expanded(experiment, where)
+    _check_candidates(experiment, where)
+    _check_claim(experiment, where)
+    return experiment
+
+
+def _refuse_later(values: dict[str, Any], where: str) -> None:
+    runs = values.get("runs")
+    if isinstance(runs, dict) and "ladder" in runs:
+        raise ExperimentError(
+            "'ladder' is planned but not built yet", where=f"{where}: runs.ladder", fix="leave it out"
+        )
+    for number, item in enumerate(values.get("candidates") or []) if isinstance(values.get("candidates"), list) else []:
+        if isinstance(item, dict) and "finetune" in item:
+            raise ExperimentError(
+                "'finetune' is planned but not built yet",
+                where=f"{where}: candidates[{number}].finetune",
+                fix=LATER["finetune"],
+            )
+
+
+def _expanded(experiment: Experiment, where: str) -> Experiment:
+    """Turn the grid shorthand `models x prompts x shots` into candidates."""
+    grid = {"models": experiment.models, "prompts": experiment.prompts, "shots": experiment.shots}
+    given = [key for key, values in grid.items() if values]
+    if experiment.candidates:
+        if given:
+            raise ExperimentError(f"both 'candidates' and '{given[0]}'", where=where, expected="one way to say them")
+        return experiment
+    models = experiment.models or ([experiment.defaults.model] if experiment.defaults.model else [])
+    prompts = experiment.prompts or ([experiment.defaults.prompt] if experiment.defaults.prompt else [])
+    shots = experiment.shots or [experiment.defaults.shots]
+    if not models or not prompts:
+        raise ExperimentError(
+            "nothing to evaluate",
+            where=where,
+            expected="'candidates', or 'prompts' and 'models'",
+            fix="prompts: [route.md]\n           models: [openai/gpt-4o-mini]",
+        )
+    cells = list(itertools.product(models, prompts, shots))
+    if len(cells) > MAX_CANDIDATES:
+        raise ExperimentError(f"{len(cells)} candidates", where=where, expected=f"at most {MAX_CANDIDATES}")
+    candidates: list[Candidate] = []
+    for model, prompt, shot in cells:
+        parts = [_short(model.full)] if len(models) > 1 or (len(prompts) == 1 and len(shots) == 1) else []
+        parts += [_short(prompt.rsplit(".", 1)[0])] if len(prompts) > 1 else []
+        parts += [shot.name] if len(shots) > 1 else []
+        params = {**experiment.defaults.params, **experiment.params}
+        candidates.append(
+            Candidate(
+                id="-".join(parts)[:64].strip("-._"),
+                model=model,
+                prompt=prompt,
+                shots=shot,
+                params=params,
+                send_ids=experiment.defaults.send_ids,
+            )
+        )
+    return experiment.model_copy(update={"candidates": candidates})
+
+
+def _short(text: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", text.rsplit("/", 1)[-1].lower()).strip("-._") or "x"
+
+
+def _check_candidates(experiment: Experiment, where: str) -> None:
+    seen: set[str] = set()
+    for number, candidate in enumerate(experiment.candidates):
+        place = f"{where}: candidates[{number}]"
+        if candidate.id in seen:
+            raise ExperimentError(f"the candidate id {candidate.id!r} twice", where=place, expected="distinct ids")
+        seen.add(candidate.id)
+        if candidate.call and candidate.outputs:
+            raise ExperimentError("both 'call' and 'outputs'", where=place, expected="one of them")
+        if candidate.kind == "call" and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", candidate.call or ""):
+            raise ExperimentError(f"found {candidate.call!r}", where=f"{place}.call", expected="module:function")
+        if candidate.kind != "model" and (candidate.model or candidate.prompt or candidate.shots.k):
+            raise ExperimentError(
+                f"'{candidate.kind}' beside model, prompt or shots", where=place, expected="only the one that answers"
+            )
+        if candidate.kind == "model":
+            for key in ("model", "prompt"):
+                if getattr(candidate, key) is None:
+                    raise ExperimentError(f"no {key!r}", where=place, expected=f"'{key}' here or under 'defaults'")
+        _check_params(candidate, place)
+    if len(experiment.candidates) > MAX_CANDIDATES:
+        raise ExperimentError(
+            f"{len(experiment.candidates)} candidates", where=where, expected=f"at most {MAX_CANDIDATES}"
+        )
+
+
+def _check_params(candidate: Candidate, place: str) -> None:
+    for key in candidate.params:
+        if key in RESERVED_PARAMS:
+            raise ExperimentError(f"the parameter {key!r}", where=f"{place}.params", expected=RESERVED_PARAMS[key])
+        if key not in KNOWN_PARAMS:
+            close = nearest(key, KNOWN_PARAMS)
+            raise ExperimentError(
+                f"unknown parameter {key!r}",
+                where=f"{place}.params.{key}",
+                expected="a chat-completion parameter; a server's own goes under 'extra_body'",
+                fix=f"did you mean {close!r}?" if close else f"extra_body: {{{key}: …}}",
+            )
+    try:
+        json.dumps(candidate.params, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ExperimentError(f"a value without a JSON form: {error}", where=f"{place}.params") from None
+
+
+def _check_claim(experiment: Experiment, where: str) -> None:
+    claim = experiment.claim
+    if claim is None:
+        return
+    ids = [candidate.id for candidate in experiment.candidates]
+    if claim.candidate is not None and claim.candidate not in ids:
+        close = nearest(claim.candidate, ids)
+        raise ExperimentError(
+            f"found {claim.candidate!r}",
+            where=f"{where}: claim.candidate",
+            expected="one of " + ", ".join(ids),
+            fix=f"did you mean {close!r}?" if close else "",
+        )
+    if claim.baseline is not None and claim.baseline == claim.candidate:
+        raise ExperimentError("the baseline is the candidate", where=f"{where}: claim", expected="two different ones")
+    if len(ids) < 2 and not experiment.baseline_is_run:
+        raise ExperimentError(
+            "a claim with one candidate", where=where, expected="a baseline and at least one other candidate"
+        )
+    for number, guardrail in enumerate(claim.guardrails):
+        if guardrail.metric == claim.metric:
+            raise ExperimentError(
+                f"the claimed metric {claim.metric!r} as its own guardrail",
+                where=f"{where}: claim.guardrails[{number}]",
+            )
+
+
+def max_tokens(candidate: Candidate, task: Task) -> int:
+    """Return the most tokens a reply may have: what `params` say, else 64 for classify and 1,024 otherwise."""
+    for key in ("max_completion_tokens", "max_tokens"):
+        if isinstance(candidate.params.get(key), int):
+            return int(candidate.params[key])
+    return DEFAULT_MAX_TOKENS.get(task, OTHER_MAX_TOKENS)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the experiment file, for editors."""
+    return Experiment.model_json_schema()
+
+
+def quick_look(data: str, prompt: str, model: str) -> str:
+    """Return the YAML text of an exploring experiment made from three command-line options."""
+    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in (("d", data), ("p", prompt), ("m", model))}
+    text = f"data: {quoted['d']}\nprompts: [{quoted['p']}]\nmodels: [{quoted['m']}]\n"
+    return f"name: look-{text_sha256(text)[:8]}\n{text}"
