@@ -1,0 +1,1 @@
+"""Choosing the examples a prompt shows, and writing the prompt."""
