@@ -1,0 +1,24 @@
+"""Calls to models and to the user's own functions: journaled before they are sent, budgeted, resumed, drained."""
+
+from safetycatch.calls.budget import Budget, Spent, UnknownPrice, UnknownPriceError
+from safetycatch.calls.engine import CallCounts, Engine, EngineSettings, Progress
+from safetycatch.calls.faults import Fault
+from safetycatch.calls.request import Endpoint, Reply, Request
+from safetycatch.calls.signals import StopFlag, install
+
+__all__ = [
+    "Budget",
+    "CallCounts",
+    "Endpoint",
+    "Engine",
+    "EngineSettings",
+    "Fault",
+    "Progress",
+    "Reply",
+    "Request",
+    "Spent",
+    "StopFlag",
+    "UnknownPrice",
+    "UnknownPriceError",
+    "install",
+]

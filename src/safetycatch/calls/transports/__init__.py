@@ -1,0 +1,1 @@
+"""Ways to send a request: direct HTTP, litellm, or a Python function."""
