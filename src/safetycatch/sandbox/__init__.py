@@ -1,0 +1,18 @@
+"""An OpenAI-compatible server on loopback: real tiny learners, an echo model, recorded answers, scripted faults."""
+
+from safetycatch.sandbox.faults import Fault, parse_fault
+from safetycatch.sandbox.running import RunningSandbox, running, serve
+from safetycatch.sandbox.server import Sandbox
+from safetycatch.sandbox.settings import Latency, SandboxSettings, parse_latency
+
+__all__ = [
+    "Fault",
+    "Latency",
+    "RunningSandbox",
+    "Sandbox",
+    "SandboxSettings",
+    "parse_fault",
+    "parse_latency",
+    "running",
+    "serve",
+]
