@@ -1,0 +1,308 @@
+"""The catalogue: every safety catch that is built, with its default level, thresholds, reason and source.
+
+`safetycatch rules`, `explain` and the README's table are printed from here; a code enters when it works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SERIES = {
+    "SC1": "misaligned judge",
+    "SC2": "no statistics",
+    "SC3": "runaway cost",
+    "SC4": "data and model do not fit",
+    "SC5": "illusory gains",
+    "SC6": "fine-tune limits",
+    "SC7": "harness chaos",
+    "SC8": "lock-in",
+    "SC9": "few-shot chaos",
+    "SC10": "aggregation",
+    "SC11": "people",
+    "SC12": "lost results",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """One rule: `always` refuses while exploring too; `overridable` is False where going on would lose data."""
+
+    code: str
+    level: Literal["refuse", "warn", "stop"]
+    title: str
+    fires_when: str
+    why: str
+    source: str
+    always: bool = False
+    overridable: bool = True
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def series(self) -> str:
+        """The foot gun this catch belongs to."""
+        return SERIES[self.code[:-2]]
+
+    def explanation(self) -> str:
+        """What `safetycatch explain` prints."""
+        limits = ", ".join(f"{name} = {value:g}" for name, value in self.thresholds.items())
+        mode = "also while exploring" if self.always else "a warning while exploring" if self.level == "refuse" else ""
+        lines = [
+            f"{self.code} · {self.title}",
+            f"  series     {self.series}",
+            f"  default    {self.level}" + (f" ({mode})" if mode else ""),
+            f"  fires when {self.fires_when}",
+            f"  because    {self.why}",
+            *([f"  thresholds {limits}"] if limits else []),
+            f"  source     {self.source}",
+        ]
+        first = next(iter(self.thresholds.items()), None)
+        own = f"{{level: {self.level}, {first[0]}: {first[1]:g}}}" if first else "off"
+        if self.overridable:
+            lines.append(f"  set it     catches: {{{self.code}: {own}}}   (refuse | warn | off)")
+        return "\n".join(lines)
+
+
+_MILLER = "Miller 2024, Adding Error Bars to Evals"
+
+CATCHES: dict[str, Catch] = {
+    catch.code: catch
+    for catch in (
+        Catch(
+            "SC201",
+            "refuse",
+            "a claim without a smallest effect",
+            "a claim does not say the smallest effect that matters",
+            "without it nobody can say whether the data could show the effect, or whether a difference matters",
+            "Lakens 2018, Equivalence Testing for Psychological Research",
+        ),
+        Catch(
+            "SC202",
+            "warn",
+            "the design cannot show the stated effect",
+            "the effect that the scored items can show with 80 % power is larger than the stated one",
+            "an underpowered run ends INCONCLUSIVE, or its winner is a fluke that shrinks",
+            f"{_MILLER}, section 5; Card et al. 2020, With Little Power Comes Great Responsibility",
+            thresholds={"power": 0.8, "discordance": 0.2},
+        ),
+        Catch(
+            "SC203",
+            "warn",
+            "rows repeat within a group",
+            "several scored rows belong to one group or near-duplicate cluster",
+            "rows of one group are not independent; intervals that ignore it are too narrow",
+            f"{_MILLER}, section 2 (clustered standard errors)",
+        ),
+        Catch(
+            "SC204",
+            "refuse",
+            "two runs over different items",
+            "the compared runs do not hold the same items with the same content",
+            "a difference between other items says nothing about the candidates",
+            f"{_MILLER}, section 4 (paired differences)",
+            always=True,
+        ),
+        Catch(
+            "SC205",
+            "warn",
+            "several candidates: the best one is also the luckiest",
+            "more than one candidate is compared with the baseline",
+            "the best of k equal candidates looks better than it is; p-values are Holm-adjusted over the claim",
+            "Holm 1979; Dodge et al. 2019, Show Your Work",
+        ),
+        Catch(
+            "SC207",
+            "refuse",
+            "infrastructure errors",
+            "more rows than allowed have no answer, or candidates lose clearly different shares of their rows",
+            "missing answers are seldom a random sample: long or hard items time out first",
+            "Little and Rubin 2019, Statistical Analysis with Missing Data",
+            thresholds={"rate": 0.02, "gap": 0.01, "p": 0.01},
+        ),
+        Catch(
+            "SC208",
+            "warn",
+            "few clusters",
+            "fewer than 30 independent clusters are scored (below 5 no interval is given)",
+            "cluster-robust intervals need clusters, not rows",
+            "Cameron and Miller 2015, A Practitioner's Guide to Cluster-Robust Inference",
+            thresholds={"clusters": 30},
+        ),
+        Catch(
+            "SC301",
+            "refuse",
+            "a claim without a budget",
+            "a claim would send calls and no ceiling is set",
+            "a loop without a ceiling is how a run costs thousands",
+            "OWASP LLM10:2025 Unbounded Consumption",
+            always=True,
+        ),
+        Catch(
+            "SC303",
+            "stop",
+            "the ceiling is reached",
+            "the next call could cost more than what is left",
+            "nothing above the ceiling is sent; what is answered is kept; the same command resumes with a larger one",
+            "OWASP LLM10:2025 Unbounded Consumption",
+            always=True,
+            overridable=False,
+        ),
+        Catch(
+            "SC307",
+            "refuse",
+            "unknown price",
+            "a model's price is not known and neither tokens nor calls are limited",
+            "a ceiling in dollars cannot stop calls whose price nobody knows",
+            "LiteLLM price map (bundled); `safetycatch prices`",
+            always=True,
+        ),
+        Catch(
+            "SC501",
+            "refuse",
+            "test rows also appear in the training data",
+            "on given splits or files: exact, normalised, bag-equal or near-duplicate rows across train, pool, dev, "
+            "test or the prompt",
+            "the score then measures memory",
+            "Lee et al. 2022, Deduplicating Training Data; Banking77 measurements in docs/statistics.md",
+            thresholds={"near": 0.8, "similar": 0.6, "prompt": 0.8},
+        ),
+        Catch(
+            "SC502",
+            "refuse",
+            "a group or the future crosses the split",
+            "on given splits: a group is on both sides, or a training row is newer than the first scored row",
+            "the same customer, conversation or tomorrow's fact in train makes test easier than reality",
+            "Kapoor and Narayanan 2023, Leakage and the Reproducibility Crisis",
+        ),
+        Catch(
+            "SC505",
+            "warn",
+            "too good to be true",
+            "a rate is at least 98 %, or rows similar to training rows score far better than the others",
+            "such scores are more often a leak or a broken scorer than a solved task",
+            "Kapoor and Narayanan 2023, Leakage and the Reproducibility Crisis",
+            thresholds={"rate": 0.98, "gap": 0.1, "p": 0.01},
+        ),
+        Catch(
+            "SC506",
+            "warn",
+            "saturated test set",
+            "the headroom above the best candidate is below the detectable effect, or over 60 % of the items are "
+            "solved by every candidate",
+            "a set that everybody passes cannot tell candidates apart",
+            "Bowman and Dahl 2021, What Will it Take to Fix Benchmarking",
+            thresholds={"solved_by_all": 0.6},
+        ),
+        Catch(
+            "SC509",
+            "refuse",
+            "a shot is the query's own item",
+            "an example in the prompt is the query's item or its near-duplicate",
+            "the answer is then in the prompt",
+            "flexeval PR 293: such a guard was silently off; ours is tested with a planted leak",
+            always=True,
+        ),
+        Catch(
+            "SC510",
+            "warn",
+            "a claim without slices",
+            "a claim names neither slices nor failure modes",
+            "an average can rise while one customer group gets worse",
+            "Ribeiro et al. 2020, Beyond Accuracy: CheckList",
+        ),
+        Catch(
+            "SC511",
+            "warn",
+            "something trivial predicts the label",
+            "one token or the label's own text predicts a label (warns), or one field decides nearly all "
+            "rows (refuses)",
+            "the task is then solved without reading the text",
+            "Gururangan et al. 2018, Annotation Artifacts",
+            thresholds={"token": 0.98, "field": 0.98},
+        ),
+        Catch(
+            "SC512",
+            "warn",
+            "accuracy is the wrong metric here",
+            "accuracy is claimed and always guessing the majority class comes within 5 points, or balanced "
+            "accuracy ranks the candidates differently",
+            "on uneven classes accuracy rewards ignoring the rare ones",
+            "Brodersen et al. 2010, The Balanced Accuracy and Its Posterior Distribution",
+            thresholds={"majority_gap": 0.05},
+        ),
+        Catch(
+            "SC701",
+            "warn",
+            "uncommitted changes",
+            "the git tree differs from its commit",
+            "the commit alone would not reproduce the run; the difference is stored with it",
+            "The Turing Way, Guide for Reproducible Research",
+        ),
+        Catch(
+            "SC702",
+            "refuse",
+            "run id with other content",
+            "a run of that id is stored already and holds something else",
+            "overwriting it would lose a result",
+            "house rule: nothing is overwritten",
+            always=True,
+            overridable=False,
+        ),
+        Catch(
+            "SC703",
+            "warn",
+            "an input changed during the run",
+            "an experiment, prompt or data file is different at the end than at the start",
+            "the run used the copy taken at its start; what is on disk now would give another run",
+            "house rule: inputs are copied at the start",
+        ),
+        Catch(
+            "SC704",
+            "warn",
+            "floating model name",
+            "a model name without a date or version, or rows answered by another model than asked",
+            "the provider can change what the name means between two runs; rows of another model are invalid",
+            "Chen, Zaharia and Zou 2023, How is ChatGPT's behavior changing over time?",
+        ),
+        Catch(
+            "SC901",
+            "refuse",
+            "the few-shot pool contains scored rows",
+            "the declared pool holds ids of dev or test",
+            "the model would see the answers of the rows it is scored on",
+            "Kapoor and Narayanan 2023, Leakage and the Reproducibility Crisis",
+        ),
+        Catch(
+            "SC1201",
+            "refuse",
+            "the store cannot be trusted",
+            "the store is not writable, is short of space, or its file locks do not exclude",
+            "a result that cannot be kept is money lost",
+            "SQLite, How To Corrupt An SQLite Database File (2.1 file locking)",
+            always=True,
+            overridable=False,
+        ),
+        Catch(
+            "SC1202",
+            "refuse",
+            "a stored result is damaged",
+            "`verify` finds a missing, altered or truncated artifact",
+            "numbers from a damaged file are not results",
+            "Parquet page checksums and SHA-256 manifests",
+            always=True,
+            overridable=False,
+        ),
+    )
+}
+
+
+def markdown_table() -> str:
+    """Return the catalogue as the README's Markdown table."""
+    rows = ["| code | default | fires when |", "|---|---|---|"]
+    for catch in CATCHES.values():
+        level = f"{catch.level} **!**" if catch.always else catch.level
+        rows.append(f"| {catch.code} | {level} | {catch.fires_when} |")
+    return "\n".join(rows)

@@ -1,0 +1,71 @@
+"""Foot gun 3: runs that burn money (SC3xx)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safetycatch.catches.finding import Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safetycatch.experiment import BudgetSettings
+
+
+def budget_is_set(*, budget: BudgetSettings | None, sends: bool, claiming: bool, unattended: bool) -> Observation:
+    """SC301: a claim or an unattended run that sends calls has a ceiling."""
+    if not sends:
+        return Observation("SC301", "not_applicable", "no call is sent: every output is recorded")
+    if budget is not None and (budget.usd or budget.tokens or budget.calls):
+        return Observation("SC301", "passed", "ceiling: " + budget_text(budget))
+    if not claiming and not unattended:
+        return Observation("SC301", "passed", "exploring: the default ceiling of $1 and 2,000 calls holds")
+    return Observation(
+        "SC301",
+        "fired",
+        "a claim without 'budget'" if claiming else "an unattended run without 'budget'",
+        "nothing would stop it from spending",
+        "add: budget: $5",
+    )
+
+
+def price_is_known(*, unknown: Sequence[str], budget: BudgetSettings | None) -> Observation:
+    """SC307: models without a price have a ceiling in tokens or calls."""
+    if not unknown:
+        return Observation("SC307", "passed", "the price of every model is known")
+    if budget is not None and (budget.tokens or budget.calls):
+        return Observation(
+            "SC307", "passed", f"price unknown for {', '.join(unknown)}; the ceiling is {budget_text(budget)}"
+        )
+    return Observation(
+        "SC307",
+        "fired",
+        f"the price of {', '.join(unknown)} is not known",
+        "a ceiling in dollars cannot stop calls whose price nobody knows",
+        f"budget: {{usd: 5, calls: 2000}}, or prices: {{{unknown[0]}: {{input_per_m: 0, output_per_m: 0}}}}",
+        {"models": list(unknown)},
+    )
+
+
+def ceiling_reached(*, message: str) -> Observation:
+    """SC303: the engine stopped before the ceiling would have been passed."""
+    return Observation(
+        "SC303", "fired", message, "what is answered is kept; the rest is missing", "raise 'budget' and run it again"
+    )
+
+
+def ceiling_held(*, spent_usd: float, budget: BudgetSettings | None) -> Observation:
+    """SC303: the run ended below its ceiling."""
+    if budget is None:
+        return Observation("SC303", "not_applicable", "no ceiling and no call")
+    return Observation("SC303", "passed", f"spent ${spent_usd:.4f} of {budget_text(budget)}")
+
+
+def budget_text(budget: BudgetSettings) -> str:
+    """Return the ceilings in words."""
+    parts = [
+        *([f"${budget.usd:g}"] if budget.usd is not None else []),
+        *([f"{budget.tokens:,} tokens"] if budget.tokens is not None else []),
+        *([f"{budget.calls:,} calls"] if budget.calls is not None else []),
+    ]
+    return ", ".join(parts)
