@@ -1,0 +1,40 @@
+"""Intervals, comparisons and decisions from plain arrays; no global random state, NaN means missing."""
+
+from safetycatch.stats.discordance import McNemar, ScoreInterval, mcnemar, tango_interval
+from safetycatch.stats.guardrails import Guardrail, check_guardrail
+from safetycatch.stats.intervals import Interval, mean_interval, rate_interval
+from safetycatch.stats.multiplicity import holm, luck_of_best
+from safetycatch.stats.paired import (
+    Equivalence,
+    NonInferiority,
+    PairedDifference,
+    equivalence,
+    noninferiority,
+    paired_difference,
+)
+from safetycatch.stats.power import detectable_effect, required_n
+from safetycatch.stats.verdict import Verdict, decide
+
+__all__ = [
+    "Equivalence",
+    "Guardrail",
+    "Interval",
+    "McNemar",
+    "NonInferiority",
+    "PairedDifference",
+    "ScoreInterval",
+    "Verdict",
+    "check_guardrail",
+    "decide",
+    "detectable_effect",
+    "equivalence",
+    "holm",
+    "luck_of_best",
+    "mcnemar",
+    "mean_interval",
+    "noninferiority",
+    "paired_difference",
+    "rate_interval",
+    "required_n",
+    "tango_interval",
+]
