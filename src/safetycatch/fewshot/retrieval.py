@@ -1,0 +1,88 @@
+"""The nearest rows of a pool by exact TF-IDF cosine, in bounded memory.
+
+Word 1-2-grams beside character 3-5-grams inside words, sublinear counts. On Banking77 (3,080 queries, 8 neighbours)
+the pair had the query's label among the neighbours most often: .904 of queries with a pool of 1,000 and .966 with
+10,003, against .901 and .956 for characters alone and .851 and .942 for words alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scipy.sparse import csr_matrix
+
+MAX_CELLS = 4_000_000  # similarities held at a time (32 MB)
+MAX_CHARACTERS = 20_000  # of one text that are compared
+SCORE_DIGITS = 9  # differences beyond are rounding, and must not order shots
+
+
+def plain_text(text: str, kind: str) -> str:
+    """Return what an input says, without the field names of JSON and the roles of chats."""
+    return text if kind == "text" else "\n".join(_leaves(json.loads(text), chat=kind == "messages"))
+
+
+def _leaves(value: Any, *, chat: bool) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not (chat and key == "role"):
+                yield from _leaves(item, chat=chat)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, chat=chat)
+    elif value is not None:
+        yield str(value)
+
+
+def text_key(text: str) -> str:
+    """Return what equal texts share: compatibility form, no case, letters and digits only (or the text without any)."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.findall(r"[^\W_]+", folded)) or folded.strip()
+
+
+def nearest(
+    pool: Sequence[str], queries: Sequence[str], k: int, excluded: Sequence[Sequence[int]]
+) -> Iterator[tuple[list[int], list[float]]]:
+    """Yield for each query the `k` most similar pool positions, most similar first, and their cosines (0-1).
+
+    `excluded[i]` are pool positions query i may not get; at least `k` others must remain. Equal cosines go by position
+    in the pool, so the caller's order of the pool is the tie rule.
+    """
+    pool_vectors, query_vectors = _vectors(pool, queries)
+    across = pool_vectors.T.tocsr()
+    step = max(1, MAX_CELLS // len(pool))
+    for start in range(0, len(queries), step):
+        block = np.round((query_vectors[start : start + step] @ across).toarray(), SCORE_DIGITS)
+        for row, barred in zip(block, excluded[start : start + step], strict=True):
+            row[list(barred)] = -1.0
+            bound = np.partition(row, len(row) - k)[len(row) - k]
+            candidates = np.flatnonzero(row >= bound)
+            chosen = candidates[np.argsort(-row[candidates], kind="stable")[:k]]
+            yield chosen.tolist(), np.clip(row[chosen], 0, 1).tolist()
+
+
+def _vectors(pool: Sequence[str], queries: Sequence[str]) -> tuple[csr_matrix, csr_matrix]:
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    shown = [text[:MAX_CHARACTERS] for text in pool]
+    asked = [text[:MAX_CHARACTERS] for text in queries]
+    words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+", sublinear_tf=True)
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
+    # A vectorizer refuses a pool without any gram of its kind (only symbols, only blanks).
+    usable = [
+        vectorizer for vectorizer in (words, characters) if any(vectorizer.build_analyzer()(text) for text in shown)
+    ]
+    if not usable:
+        return csr_matrix((len(shown), 1)), csr_matrix((len(asked), 1))
+    scale = 1 / np.sqrt(len(usable))
+    left = hstack([vectorizer.fit_transform(shown) for vectorizer in usable], format="csr") * scale
+    right = hstack([vectorizer.transform(asked) for vectorizer in usable], format="csr") * scale
+    return left, right
