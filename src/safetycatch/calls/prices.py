@@ -1,1 +1,237 @@
 """What a model costs, where the figure comes from, and when a model ends."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import importlib.util
+import json
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from safetycatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from safetycatch.calls.request import Endpoint, Request
+
+MAP_FILE = "model_prices_and_context_window_backup.json"
+USER_FIELDS = {"input_per_m", "output_per_m", "cached_input_per_m", "per_call", "train_per_m"}
+# A private server may call its model anything; only these hosts bill what the public list says.
+PUBLIC_HOSTS = {
+    "api.openai.com": "openai",
+    "api.together.xyz": "together_ai",
+    "api.fireworks.ai": "fireworks_ai",
+    "api.mistral.ai": "mistral",
+    "api.groq.com": "groq",
+    "api.deepseek.com": "deepseek",
+    "api.x.ai": "xai",
+    "openrouter.ai": "openrouter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens, and per call, with source and date.
+
+    `long_prompt` is (tokens, input, output): the rates of prompts longer than that. `highest_*` are the dearest rates
+    that anything else (cache writes, priority tiers) can be billed at.
+    """
+
+    input_per_m: float
+    output_per_m: float
+    cached_input_per_m: float | None = None
+    per_call_usd: float = 0.0
+    long_prompt: tuple[int, float, float] | None = None
+    highest_input_per_m: float = 0.0
+    highest_output_per_m: float = 0.0
+    source: str = ""
+    date: str = ""
+
+    def cost_usd(self, n_tokens_in: int, n_tokens_out: int, n_tokens_cached: int = 0) -> float:
+        """Return what a call cost, US dollars; `n_tokens_cached` is the part of `n_tokens_in` from the cache."""
+        input_per_m, output_per_m, cached_per_m = self.input_per_m, self.output_per_m, self.cached_input_per_m
+        if self.long_prompt is not None and n_tokens_in > self.long_prompt[0]:
+            # The discount for cached tokens is left out here: rather a little too much than too little.
+            _, input_per_m, output_per_m = self.long_prompt
+            cached_per_m = None
+        cached = min(n_tokens_cached, n_tokens_in) if cached_per_m is not None else 0
+        tokens = (n_tokens_in - cached) * input_per_m + cached * (cached_per_m or 0.0) + n_tokens_out * output_per_m
+        return self.per_call_usd + tokens / 1e6
+
+    def highest_usd(self, max_tokens_in: int, max_tokens_out: int) -> float:
+        """Return the most that a call can cost, US dollars."""
+        input_per_m = max(self.input_per_m, self.highest_input_per_m, self.cached_input_per_m or 0.0)
+        output_per_m = max(self.output_per_m, self.highest_output_per_m)
+        return self.per_call_usd + (max_tokens_in * input_per_m + max_tokens_out * output_per_m) / 1e6
+
+
+@cache
+def _public_map() -> tuple[dict[str, dict[str, Any]], str, str]:
+    """Return LiteLLM's bundled price list, its source and date, without importing (running) LiteLLM."""
+    spec = importlib.util.find_spec("litellm")
+    if spec is None or not spec.submodule_search_locations:
+        return {}, "", ""
+    path = Path(spec.submodule_search_locations[0]) / MAP_FILE
+    if not path.is_file():
+        return {}, "", ""
+    date = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date().isoformat()
+    version = importlib.metadata.version("litellm")
+    loaded: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
+    return loaded, f"the price list inside litellm {version}", f"installed {date}"
+
+
+def _public_entry(name: str) -> dict[str, Any] | None:
+    """Find `provider/model` under its own name, or as `model` when the entry says that this provider serves it."""
+    provider, _, model = name.partition("/")
+    if not model:
+        return None
+    entries = _public_map()[0]
+    if name in entries:
+        return entries[name]
+    names = [model]
+    if model.startswith("ft:"):
+        names.append(":".join(model.split(":")[:2]))
+    for candidate in names:
+        for key in (candidate, f"{provider}/{candidate}"):
+            entry = entries.get(key)
+            # litellm_provider of Vertex models reads vertex_ai-language-models and the like.
+            if entry and str(entry.get("litellm_provider", "")).split("-")[0] == provider:
+                return entry
+    return None
+
+
+def _of_public(entry: dict[str, Any], tier: str) -> Price | None:
+    def rate(name: str) -> float | None:
+        value = entry.get(name)
+        # Rounded: 1e-07 a token is 0.1 a million, not 0.09999999999999999.
+        return round(value * 1e6, 9) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    def tiered(name: str) -> float | None:
+        special = rate(f"{name}_{tier}") if tier else None
+        return rate(name) if special is None else special
+
+    input_per_m, output_per_m = tiered("input_cost_per_token"), tiered("output_cost_per_token")
+    if input_per_m is None or output_per_m is None:
+        return None
+    rates = {name: value for name in entry if "_batches" not in name and (value := rate(name)) is not None}
+    above = "input_cost_per_token_above_"
+    steps = [
+        int(name[len(above) : -len("k_tokens")]) for name in rates if name.startswith(above) and name[-8:] == "k_tokens"
+    ]
+    long_prompt = None
+    if steps:
+        step = f"above_{min(steps)}k_tokens"
+        long_in, long_out = tiered(f"input_cost_per_token_{step}"), tiered(f"output_cost_per_token_{step}")
+        long_prompt = (min(steps) * 1000, long_in or input_per_m, long_out or output_per_m)
+    dear_in = ("input_cost_per_token", "cache_creation_input_token_cost")
+    dear_out = ("output_cost_per_token", "output_cost_per_reasoning_token")
+    _, source, date = _public_map()
+    return Price(
+        input_per_m,
+        output_per_m,
+        tiered("cache_read_input_token_cost"),
+        long_prompt=long_prompt,
+        highest_input_per_m=max((value for name, value in rates.items() if name.startswith(dear_in)), default=0.0),
+        highest_output_per_m=max((value for name, value in rates.items() if name.startswith(dear_out)), default=0.0),
+        source=str(entry.get("source") or "") or source,
+        date=date,
+    )
+
+
+def _of_user(name: str, entry: Mapping[str, Any], source: str, date: str) -> Price:
+    where = f"prices: {name}"
+    unknown = sorted(set(entry) - USER_FIELDS)
+    if unknown:
+        raise UsageError(f"unknown key {unknown[0]!r}", where=where, expected=", ".join(sorted(USER_FIELDS)))
+    numbers: dict[str, float] = {}
+    for field, value in entry.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+            raise UsageError(f"{field} is {value!r}", where=where, expected="US dollars, 0 or more")
+        numbers[field] = float(value)
+    missing = {"input_per_m", "output_per_m"} - set(numbers)
+    if missing and "per_call" not in numbers:
+        raise UsageError(f"no {min(missing)}", where=where, expected="input_per_m and output_per_m, or per_call")
+    return Price(
+        numbers.get("input_per_m", 0.0),
+        numbers.get("output_per_m", 0.0),
+        numbers.get("cached_input_per_m"),
+        numbers.get("per_call", 0.0),
+        source=source,
+        date=date,
+    )
+
+
+@cache
+def _own() -> dict[str, Price]:
+    loaded = json.loads(resources.files("safetycatch.calls").joinpath("prices.json").read_bytes())
+    return {name: _of_user(name, entry, loaded["source"], loaded["date"]) for name, entry in loaded["models"].items()}
+
+
+class Prices:
+    """The price table of a run: the user's `prices:` first, then our own file, then LiteLLM's bundled list.
+
+    `user` maps `NAME/model` (shell wildcards allowed) to `{input_per_m, output_per_m, cached_input_per_m?, per_call?}`
+    in US dollars. Raises: UsageError for an entry that is no price.
+    """
+
+    def __init__(self, user: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._user = {name: _of_user(name, entry, "prices:", "") for name, entry in (user or {}).items()}
+        self._known: dict[tuple[str, bool, str], Price | None] = {}
+
+    def lookup(self, name: str, *, public: bool = True, tier: str = "") -> Price | None:
+        """Return the price of `provider/model` or `NAME/model`; None when nobody stated one.
+
+        `public=False` leaves LiteLLM's list out: a private server's model is not billed as its public namesake.
+        `tier` is the provider's service tier (`priority`, `flex`).
+        """
+        wanted = (name, public, tier)
+        if wanted not in self._known:
+            self._known[wanted] = self._find(name, public=public, tier=tier)
+        return self._known[wanted]
+
+    def _find(self, name: str, *, public: bool, tier: str) -> Price | None:
+        for table in (self._user, _own()):
+            if name in table:
+                return table[name]
+            for pattern, price in table.items():
+                if fnmatchcase(name, pattern):
+                    return price
+        entry = _public_entry(name) if public else None
+        return _of_public(entry, tier) if entry else None
+
+    @staticmethod
+    def name_of(endpoint: Endpoint, model: str) -> tuple[str, bool]:
+        """Return the name under which an endpoint's model is priced, and whether the public list applies to it."""
+        if endpoint.transport == "function":
+            return f"function/{model}", False
+        if endpoint.transport == "litellm":
+            return model, endpoint.base_url is None
+        provider = PUBLIC_HOSTS.get(urlsplit(endpoint.base_url or "").hostname or "")
+        return (f"{provider}/{model}", True) if provider else (f"{endpoint.name}/{model}", False)
+
+    def of(self, request: Request) -> Price | None:
+        """Return the price of a request's model at its endpoint; None when nobody stated one."""
+        endpoint, model = request.endpoint, request.model
+        # An entry of the user for NAME/model holds at public hosts too.
+        if (own := self.lookup(f"{endpoint.name}/{model}", public=False)) is not None:
+            return own
+        name, public = self.name_of(endpoint, model)
+        tier = request.body.get("service_tier")
+        return self.lookup(name, public=public, tier=tier if isinstance(tier, str) else "")
+
+    def deprecation_date(self, name: str) -> dt.date | None:
+        """Return the day on which the provider shuts `provider/model` down, as LiteLLM's list has it; None: unknown."""
+        entry = _public_entry(name)
+        stated = cast("object", entry.get("deprecation_date")) if entry else None
+        try:
+            return dt.date.fromisoformat(stated) if isinstance(stated, str) else None
+        except ValueError:
+            return None

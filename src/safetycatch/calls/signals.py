@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -54,7 +54,7 @@ class StopFlag:
 
 
 @contextmanager
-def install(flag: StopFlag | None = None, *, leave: Callable[[int], None] = os._exit) -> Iterator[StopFlag]:
+def install(flag: StopFlag | None = None, *, leave: Callable[[int], None] = os._exit) -> Generator[StopFlag]:
     """Handle SIGINT and SIGTERM inside the block: the first sets the flag, the second calls `leave(128 + number)`.
 
     Only the main thread can handle signals; elsewhere the flag is returned and nothing is installed.
