@@ -1,0 +1,1 @@
+"""From score tables to estimates, paired comparisons, verdicts and what a report shows."""

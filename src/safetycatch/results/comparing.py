@@ -1,0 +1,275 @@
+"""Estimates with intervals, paired comparisons, guardrails and the verdict of one run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safetycatch.errors import StatisticsError
+from safetycatch.stats import (
+    Guardrail,
+    Interval,
+    PairedDifference,
+    Verdict,
+    check_guardrail,
+    decide,
+    holm,
+    mean_interval,
+    paired_difference,
+    rate_interval,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from safetycatch.experiment import Guardrail as GuardrailSettings
+    from safetycatch.results.matrix import ScoreMatrix
+
+# Percentiles of latency are read from the latency of the rows, not stored as scores of their own.
+QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95}
+FEWEST_IN_A_SLICE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is shown and compared: `unit` is points, usd, s or score; `rate` holds 0/1 values."""
+
+    name: str
+    unit: str = "points"
+    higher_is_better: bool = True
+    rate: bool = True
+    corpus: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One candidate's score on one metric; NaN ends carry their reason in `method`."""
+
+    candidate: str
+    metric: str
+    estimate: float
+    low: float
+    high: float
+    n: int
+    n_clusters: int
+    n_missing: int
+    method: str
+    warnings: tuple[str, ...] = ()
+
+
+def estimate(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarray | None = None) -> Estimate:
+    """Return a candidate's mean (or percentile) with its 95 % interval; `rows` picks items of a slice."""
+    if metric.name in QUANTILES:
+        return _percentile(matrix, candidate, metric, rows)
+    values, clusters = matrix.flat(candidate, metric.name)
+    if rows is not None:
+        picked = np.repeat(rows, matrix.rows(candidate, metric.name).shape[1])
+        values, clusters = values[picked], None if clusters is None else clusters[picked]
+    n_missing = int(np.isnan(values).sum())
+    try:
+        found: Interval = (rate_interval if metric.rate else mean_interval)(values, clusters)
+    except StatisticsError as error:
+        seen = values[~np.isnan(values)]
+        mean = float(seen.mean()) if len(seen) else math.nan
+        n_clusters = len(seen) if clusters is None else len(set(clusters[~np.isnan(values)].tolist()))
+        return Estimate(
+            candidate, metric.name, mean, math.nan, math.nan, len(seen), n_clusters, n_missing, f"no interval: {error}"
+        )
+    return Estimate(
+        candidate,
+        metric.name,
+        found.estimate,
+        found.low,
+        found.high,
+        found.n,
+        found.n_clusters,
+        found.n_missing,
+        found.method,
+        found.warnings,
+    )
+
+
+def _percentile(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarray | None) -> Estimate:
+    values = matrix.rows(candidate, "latency_s")
+    values = (values if rows is None else values[rows]).reshape(-1)
+    seen = values[~np.isnan(values)]
+    point = float(np.quantile(seen, QUANTILES[metric.name])) if len(seen) else math.nan
+    missing = len(values) - len(seen)
+    return Estimate(
+        candidate, metric.name, point, math.nan, math.nan, len(seen), len(seen), missing, "sample percentile"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One candidate against the baseline on one metric and slice; `difference` is None where it is undefined."""
+
+    baseline: str
+    candidate: str
+    metric: str
+    slice: str
+    difference: PairedDifference | None
+    reason: str
+    n: int
+    n_missing: int
+    p_adjusted: float = math.nan
+    verdict: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """The comparison as a row of the `comparisons` table."""
+        d = self.difference
+        return {
+            "baseline": self.baseline,
+            "candidate": self.candidate,
+            "metric": self.metric,
+            "slice": self.slice,
+            "estimate": None if d is None else _number(d.estimate),
+            "low": None if d is None else _number(d.low),
+            "high": None if d is None else _number(d.high),
+            "p_value": None if d is None else _number(d.p_value),
+            "p_adjusted": _number(self.p_adjusted),
+            "n": self.n,
+            "n_clusters": None if d is None else d.n_clusters,
+            "n_missing": self.n_missing,
+            "method": self.reason if d is None else d.method,
+            "verdict": self.verdict,
+        }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def compare(
+    matrix: ScoreMatrix,
+    candidate: str,
+    baseline: str,
+    metric: Metric,
+    *,
+    where: str = "all",
+    rows: np.ndarray | None = None,
+) -> Comparison:
+    """Return candidate - baseline, paired by item, clustered as the items are."""
+    first, second = matrix.means(candidate, metric.name), matrix.means(baseline, metric.name)
+    clusters = matrix.paired_clusters()
+    if rows is not None:
+        first, second = first[rows], second[rows]
+        clusters = None if clusters is None else clusters[rows]
+    missing = int((np.isnan(first) | np.isnan(second)).sum())
+    try:
+        found = paired_difference(first, second, clusters)
+    except StatisticsError as error:
+        return Comparison(baseline, candidate, metric.name, where, None, str(error), len(first) - missing, missing)
+    return Comparison(baseline, candidate, metric.name, where, found, "", found.n, found.n_missing, found.p_value)
+
+
+def guardrail(
+    matrix: ScoreMatrix, candidate: str, baseline: str, settings: GuardrailSettings, metric: Metric
+) -> Guardrail:
+    """Return whether the candidate keeps a guardrail.
+
+    Raises: StatisticsError when it cannot be tested (no complete pair, relative to a baseline of 0).
+    """
+    quantile = QUANTILES.get(metric.name)
+    name = "latency_s" if quantile is not None else metric.name
+    return check_guardrail(
+        matrix.means(candidate, name),
+        matrix.means(baseline, name),
+        metric=metric.name,
+        worse_by=settings.worse_by.value,
+        relative=settings.worse_by.relative,
+        higher_is_better=metric.higher_is_better,
+        quantile=quantile,
+        cluster=matrix.paired_clusters(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All comparisons of a run, the verdict on each candidate, and which one is the headline."""
+
+    comparisons: tuple[Comparison, ...]
+    verdicts: Mapping[str, Verdict]
+    headline: str | None
+    selected: bool
+    undecided: str = ""
+
+
+def compare_all(
+    matrix: ScoreMatrix,
+    baseline: str,
+    candidates: Sequence[str],
+    metrics: Sequence[Metric],
+    *,
+    smallest_effect: float | None,
+    guardrails: Sequence[tuple[GuardrailSettings, Metric]] = (),
+    claimed: str | None = None,
+    mode: str = "claiming",
+) -> Outcome:
+    """Return every comparison with the baseline; the first of `metrics` is the claimed one.
+
+    P-values of the claimed metric are Holm-adjusted over `candidates`. The headline is `claimed`, else the candidate
+    with the best estimate, and then `selected` says so.
+    """
+    main = metrics[0]
+    raw = [compare(matrix, name, baseline, main) for name in candidates]
+    adjusted = holm([found.p_adjusted for found in raw]) if raw else np.array([])
+    verdicts: dict[str, Verdict] = {}
+    rows: list[Comparison] = []
+    for found, p_value in zip(raw, adjusted, strict=True):
+        verdict = None
+        if found.difference is not None and mode == "claiming" and smallest_effect:
+            verdict = decide(
+                found.difference,
+                smallest_effect,
+                candidate=found.candidate,
+                baseline=baseline,
+                metric=main.name,
+                p_adjusted=float(p_value),
+                n_compared=len(raw),
+                guardrails=[guardrail(matrix, found.candidate, baseline, rail, how) for rail, how in guardrails],
+                higher_is_better=main.higher_is_better,
+                unit="points" if main.unit == "points" else main.unit,
+            )
+            verdicts[found.candidate] = verdict
+        word = verdict.kind if verdict else "EXPLORING" if mode == "exploring" else "INCONCLUSIVE"
+        rows.append(_with(found, float(p_value), word))
+    for metric in metrics[1:]:
+        if metric.name not in QUANTILES:
+            pairs = [name for name in candidates if matrix.has(name, metric.name) and matrix.has(baseline, metric.name)]
+            rows.extend(_with(compare(matrix, name, baseline, metric), math.nan, None) for name in pairs)
+    sliced = main if not main.corpus else next((m for m in metrics if m.rate and not m.corpus), main)
+    for column, values in matrix.items.slices.items():
+        for value in sorted({str(item) for item in values.tolist()}):
+            picked = np.array([str(item) == value for item in values.tolist()])
+            for name in candidates:
+                found = compare(matrix, name, baseline, sliced, where=f"{column}={value}", rows=picked)
+                rows.append(_with(found, math.nan, None))
+    sign = 1 if main.higher_is_better else -1
+    measured = [found for found in raw if found.difference is not None]
+    best = max(measured, key=lambda found: sign * _gain(found), default=None)
+    headline = claimed or (best.candidate if best else None)
+    reason = "" if headline in verdicts or mode == "exploring" else next((f.reason for f in raw if f.reason), "")
+    return Outcome(tuple(rows), verdicts, headline, selected=claimed is None and len(raw) > 1, undecided=reason)
+
+
+def _gain(found: Comparison) -> float:
+    return -math.inf if found.difference is None else found.difference.estimate
+
+
+def _with(found: Comparison, p_adjusted: float, verdict: str | None) -> Comparison:
+    return Comparison(
+        found.baseline,
+        found.candidate,
+        found.metric,
+        found.slice,
+        found.difference,
+        found.reason,
+        found.n,
+        found.n_missing,
+        p_adjusted,
+        verdict,
+    )

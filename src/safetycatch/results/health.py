@@ -1,0 +1,68 @@
+"""What the averages hide: items that changed sides, items everybody or nobody solves, the commonest confusions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safetycatch.stats import luck_of_best
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from safetycatch.results.matrix import ScoreMatrix
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Ids of items that a candidate fixed (baseline wrong, candidate right) and broke."""
+
+    candidate: str
+    baseline: str
+    fixed: tuple[str, ...]
+    broken: tuple[str, ...]
+
+
+def flips(matrix: ScoreMatrix, candidate: str, baseline: str, metric: str) -> Flips:
+    """Return the items on which a candidate and the baseline differ; with replicates, those whose majority differs."""
+    ours, theirs = matrix.means(candidate, metric), matrix.means(baseline, metric)
+    ids = np.asarray(matrix.items.ids, dtype=object)
+    with np.errstate(invalid="ignore"):
+        fixed, broken = (ours > 0.5) & (theirs <= 0.5), (ours <= 0.5) & (theirs > 0.5)
+    return Flips(candidate, baseline, tuple(ids[fixed].tolist()), tuple(ids[broken].tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the items divide the candidates; `luck` is what the best of `k` equal ones gains by chance (a fraction)."""
+
+    n: int
+    solved_by_all: int
+    solved_by_none: int
+    discordant: int
+    luck: float | None
+    k: int
+
+
+def item_health(matrix: ScoreMatrix, candidates: Sequence[str], metric: str, k_history: int) -> Health:
+    """Return how many items all, none or some candidates solve, over items that every candidate answered."""
+    columns = np.stack([matrix.means(name, metric) for name in candidates])
+    complete = columns[:, ~np.isnan(columns).any(axis=0)]
+    solved = complete > 0.5
+    n = complete.shape[1]
+    everybody, nobody = int(solved.all(axis=0).sum()), int((~solved).all(axis=0).sum())
+    k = max(k_history, len(candidates))
+    typical = float(np.median(complete.mean(axis=1))) if n else 0.0
+    luck = luck_of_best(k, n, typical) - typical if n and k > 1 and 0 < typical < 1 else None
+    return Health(n, everybody, nobody, n - everybody - nobody, luck, k)
+
+
+def confusions(pairs: Iterable[tuple[str, str | None]], most: int = 10) -> list[tuple[str, str, int]]:
+    """Return the commonest (target, predicted, count) among wrong answers; unparsable ones are `(unparsable)`."""
+    counts = Counter(
+        (target, "(unparsable)" if parsed is None else parsed) for target, parsed in pairs if parsed != target
+    )
+    return [(target, predicted, count) for (target, predicted), count in counts.most_common(most)]
