@@ -15,7 +15,6 @@ import os
 import stat
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import DataError, ExperimentError
@@ -25,6 +24,7 @@ from safetycatch.identity import text_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 

@@ -12,8 +12,6 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_CELLS = 4_000_000  # similarities held at a time (32 MB)
 MAX_CHARACTERS = 20_000  # of one text that are compared
+WORD = r"(?u)\w+"  # one letter is a word too
 SCORE_DIGITS = 9  # differences beyond are rounding, and must not order shots
 
 
@@ -55,6 +54,8 @@ def nearest(
     `excluded[i]` are pool positions query i may not get; at least `k` others must remain. Equal cosines go by position
     in the pool, so the caller's order of the pool is the tie rule.
     """
+    import numpy as np
+
     pool_vectors, query_vectors = _vectors(pool, queries)
     across = pool_vectors.T.tocsr()
     step = max(1, MAX_CELLS // len(pool))
@@ -74,7 +75,7 @@ def _vectors(pool: Sequence[str], queries: Sequence[str]) -> tuple[csr_matrix, c
 
     shown = [text[:MAX_CHARACTERS] for text in pool]
     asked = [text[:MAX_CHARACTERS] for text in queries]
-    words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+", sublinear_tf=True)
+    words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
     # A vectorizer refuses a pool without any gram of its kind (only symbols, only blanks).
     usable = [
@@ -82,7 +83,7 @@ def _vectors(pool: Sequence[str], queries: Sequence[str]) -> tuple[csr_matrix, c
     ]
     if not usable:
         return csr_matrix((len(shown), 1)), csr_matrix((len(asked), 1))
-    scale = 1 / np.sqrt(len(usable))
+    scale = len(usable) ** -0.5
     left = hstack([vectorizer.fit_transform(shown) for vectorizer in usable], format="csr") * scale
     right = hstack([vectorizer.transform(asked) for vectorizer in usable], format="csr") * scale
     return left, right

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_SHOTS = 256
 DEFAULT_SEED = 7
+Reason = Literal["the query itself", "its cluster", "the same text", "not in the pool"]
 SHARED = ""  # the example_id of shots that all queries share
 
 
@@ -148,21 +149,21 @@ def _balanced(rows: list[_Row], seed: int) -> list[_Row]:
     waiting = [iter(by_label[label]) for label in labels]
     seen: set[str] = set()
     first: list[_Row] = []
-    repeated: list[list[_Row]] = [[] for _ in labels]
+    repeated: dict[str, list[_Row]] = {label: [] for label in labels}
     while waiting:
         still: list[Iterator[_Row]] = []
         for queue in waiting:
             row = next(queue, None)
             while row is not None and row.cluster in seen:
-                repeated[labels.index(row.target)].append(row)
+                repeated[row.target].append(row)
                 row = next(queue, None)
             if row is not None:
                 seen.add(row.cluster)
                 first.append(row)
                 still.append(queue)
         waiting = still
-    depth = max(map(len, repeated), default=0)
-    return first + [rest[turn] for turn in range(depth) for rest in repeated if turn < len(rest)]
+    depth = max(map(len, repeated.values()), default=0)
+    return first + [rest[turn] for turn in range(depth) for rest in repeated.values() if turn < len(rest)]
 
 
 def _static(shown: list[_Row], asked: list[_Row], settings: ShotSettings) -> Iterator[_Shot]:
@@ -233,7 +234,7 @@ class ShotFault:
     example_id: str
     rank: int
     shot_id: str
-    reason: Literal["the query itself", "its cluster", "the same text", "not in the pool"]
+    reason: Reason
 
 
 def verify_shots(
@@ -267,14 +268,11 @@ def verify_shots(
     return tuple(faults)
 
 
-_Reason = Literal["the query itself", "its cluster", "the same text", "not in the pool"]
-
-
-def _fault(strategy: str, query: str, shot: _Shot, reason: _Reason) -> ShotFault:
+def _fault(strategy: str, query: str, shot: _Shot, reason: Reason) -> ShotFault:
     return ShotFault(strategy, query, shot.rank, shot.shot_id, reason)
 
 
-def _reason(row: _Row | None, query: _Row) -> _Reason | None:
+def _reason(row: _Row | None, query: _Row) -> Reason | None:
     if row is None:
         return "not in the pool"
     if row.example_id == query.example_id:

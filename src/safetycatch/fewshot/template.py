@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from jinja2 import nodes
     from jinja2.sandbox import SandboxedEnvironment
 
-FILTERS = (
+FILTERS = (  # noqa: SIM905 - words read better in a line
     "capitalize count d default first float int join last length list lower reverse round sort string title trim "
     "truncate unique upper wordcount"
 ).split()
 ALLOWED_NODES = frozenset(
-    (
+    (  # noqa: SIM905 - as above
         "Template Output TemplateData If For Name Const Getattr Getitem Slice Filter Test Compare Operand And Or Not "
         "CondExpr Keyword Tuple List Dict Pair Neg Pos Add Sub Div FloorDiv Concat"
     ).split()
@@ -106,7 +106,7 @@ def _environment() -> SandboxedEnvironment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701 - the output is a chat message, not HTML; data is fenced instead
+        autoescape=False,  # the output is a chat message, not HTML; data is fenced instead
     )
     environment.globals.clear()
     environment.filters = {name: environment.filters[name] for name in FILTERS}
