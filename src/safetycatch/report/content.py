@@ -248,7 +248,8 @@ class ReportContent:
     """Everything one report shows. Only the first five fields and `candidates` are always there.
 
     `created_at` is ISO 8601 text, shown as given. `smallest_effect` is in the metric's unit. `candidates` come in any
-    order; `comparisons` hold the whole ("all") and the slices. `unmeasured` maps a section to "because …".
+    order; `comparisons` hold the whole ("all") and the slices. `unmeasured` maps a section to the words
+    after "Not measured, because". `headline_candidate` is the one the slices are drawn for (default: the best).
     """
 
     name: str
@@ -274,4 +275,5 @@ class ReportContent:
     provenance: tuple[tuple[str, str], ...] = ()
     command: str = ""
     notes: tuple[str, ...] = ()
+    headline_candidate: str = ""
     unmeasured: dict[Section, str] = field(default_factory=dict[Section, str])

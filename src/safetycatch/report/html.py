@@ -1,0 +1,115 @@
+"""The report as one HTML file: no script, no network, nothing in it that is not escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from safetycatch.report import cost, difference, escaping, evidence, items, numbers, ranking, verdicts
+from safetycatch.report.layout import Grid, Section, grid, heads
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+    from safetycatch.report.content import FindingRow, ReportContent
+
+
+@cache
+def _template() -> Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("safetycatch.report"),
+        autoescape=True,
+        finalize=escaping.finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def summary(content: ReportContent) -> str:
+    """Return the catches in a line: `21 passed · 2 warnings (SC203, SC205) · 1 override (SC501)`."""
+    codes: dict[str, list[str]] = {}
+    for row in sorted(content.findings, key=lambda row: row.code):
+        codes.setdefault(evidence.outcome(row), []).append(row.code)
+    words = {
+        "refused": ("refusal", "refusals"),
+        "overridden": ("override", "overrides"),
+        "acknowledged": ("acknowledged", "acknowledged"),
+        "fired": ("warning", "warnings"),
+    }
+    parts = [f"{len(codes['passed']):,} passed"] if codes.get("passed") else []
+    for status, (one, many) in words.items():
+        found = codes.get(status, [])
+        if found:
+            parts.append(f"{len(found):,} {one if len(found) == 1 else many} ({', '.join(dict.fromkeys(found))})")
+    silent = len(codes.get("not_applicable", [])) + len(codes.get("not_checked", []))
+    if silent:
+        parts.append(f"{silent:,} not applicable or not checked")
+    return " · ".join(parts) or "no catch was run"
+
+
+def spent(content: ReportContent) -> str:
+    """Return what was spent of what: `$3.12 of $5.00`."""
+    bill = content.money
+    if bill is None:
+        return "nothing: no call was made"
+    return numbers.money(bill.spent_usd) + (f" of {bill.budget}" if bill.budget else "")
+
+
+def _provenance(content: ReportContent) -> tuple[Grid, ...]:
+    rows: list[tuple[str | Markup, ...]] = [
+        (label, escaping.html(value, 4 * escaping.MAX_CHARACTERS)) for label, value in content.provenance
+    ]
+    return (grid("Where these numbers come from", heads("what", "~value"), rows, "manifest.json"),) if rows else ()
+
+
+def sections(content: ReportContent) -> tuple[Section, ...]:
+    """Return the sections in reading order."""
+    return (
+        ranking.ranking(content),
+        difference.difference(content),
+        cost.cost(content),
+        difference.slices(content),
+        evidence.flips(content),
+        items.items(content),
+        evidence.leakage(content),
+        evidence.findings(content),
+        cost.money(content),
+        Section("provenance", "Provenance", _provenance(content)),
+    )
+
+
+def _exceptions(content: ReportContent, status: str) -> list[FindingRow]:
+    return [row for row in content.findings if evidence.outcome(row) == status]
+
+
+def render_html(content: ReportContent) -> str:
+    """Return the report as one HTML document; the same content gives the same text."""
+    css, glyph = verdicts.GLYPHS[content.banner.kind]
+    unit = numbers.unit_named(content.unit)
+    effect = numbers.shown(content.smallest_effect, None, None, content.unit).estimate
+    facts = [
+        ("metric", content.metric),
+        (
+            "smallest effect of interest",
+            f"{effect} {unit.heading(difference=True)}" if content.smallest_effect else "none stated",
+        ),
+        ("spent", spent(content)),
+        ("safety catches", summary(content)),
+    ]
+    return _template().render(
+        content=content,
+        banner_css=css,
+        banner_glyph=glyph,
+        facts=facts,
+        refused=_exceptions(content, "refused"),
+        overridden=_exceptions(content, "overridden"),
+        acknowledged=_exceptions(content, "acknowledged"),
+        sections=sections(content),
+        absent=numbers.ABSENT,
+    )
