@@ -244,7 +244,7 @@ class Store:
             raise StoreError(f"{path} {error}") from None
         if body is None:
             raise StoreError(f"{path} is missing")
-        if (body["stage"], body["fingerprint"], body["sha256"]) != (ref.stage, ref.fingerprint, ref.sha256):
+        if (body.get("stage"), body.get("fingerprint"), body.get("sha256")) != (ref.stage, ref.fingerprint, ref.sha256):
             raise StoreError(f"{path} is about other content than the reference")
         return body
 
@@ -297,8 +297,9 @@ class Store:
             if body is None:
                 there = target[-1] in self.tree.names(*target[:-1])
                 return Problem(uri, "unlisted", "a file without a manifest") if there else None
-            if (body["stage"], body["fingerprint"]) != (stage, fingerprint):
-                return Problem(note_uri, "manifest", f"describes {body['stage']} {body['fingerprint']}")
+            described = body.get("stage"), body.get("fingerprint")
+            if described != (stage, fingerprint):
+                return Problem(note_uri, "manifest", f"the manifest describes {described[0]} {described[1]}")
             ref = Ref(stage, fingerprint, uri, body["sha256"], body["rows"])
             return self._fault(ref, body["bytes"], full=full) or ref
 
@@ -316,6 +317,7 @@ class Store:
 
     @contextlib.contextmanager
     def committing(self, stage: str, fingerprint: str) -> Generator[None]:
+        """Hold the short lock under which an artifact becomes visible or is set aside."""
         with lock(self.lock_path(f"{stage}@{fingerprint}@commit"), what=f"{stage} artifact", disk=self.tree.disk):
             yield
 

@@ -10,13 +10,13 @@ import os
 import secrets
 import stat
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from safetycatch.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -150,10 +150,10 @@ class Temporary:
 
     def close(self) -> None:
         """Close the file; remove it when it was not published."""
-        os.close(self._fd)
         if self.name:
             with contextlib.suppress(OSError):
                 self._disk.unlink(self.name, self._folder)
+        os.close(self._fd)
 
     def __enter__(self) -> Self:
         return self
@@ -203,11 +203,13 @@ class Tree:
                         place = self.root.joinpath(*parts[:depth])
                         raise StoreError(f"{place} is a link or no folder; the store follows no links") from None
                     raise
-                if made:
-                    os.fchmod(deeper, FOLDER_MODE)
-                    self.disk.fsync(fd)
-                os.close(fd)
-                fd = deeper
+                above, fd = fd, deeper
+                try:
+                    if made:
+                        os.fchmod(fd, FOLDER_MODE)
+                        self.disk.fsync(above)
+                finally:
+                    os.close(above)
             yield fd
         finally:
             os.close(fd)

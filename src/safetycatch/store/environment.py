@@ -98,16 +98,20 @@ def _changes(folder: Path) -> dict[str, Any]:
     }
 
 
+@functools.cache
+def _packages() -> dict[str, str]:
+    return dict(sorted((str(one.metadata["Name"]).lower(), one.version) for one in metadata.distributions()))
+
+
 def environment(folder: Path | None = None, argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Return what is needed to make the run again: git commit, diff (at most 1 MB), versions, platform, command line.
 
     `folder` is where git is asked (default: the current one). Values that look secret are redacted.
     """
-    packages = {str(one.metadata["Name"]).lower(): one.version for one in metadata.distributions()}
     return {
         "git": _changes((folder or Path.cwd()).resolve()),
         "python": platform.python_version(),
-        "packages": dict(sorted(packages.items())),
+        "packages": _packages(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "command": redacted(" ".join(sys.argv if argv is None else argv)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MIN_FREE_BYTES = 64 << 20
 PROBE_BYTES = 4096
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,24 @@ def probe(root: Path, *, disk: Disk = DISK, min_free_bytes: int = MIN_FREE_BYTES
         return StoreHealth(False, 0, False, f"others may write into {root}; fix: chmod go-w {root}")
     free = shutil.disk_usage(root).free
     try:
-        with Tree(root, disk).folder() as folder:
-            with Temporary(disk, folder, root / "probe") as file:
-                file.write(bytes(PROBE_BYTES))
-                file.seal()
-            fault = exclusion_fault(folder, disk)
+        with Tree(root, disk).folder() as folder, Temporary(disk, folder, root / "probe") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.seal()
+            fault = exclusion_fault(file, folder, disk)
     except (OSError, StoreError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        code = cause.errno if isinstance(cause, OSError) else None
+        if code in NO_LOCKS:
+            return StoreHealth(True, free, False, f"{root} has no locks ({error}); use a folder on a local disk")
         return StoreHealth(False, free, False, f"{root} is not writable: {error}")
-    if not fault and free < min_free_bytes:
-        fault = f"{root} has {free / 1e6:.0f} MB free, at least {min_free_bytes / 1e6:.0f} MB are needed; free some"
-    return StoreHealth(True, free, "locks do" not in fault, fault)
+    if fault:
+        return StoreHealth(
+            True,
+            free,
+            False,
+            f"locks do not exclude in {root}: {fault}; use a folder on a local disk, not a shared one",
+        )
+    if free < min_free_bytes:
+        reason = f"{root} has {free / 1e6:.0f} MB free, at least {min_free_bytes / 1e6:.0f} MB are needed; free some"
+        return StoreHealth(True, free, True, reason)
+    return StoreHealth(True, free, True, "")

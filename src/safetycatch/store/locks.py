@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
+    from safetycatch.store.disk import Temporary
+
 FIRST_PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.2
 MESSAGE_EVERY_S = 15.0
@@ -115,24 +117,14 @@ def lock(
             os.close(fd)
 
 
-def exclusion_fault(folder: int, disk: Disk = DISK) -> str:
-    """Return why kernel locks do not exclude in an open folder, or "" when they do (two descriptors of one file)."""
-    name = f".tmp-probe-{os.getpid()}-{threading.get_ident()}"
-    first = disk.open(name, os.O_RDWR | os.O_CREAT, folder)
+def exclusion_fault(file: Temporary, folder: int, disk: Disk = DISK) -> str:
+    """Return why kernel locks do not exclude where `file` lies, or "" when its lock keeps a second holder out."""
     try:
-        second = disk.open(name, os.O_RDWR, folder)
+        second = disk.open(file.name, os.O_RDWR, folder)
         try:
-            disk.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                disk.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return ""
-            return "locks do not exclude here: two holders got the same lock (a network or shared folder?)"
-        except OSError as error:
-            return f"locks do not work here: {error.strerror}"
+            disk.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         finally:
             os.close(second)
-    finally:
-        os.close(first)
-        with contextlib.suppress(OSError):
-            disk.unlink(name, folder)
+    except BlockingIOError:
+        return ""
+    return "two holders got the same lock"

@@ -36,7 +36,7 @@ from safetycatch.store.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import pyarrow as pa
 
@@ -100,7 +100,7 @@ class Run:
         if versions != self._body["inputs"]:
             self._save({**self._body, "inputs": versions})
 
-    def changed_inputs(self, paths: Mapping[str, Path] | Iterable[Path | str]) -> list[ChangedInput]:
+    def changed_inputs(self, paths: Mapping[str, Path] | Sequence[Path | str]) -> list[ChangedInput]:
         """Return the originals that are no longer what was copied last; `paths` maps snapshot names to files.
 
         A plain list of paths means that the paths' texts were the names. Names without a copy are passed over.
@@ -269,6 +269,7 @@ class Runs:
         """
         checked_name(name, "run name")
         checked_name(identity, "run identity")
+        now = _utc(now)
         waited = False
 
         def waiting(message: str) -> None:
@@ -281,13 +282,14 @@ class Runs:
             path = self._store.lock_path(f"run@{name}@{identity}")
             stack.enter_context(lock(path, wait=waiting, timeout=timeout, what=f"run {name}"))
             found = self._asked(run_id, name, identity) if run_id else self._newest(name, identity)
-            if found is not None and found.status in FINISHED and (waited or run_id):
+            meanwhile = waited and found is not None and found.finished_at is not None and found.finished_at >= now
+            if found is not None and found.status in FINISHED and (meanwhile or run_id):
                 return Run(self._store, found.manifest, resumed=True, held=contextlib.ExitStack())
             resumed = found is not None and found.status in RESUMABLE
             if found is not None and resumed:
-                body = self._again(found, config, _utc(now))
+                body = self._again(found, config, now)
             else:
-                body = self._new(name, identity, config, _utc(now), run_id)
+                body = self._new(name, identity, config, now, run_id)
             run = Run(self._store, body, resumed=resumed, held=stack.pop_all())
         run.note_environment()
         return run

@@ -40,7 +40,7 @@ def _artifacts(store: Store) -> Iterator[Problem]:
             continue
         try:
             names = store.tree.names(ARTIFACTS, stage)
-        except (StoreError, NotADirectoryError) as error:
+        except StoreError as error:
             yield Problem(f"{ARTIFACTS}/{stage}", "altered", str(error))
             continue
         fingerprints: dict[str, None] = {}
@@ -68,7 +68,7 @@ def _runs(store: Store) -> Iterator[Problem]:
             continue
         try:
             yield from _run(store, name)
-        except (StoreError, NotADirectoryError) as error:
+        except StoreError as error:
             yield Problem(uri, "altered", str(error))
 
 
