@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from safetycatch.report.axes import Axis
 
-ROW_HEIGHT = 44  # px
 DOT_RADIUS = 5.0  # px
 SCATTER_HEIGHT = 300  # px
 # Labels of the scatter are placed as if the plot were this wide: what does not collide here collides nowhere.
@@ -65,12 +64,12 @@ def _text(css: str, x: float, y: float, text: str, *, dx: float = 0, dy: float =
     return f'<text class="{css}" x="{x:.2f}%" y="{y:g}"{moved} text-anchor="{anchor}">{escaping.html(text, 80)}</text>'
 
 
-def _svg(css: str, height: float, label: str, parts: Iterable[str]) -> Markup:
+def _svg(css: str, height: float | str, label: str, parts: Iterable[str]) -> Markup:
     from markupsafe import Markup
 
     role = f'role="img" aria-label="{escaping.html(label, 400)}"' if label else 'aria-hidden="true"'
     body = "".join(parts)
-    return Markup(f'<svg class="{css}" width="100%" height="{height:g}" {role}>{body}</svg>')  # noqa: S704  texts escaped above
+    return Markup(f'<svg class="{css}" width="100%" height="{height}" {role}>{body}</svg>')  # noqa: S704  texts escaped above
 
 
 def _ground(axis: Axis, zero: float | None, band: float | None) -> list[str]:
@@ -85,19 +84,27 @@ def _ground(axis: Axis, zero: float | None, band: float | None) -> list[str]:
     return parts
 
 
+def _centred(parts: Iterable[str]) -> str:
+    """Draw around the middle of a row, however high its label makes it."""
+    return f'<svg y="50%" width="100%" height="1" overflow="visible">{"".join(parts)}</svg>'
+
+
+def _whisker(css: str, left: float, right: float, *ends: float, size: int = 4) -> list[str]:
+    line = _line(f"whisker {css}", left, "0", right, "0")
+    return [line, *(_line(f"whisker {css}", x, f"-{size}", x, f"{size}") for x in ends)]
+
+
 def row(mark: Mark, axis: Axis, *, zero: float | None = None, band: float | None = None) -> Markup:
     """Return one row of a dot plot: whisker with ends, dot, and the grid behind it."""
-    parts, middle = _ground(axis, zero, band), ROW_HEIGHT / 2
     css = mark.look + (" hollow" if mark.hollow else "")
+    parts: list[str] = []
     if mark.low is not None and mark.high is not None:
         left, right = axis.at(mark.low), axis.at(mark.high)
-        parts.append(_line(f"whisker {css}", left, f"{middle:g}", right, f"{middle:g}"))
-        parts.extend(_line(f"whisker {css}", x, f"{middle - 4:g}", x, f"{middle + 4:g}") for x in (left, right))
+        parts.extend(_whisker(css, left, right, left, right))
     if mark.estimate is not None:
-        parts.append(
-            f'<circle class="dot {css}" cx="{axis.at(mark.estimate):.2f}%" cy="{middle:g}" r="{mark.radius:g}"/>'
-        )
-    return _svg("track", ROW_HEIGHT, mark.label, parts)
+        x = axis.at(mark.estimate)
+        parts.append(f'<circle class="dot {css}" cx="{x:.2f}%" cy="0" r="{mark.radius:.1f}"/>')
+    return _svg("track", "100%", mark.label, [*_ground(axis, zero, band), _centred(parts)])
 
 
 def scale(axis: Axis, *, left: str = "", right: str = "") -> Markup:
@@ -112,14 +119,10 @@ def scale(axis: Axis, *, left: str = "", right: str = "") -> Markup:
 
 def span(start: float, end: float, axis: Axis, label: str) -> Markup:
     """Return a row with a dot at `start` and a line to an open end at `end` (median and 95th percentile)."""
-    middle, left, right = ROW_HEIGHT / 2, axis.at(start), axis.at(end)
-    parts = [
-        *_ground(axis, None, None),
-        _line("whisker plain", left, f"{middle:g}", right, f"{middle:g}"),
-        _line("whisker plain", right, f"{middle - 6:g}", right, f"{middle + 6:g}"),
-        f'<circle class="dot plain" cx="{left:.2f}%" cy="{middle:g}" r="{DOT_RADIUS:g}"/>',
-    ]
-    return _svg("track", ROW_HEIGHT, label, parts)
+    left, right = axis.at(start), axis.at(end)
+    dot = f'<circle class="dot plain" cx="{left:.2f}%" cy="0" r="{DOT_RADIUS:g}"/>'
+    drawn = _centred([*_whisker("plain", left, right, right, size=6), dot])
+    return _svg("track", "100%", label, [*_ground(axis, None, None), drawn])
 
 
 def shares(parts_of: Sequence[tuple[str, int]], label: str) -> Markup:

@@ -15,42 +15,54 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 MAX_DIFF_WORDS = 200
+START_CHARACTERS = 240  # of a long text, shown while the rest is folded
 
 _WORD = re.compile(r"\w+|\s+|[^\w\s]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both texts as safe HTML; `compared` is False when they were too long to compare."""
+    """Both texts as safe HTML, whole and their beginnings; `compared` is False when they were too long to compare."""
 
     left: Markup
     right: Markup
+    left_start: Markup
+    right_start: Markup
     compared: bool
 
 
-def _marked(pieces: Sequence[tuple[str, bool]], tag: str) -> Markup:
+def _marked(pieces: Sequence[tuple[str, bool]], tag: str, limit: int) -> Markup:
     from markupsafe import Markup
 
     shown: list[str] = []
-    for text, wanted in pieces:
-        safe = escaping.html(text, len(text))
-        shown.append(f"<{tag}>{safe}</{tag}>" if wanted and text.strip() else safe)
+    for whole, wanted in pieces:
+        text = whole[:limit]
+        limit -= len(text)
+        word = text.strip() if wanted else ""
+        before, after = text.split(word, 1) if word else (text, "")
+        middle = f"<{tag}>{escaping.html(word, len(word))}</{tag}>" if word else ""
+        shown.append(f"{escaping.html(before, len(before))}{middle}{escaping.html(after, len(after))}")
     return Markup("".join(shown))  # noqa: S704  every piece went through escaping.html
 
 
 def _sides(left: str, right: str, left_tag: str, right_tag: str, *, mark_equal: bool, limit: int) -> Sides:
     left, right = escaping.shortened(left, limit), escaping.shortened(right, limit)
     a, b = _WORD.findall(left), _WORD.findall(right)
-    if max(len(a), len(b)) > 2 * MAX_DIFF_WORDS:  # a word and the space behind it
-        return Sides(escaping.html(left, len(left)), escaping.html(right, len(right)), compared=False)
-    folded_a, folded_b = ([word.casefold() for word in words] for words in (a, b))
-    operations = SequenceMatcher(
-        None, folded_a if mark_equal else a, folded_b if mark_equal else b, autojunk=False
-    ).get_opcodes()
+    compared = max(len(a), len(b)) <= 2 * MAX_DIFF_WORDS  # a word and the space behind it
+    if compared:
+        folded_a, folded_b = ([word.casefold() if mark_equal else word for word in words] for words in (a, b))
+        operations = SequenceMatcher(None, folded_a, folded_b, autojunk=False).get_opcodes()
+        of_left = [("".join(a[i:j]), (op == "equal") == mark_equal) for op, i, j, _, _ in operations]
+        of_right = [("".join(b[i:j]), (op == "equal") == mark_equal) for op, _, _, i, j in operations]
+    else:
+        of_left, of_right = [(left, False)], [(right, False)]
+    whole, start = max(len(left), len(right)), START_CHARACTERS
     return Sides(
-        _marked([("".join(a[i:j]), (op == "equal") == mark_equal) for op, i, j, _, _ in operations], left_tag),
-        _marked([("".join(b[i:j]), (op == "equal") == mark_equal) for op, _, _, i, j in operations], right_tag),
-        compared=True,
+        _marked(of_left, left_tag, whole),
+        _marked(of_right, right_tag, whole),
+        _marked(of_left, left_tag, start),
+        _marked(of_right, right_tag, start),
+        compared,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safetycatch.report import axes, charts, numbers
-from safetycatch.report.content import measured
 from safetycatch.report.items import confusions
 from safetycatch.report.layout import (
     Block,
@@ -137,15 +136,10 @@ def _difference_plot(
             radius=radius,
         )
         verdict = row.verdict if row.verdict and row.verdict != "none" else ""
-        p = (
-            f" · p = {numbers.p_value(row.p_adjusted)} adjusted".replace("= <", "< ")
-            if measured(row.p_adjusted) is not None
-            else ""
-        )
         drawn.append(
             DotRow(
                 label,
-                counts_text(row.n, row.n_missing, row.n_clusters) + p,
+                counts_text(row.n, row.n_missing, row.n_clusters, p_adjusted=row.p_adjusted),
                 charts.row(mark, axis, zero=0.0, band=band),
                 text.value,
                 text.interval,
@@ -154,11 +148,9 @@ def _difference_plot(
         )
     baselines = list(dict.fromkeys(row.baseline for row in rows))
     against = baselines[0] if len(baselines) == 1 else "the baseline"
-    effect = numbers.shown(content.smallest_effect, None, None, content.unit).estimate
     note = "Filled: the interval leaves out zero."
     if band:
-        effect_text = f"{effect} {unit.heading(difference=True)}" if not unit.prefix else f"{unit.prefix}{effect}"
-        note = f"Shaded: less than {effect_text}, too small to matter. {note}"
+        note = f"Shaded: less than {numbers.effect(content.smallest_effect, content.unit)}, too small to matter. {note}"
     left, right = ("worse", "better") if sign > 0 else ("better", "worse")
     return DotPlot(
         caption or f"{content.metric} minus {against}",
@@ -223,15 +215,14 @@ def _guardrail_grid(content: ReportContent) -> Grid:
         rows.append(
             (
                 row.metric,
-                f"{row.candidate} - {row.baseline}",
-                text.value,
-                text.interval,
+                row.candidate,
+                f"{text.value}\n{text.interval}",
                 row.limit,
                 verdict_tag(row.verdict),
             )
         )
     return grid(
         "Guardrails: what may not get worse",
-        heads("metric", "compared", "#difference", "#95 % interval", "#may worsen by", "verdict"),
+        heads("metric", "candidate", "#difference, 95 % interval", "#limit", "verdict"),
         rows,
     )

@@ -77,7 +77,7 @@ def _flip_cells(flip: Flip) -> tuple[str | Markup, ...]:
         outputs = tuple(tagged("no answer", "quiet") if text is None else folded(text) for text in (before, after))
     else:
         sides = diff.changed(before, after)
-        outputs = (folded(before, sides.left), folded(after, sides.right))
+        outputs = (folded(before, sides.left, sides.left_start), folded(after, sides.right, sides.right_start))
     return (
         flip.example_id,
         folded(flip.input, limit=MAX_INPUT_CHARACTERS),
@@ -130,8 +130,8 @@ def _leak_cells(pair: LeakPair) -> tuple[str | Markup, ...]:
 
     sides = diff.overlap(pair.left_text, pair.right_text, MAX_INPUT_CHARACTERS)
     shown = (
-        (pair.left_split, pair.left_id, folded(pair.left_text, sides.left)),
-        (pair.right_split, pair.right_id, folded(pair.right_text, sides.right)),
+        (pair.left_split, pair.left_id, folded(pair.left_text, sides.left, sides.left_start)),
+        (pair.right_split, pair.right_id, folded(pair.right_text, sides.right, sides.right_start)),
     )
     texts = (
         Markup('<span class="where">{} {}</span>{}').format(escaping.html(split), escaping.html(row_id), text)

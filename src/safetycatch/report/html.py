@@ -91,14 +91,9 @@ def _exceptions(content: ReportContent, status: str) -> list[FindingRow]:
 def render_html(content: ReportContent) -> str:
     """Return the report as one HTML document; the same content gives the same text."""
     css, glyph = verdicts.GLYPHS[content.banner.kind]
-    unit = numbers.unit_named(content.unit)
-    effect = numbers.shown(content.smallest_effect, None, None, content.unit).estimate
     facts = [
         ("metric", content.metric),
-        (
-            "smallest effect of interest",
-            f"{effect} {unit.heading(difference=True)}" if content.smallest_effect else "none stated",
-        ),
+        ("smallest effect of interest", numbers.effect(content.smallest_effect, content.unit)),
         ("spent", spent(content)),
         ("safety catches", summary(content)),
     ]

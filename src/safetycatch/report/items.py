@@ -81,6 +81,10 @@ def confusions(content: ReportContent, name: str) -> list[Block]:
         (target, answer, *(numbers.count(found.get(c)) for c in shown)) for (target, answer), found in pairs
     ]
     table = grid(
-        "Most frequent confusions", heads("~expected", "~answered", *(f"#{c}" for c in shown)), cells, "rows.parquet"
+        "Most frequent confusions",
+        heads("~expected", "~answered", *(f"#{c}" for c in shown)),
+        cells,
+        "rows.parquet",
+        "narrow",
     )
     return [table, Prose(f"{numbers.ABSENT}: not among the most frequent of that candidate.", quiet=True)]

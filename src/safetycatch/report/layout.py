@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from safetycatch.report import escaping
+from safetycatch.report import diff, escaping
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -124,15 +124,22 @@ def missing(content: ReportContent, name: SectionName, reason: str, what: str = 
     return Prose(f"{what + ': n' if what else 'N'}ot measured, because {because}.", quiet=True)
 
 
-def folded(text: str, shown: Markup | None = None, limit: int = escaping.MAX_CHARACTERS) -> Markup:
-    """Return `text` as a cell, long ones folded; `shown` is the same text already marked up."""
+def folded(
+    text: str, whole: Markup | None = None, start: Markup | None = None, limit: int = escaping.MAX_CHARACTERS
+) -> Markup:
+    """Return `text` as a cell, a long one folded behind its start; `whole` and `start` when it is marked up already."""
     from markupsafe import Markup
 
-    body = shown if shown is not None else escaping.html(text, limit)
+    if not text:
+        return Markup('<span class="quiet">(empty)</span>')
+    whole = escaping.html(text, limit) if whole is None else whole
     if len(text) <= FOLD_CHARACTERS:
-        return body if text else Markup('<span class="quiet">(empty)</span>')
-    start = escaping.html(text[:FOLD_CHARACTERS].rstrip(), FOLD_CHARACTERS)
-    return Markup(f"<details><summary>{start}… <em>{len(text):,} characters</em></summary>{body}</details>")  # noqa: S704
+        return whole
+    start = escaping.html(text[: diff.START_CHARACTERS]) if start is None else start
+    count = f"{len(text):,} characters"
+    return Markup(  # noqa: S704  both texts are escaped
+        f'<details><summary><span class="start">{start}… </span><em>{count}</em></summary>{whole}</details>'
+    )
 
 
 def tagged(word: str, css: str, glyph: str = "") -> Markup:

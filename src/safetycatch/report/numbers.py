@@ -158,3 +158,11 @@ def plain(value: float | None, digits: int = 3) -> str:
     if not value:
         return ABSENT if value is None else "0"
     return fixed(value, min(MAX_DECIMALS, max(0, digits - 1 - math.floor(math.log10(abs(value))))))
+
+
+def effect(value: float | None, unit: str) -> str:
+    """Return a stated effect, raw in `unit`, as the claim would write it: `3 points`, `$0.01`, `0.2 s`."""
+    kind, size = unit_named(unit), measured(value)
+    if size is None:
+        return ABSENT
+    return f"{kind.prefix}{round(size * kind.factor, 9):g}{kind.difference_suffix}"

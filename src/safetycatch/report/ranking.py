@@ -77,7 +77,7 @@ def _ranked(row: CandidateRow, content: ReportContent, axis: axes.Axis) -> DotRo
         hollow=row.baseline,
     )
     note = counts_text(row.n, row.n_missing, row.n_clusters, row.n_unparsable)
-    state = "" if row.status in {"", "complete", "done"} else f" · {row.status}"
+    state = "" if row.status in {"", "complete", "done"} else f", {row.status}"
     return DotRow(
         row.id, note + state, charts.row(mark, axis), text.value, text.interval, "baseline" if row.baseline else ""
     )

@@ -66,8 +66,10 @@ def scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
-def counts_text(n: int, n_missing: int, n_clusters: int | None = None, n_unparsable: int = 0) -> str:
-    """Return `n = 384 · 37 clusters · 3 missing`."""
+def counts_text(
+    n: int, n_missing: int, n_clusters: int | None = None, n_unparsable: int = 0, *, p_adjusted: float | None = None
+) -> str:
+    """Return `n = 384, 37 clusters, 3 missing`."""
     parts = [f"n = {n:,}"]
     if n_clusters is not None and n_clusters < n:
         parts.append(f"{n_clusters:,} clusters")
@@ -75,7 +77,10 @@ def counts_text(n: int, n_missing: int, n_clusters: int | None = None, n_unparsa
         parts.append(f"{n_missing:,} missing")
     if n_unparsable:
         parts.append(f"{n_unparsable:,} unparsable")
-    return " · ".join(parts)
+    if measured(p_adjusted) is not None:
+        p = numbers.p_value(p_adjusted)
+        parts.append(f"adjusted p {p[0]} {p[1:]}" if p.startswith("<") else f"adjusted p = {p}")
+    return ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
 
 
 def in_words(what: str, shown: numbers.Shown) -> str:
