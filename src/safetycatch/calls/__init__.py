@@ -3,6 +3,8 @@
 from safetycatch.calls.budget import Budget, Spent, UnknownPrice, UnknownPriceError
 from safetycatch.calls.engine import CallCounts, Engine, EngineSettings, Progress
 from safetycatch.calls.faults import Fault
+from safetycatch.calls.journal import Journal, PerhapsPaid
+from safetycatch.calls.prices import Price, Prices
 from safetycatch.calls.request import Endpoint, Reply, Request
 from safetycatch.calls.signals import StopFlag, install
 
@@ -13,6 +15,10 @@ __all__ = [
     "Engine",
     "EngineSettings",
     "Fault",
+    "Journal",
+    "PerhapsPaid",
+    "Price",
+    "Prices",
     "Progress",
     "Reply",
     "Request",

@@ -12,7 +12,10 @@ lane   no request can succeed (key, quota, unknown model): the run stops and can
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Kind = Literal["retry", "wait", "row", "lane"]
 Charge = Literal["none", "perhaps"]
@@ -38,11 +41,12 @@ class Fault:
 
 
 class CallFaultError(Exception):
-    """Raised by a transport; the engine acts on its `fault` and never shows it to anyone."""
+    """Raised by a transport; the engine acts on its `fault` and the reply's `headers`, and shows it to nobody."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{fault.error_class}: {fault.text}")
         self.fault = fault
+        self.headers: Mapping[str, str] = headers or {}
 
 
 class FilteredPromptError(Exception):
@@ -63,6 +67,8 @@ def of_status(status: int, text: str, retry_after_s: float | None = None) -> Fau
     if status == 429:
         if says(_CREDIT):
             return Fault("lane", "no_credit", text)
+        if "request too large" in low:
+            return Fault("row", "too_large_request", text)
         return Fault("wait", "rate_limited", text, retry_after_s=retry_after_s)
     if status in {401, 402, 403, 404} or 300 <= status < 400:
         names = {401: "unauthorised", 402: "no_credit", 403: "forbidden", 404: "not_found"}

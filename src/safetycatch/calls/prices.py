@@ -184,6 +184,7 @@ class Prices:
 
     def __init__(self, user: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._user = {name: _of_user(name, entry, "prices:", "") for name, entry in (user or {}).items()}
+        self._by_endpoint: dict[tuple[Endpoint, str, str], Price | None] = {}
         self._known: dict[tuple[str, bool, str], Price | None] = {}
 
     def lookup(self, name: str, *, public: bool = True, tier: str = "") -> Price | None:
@@ -219,13 +220,16 @@ class Prices:
 
     def of(self, request: Request) -> Price | None:
         """Return the price of a request's model at its endpoint; None when nobody stated one."""
-        endpoint, model = request.endpoint, request.model
-        # An entry of the user for NAME/model holds at public hosts too.
-        if (own := self.lookup(f"{endpoint.name}/{model}", public=False)) is not None:
-            return own
-        name, public = self.name_of(endpoint, model)
-        tier = request.body.get("service_tier")
-        return self.lookup(name, public=public, tier=tier if isinstance(tier, str) else "")
+        endpoint, model, tier = request.endpoint, request.model, request.body.get("service_tier")
+        wanted = (endpoint, model, tier if isinstance(tier, str) else "")
+        if wanted not in self._by_endpoint:
+            # An entry of the user for NAME/model holds at public hosts too.
+            price = self.lookup(f"{endpoint.name}/{model}", public=False)
+            if price is None:
+                name, public = self.name_of(endpoint, model)
+                price = self.lookup(name, public=public, tier=wanted[2])
+            self._by_endpoint[wanted] = price
+        return self._by_endpoint[wanted]
 
     def deprecation_date(self, name: str) -> dt.date | None:
         """Return the day on which the provider shuts `provider/model` down, as LiteLLM's list has it; None: unknown."""
