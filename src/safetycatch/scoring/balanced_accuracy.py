@@ -36,7 +36,9 @@ def recall_contributions(parsed: Sequence[str | None], targets: Sequence[str]) -
 
     if not targets:
         raise StatisticsError("balanced accuracy of no rows is undefined")
-    _, code, size = np.unique(np.asarray(targets, dtype=object).astype(str), return_inverse=True, return_counts=True)
+    known = {label: at for at, label in enumerate(dict.fromkeys(targets))}
+    code = np.array([known[target] for target in targets])
+    size = np.bincount(code)
     right = np.array([read == target for read, target in zip(parsed, targets, strict=True)], dtype=float)
     recall = np.bincount(code, weights=right) / size
     return recall.mean() + len(targets) / (size.size * size[code]) * (right - recall[code])

@@ -38,11 +38,11 @@ def f1_contributions(parsed: Sequence[str | None], targets: Sequence[str]) -> np
 
     if not targets:
         raise StatisticsError("macro-F1 of no rows is undefined")
-    classes, true = np.unique(np.asarray(targets, dtype=object).astype(str), return_inverse=True)
-    known = {str(label): at for at, label in enumerate(classes)}
+    known = {label: at for at, label in enumerate(dict.fromkeys(targets))}
+    true = np.array([known[target] for target in targets])
     predicted = np.array([-1 if read is None else known.get(read, -1) for read in parsed])
     right, among = predicted == true, predicted >= 0
-    n, k = len(targets), classes.size
+    n, k = len(targets), len(known)
     total = np.bincount(true, minlength=k) + np.bincount(predicted[among], minlength=k)
     f1 = 2 * np.bincount(true[right], minlength=k) / total
     influence = (2 * right - f1[true]) / total[true]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from safetycatch.errors import ExperimentError
 from safetycatch.scoring.scorer import Scorer, Unit
@@ -39,7 +39,7 @@ def own(name: str) -> Scorer:
         return _number(value, where)
 
     higher = bool(getattr(function, "higher_is_better", True))
-    return Scorer(name, unit, higher, "item", False, str, score, raw=True)
+    return Scorer(name, cast("Unit", unit), higher, "item", False, str, score, raw=True)
 
 
 def _number(value: Any, where: str) -> float:

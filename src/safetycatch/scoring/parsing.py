@@ -184,11 +184,12 @@ _ANSWER_IS = re.compile(r"\banswer\b[*_]*(?:\s+is\b|\s*[:=])[*_]*\s*:?([^\n]*)",
 
 
 def parse_number(text: str) -> str | None:
-    """Return the final number of a reply as plain digits (`-1234.5`, `2/3`), or None.
+    r"""Return the final number of a reply as plain digits (`-1234.5`, `2/3`), or None.
 
-    Read after the last `####`, else the last line `A:`, else the last `\\boxed{}`, else the last "answer is" or
-    "answer:" (the first number there, after its last `=`), else the last number of the text. `$`, `%` and units are ignored, commas must
-    group thousands, `7/14` is a fraction; a number it cannot read for certain (`3,5`) is none.
+    Read after the last `####`, else the last line `A:`, else the last `\boxed{}`, else the last "answer is" or
+    "answer:" (the first number there, after its last `=`), else the last number of the text. `$`, `%` and units
+    ("billion" too) are ignored, commas must group thousands, `7/14` is a fraction; a number that cannot be read for
+    certain (`3,5`, `1.2.3`) is none.
     """
     if len(text) > MAX_REPLY_CHARACTERS:
         return None

@@ -66,8 +66,8 @@ def row_values(scorer: Scorer, rows: Sequence[Mapping[str, Any]], targets: Seque
         dtype=float,
     )
     if scorer.whole is not None:
-        there = np.flatnonzero(~np.isnan(value))
-        if there.size:
+        there = [at for at, one in enumerate(value) if not math.isnan(one)]
+        if there:
             value[there] = scorer.whole([parsed[at] for at in there], [targets[at] for at in there], value[there])
     return RowValues(parsed, value)
 
