@@ -23,9 +23,9 @@ from safetycatch.report.content import (
 )
 
 LONG = (
-    "The customer says that the parcel arrived on Tuesday with a broken lid, that two of the three cups are chipped, and "
-    "that a photograph was sent to the shop on the same day. Nobody answered. They ask for a refund of the cups and for "
-    "the delivery costs, and want to know whether the damaged goods have to be sent back at their own expense."
+    "The customer says that the parcel arrived on Tuesday with a broken lid, that two of the three cups are chipped, "
+    "and that a photograph was sent to the shop on the same day. Nobody answered. They ask for a refund of the cups "
+    "and for the delivery costs, and want to know whether the damaged goods have to be sent back at their own expense."
 )
 
 
@@ -72,8 +72,7 @@ def versus(name, estimate, half, verdict, *, piece="all", n=384, p=None):
     )
 
 
-@pytest.fixture
-def content() -> ReportContent:
+def full_content() -> ReportContent:
     """A claiming run with everything in it; the numbers are made up."""
     return ReportContent(
         name="ticket-routing",
@@ -234,6 +233,11 @@ def content() -> ReportContent:
         command="safetycatch run experiments/tickets.yaml --run-id 2026-11-22-ticket-routing-1",
         notes=("No max_tokens was given: 64 were sent, as for every classification.",),
     )
+
+
+@pytest.fixture
+def content() -> ReportContent:
+    return full_content()
 
 
 @pytest.fixture

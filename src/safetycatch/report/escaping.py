@@ -23,7 +23,7 @@ MAX_MARKDOWN_CHARACTERS = 160
 _INVISIBLE = frozenset(
     [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0xFE00, 0xFE0F), *range(0xE0100, 0xE01F0)]
 )
-_PROSE = re.compile(r"""[\w .,:;%+±=()\[\]'"?·…≥≤-]*""")
+_PROSE = re.compile(r"""[\w .,:;%+±=()\[\]'"?·…—≥≤-]*""")
 
 
 def _form(char: str) -> str:

@@ -57,7 +57,7 @@ def spent(content: ReportContent) -> str:
     """Return what was spent of what: `$3.12 of $5.00`."""
     bill = content.money
     if bill is None:
-        return "nothing: no call was made"
+        return "nothing, no call was made"
     return numbers.money(bill.spent_usd) + (f" of {bill.budget}" if bill.budget else "")
 
 
