@@ -181,7 +181,7 @@ def mean_variance(sample: Sample) -> MeanVariance:
     For a mean the CR2 adjustment has a closed form: each squared cluster sum of residuals is divided by 1 - n_g/n.
     The degrees of freedom are Satterthwaite's under independence, here without matrices; with equal clusters they are
     G - 1. With one value a cluster this is the usual s2/n. Clusters are assumed independent of each other.
-    Source: Bell & McCaffrey 2002, Survey Methodology 28(2), sections 3 and 4; Imbens & Kolesar 2016, section III.
+    Source: Bell & McCaffrey 2002, Survey Methodology 28(2); Imbens & Kolesar 2016, Rev. Econ. Stat. 98(4).
     """
     n, sizes = sample.n, sample.sizes
     residuals = sample.values - sample.values.mean()

@@ -91,7 +91,7 @@ def mcnemar(a: Values, b: Values) -> McNemar:
 def score_statistic(difference: float, n10: float, n01: float, n: float) -> float:
     """Return Tango's score z for "rate of a - rate of b = difference" (counts may be fractions: an effective n).
 
-    Source: Tango 1998, Statistics in Medicine 17, equations 11 to 13.
+    Source: Tango 1998, Statistics in Medicine 17.
     """
     gap = n10 - n01 - n * difference
     linear = -n10 - n01 + (2 * n - n10 + n01) * difference

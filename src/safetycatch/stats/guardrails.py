@@ -62,7 +62,7 @@ def check_guardrail(
     this is valid where both have tails of the same shape, up to scale. `alpha` is one-sided; passing all of several
     guardrails needs no correction, and `verdict.decide` corrects for violations.
     Raises: StatisticsError as `paired_difference`, for a negative worse_by, and for a relative one without a positive
-    baseline. Source: Wellek 2010, chapter 1 (margins); Hauschke et al. 1999, J. Biopharm. Stat. 9 (relative margins).
+    baseline. Source: Wellek 2010, chapter 1 (margins); Hauschke et al. 1999, Statistics in Medicine 18:93-105 (ratios).
     """
     if not (math.isfinite(worse_by) and worse_by >= 0):
         raise StatisticsError(f"{metric}: worse_by is {worse_by}, expected a number from 0 up")

@@ -9,6 +9,7 @@ import numpy as np
 
 from safetycatch.errors import StatisticsError
 from safetycatch.stats.clusters import (
+    Floats,
     Values,
     as_numbers,
     checked_level,
@@ -17,6 +18,8 @@ from safetycatch.stats.clusters import (
     read_sample,
     steady_design_effect,
 )
+
+COCHRAN = 25  # values needed for a usable normal interval of a mean: this times the squared skewness
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def rate_interval(x: Values, cluster: Values | None = None, level: float = 0.95)
     se = math.nan
     if events:
         spread = mean_variance(sample)
-        se = math.sqrt(spread.variance)
+        se = math.sqrt(spread.variance) or math.nan
     else:
         warnings.append(f"all values are {rate:g}: no standard error can be estimated; the interval does not need it")
     if binary and sample.singletons:
@@ -89,8 +92,10 @@ def _wilson(rate: float, n: float, z: float) -> tuple[float, float]:
     shrink = 1 + z * z / n
     middle = (rate + z * z / (2 * n)) / shrink
     half = z / shrink * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    # At 0 and 1 the exact limit is 0 or 1; rounding would leave 1e-17.
-    return (0.0 if rate == 0 else max(0.0, middle - half)), (1.0 if rate == 1 else min(1.0, middle + half))
+    # Exactly, the limits hold the rate and stay in [0, 1]; rounding would leave 1e-17 where the limit is 0.
+    return (0.0 if rate == 0 else min(rate, max(0.0, middle - half))), (
+        1.0 if rate == 1 else max(rate, min(1.0, middle + half))
+    )
 
 
 def mean_interval(x: Values, cluster: Values | None = None, level: float = 0.95) -> Interval:
@@ -98,9 +103,10 @@ def mean_interval(x: Values, cluster: Values | None = None, level: float = 0.95)
 
     Without clusters this is the textbook t interval; with them the degrees of freedom are Bell and McCaffrey's.
     Equal values leave no spread to measure: `se`, `low` and `high` are NaN, with the reason in `warnings`.
-    Assumes independent clusters and a mean that is nearly normal; for 0/1 values use `rate_interval`.
+    Assumes independent clusters and a mean that is nearly normal: below 25 times the squared skewness a warning says
+    so (Cochran 1977, section 2.15). For 0/1 values use `rate_interval`.
     Raises: StatisticsError for fewer than 2 observed values, or fewer than 5 clusters when `cluster` is given.
-    Source: Bell & McCaffrey 2002; Miller 2024, "Adding Error Bars to Evals", section 2.2 (there CR0 and normal).
+    Source: Bell & McCaffrey 2002; Miller 2024, "Adding Error Bars to Evals" (there CR0 and normal).
     """
     sample = read_sample(as_numbers(x, "x"), cluster, least=2, name="x")
     quantile_level = (1 + checked_level(level)) / 2
@@ -110,6 +116,13 @@ def mean_interval(x: Values, cluster: Values | None = None, level: float = 0.95)
     if sample.constant or se == 0:
         warnings.append(f"no interval: all values, or all cluster means, are equal (mean {mean:g})")
         se = design_effect = math.nan
+    else:
+        needed = math.ceil(COCHRAN * _skewness(sample.values) ** 2)
+        if needed > sample.n_clusters:
+            warnings.append(
+                f"long-tailed values: about {needed} independent ones are needed, there are {sample.n_clusters}; the "
+                "interval may be too narrow"
+            )
     half = quantile(quantile_level, spread.df) * se
     return Interval(
         mean,
@@ -125,3 +138,8 @@ def mean_interval(x: Values, cluster: Values | None = None, level: float = 0.95)
         tuple(warnings),
         design_effect,
     )
+
+
+def _skewness(values: Floats) -> float:
+    standard = (values - values.mean()) / values.std()
+    return float((standard**3).mean())

@@ -103,7 +103,7 @@ class _Evidence:
     n: int
     n_clusters: int
     n_missing: int
-    informative: int
+    least_p: float
     design_effect: float
     method: str
     constant: bool
@@ -141,9 +141,10 @@ def _evidence(a: Values, b: Values, cluster: Values | None) -> _Evidence:
     score, df, design_effect, method = None, spread.df, spread.design_effect, "cr2_t"
     constant = _constant(sample.values, first, second)
     informative = int(np.count_nonzero(sample.cluster_sums(sample.values)))
-    if _binary(first, second) and (
-        informative < SCORE_BELOW_INFORMATIVE or (sample.singletons and sample.n < SCORE_BELOW_PAIRS)
-    ):
+    binary = _binary(first, second)
+    # Where most differences are 0, or all are +-1, a sign-flip test of k clusters cannot give less than 2^(1-k).
+    least_p = min(1.0, 2.0 ** (1 - informative)) if binary or informative < sample.n_clusters / 2 else 0.0
+    if binary and (informative < SCORE_BELOW_INFORMATIVE or (sample.singletons and sample.n < SCORE_BELOW_PAIRS)):
         n10, n01 = int((sample.values > 0).sum()), int((sample.values < 0).sum())
         design_effect, method = 1.0, "tango"
         if not sample.singletons:
@@ -160,7 +161,7 @@ def _evidence(a: Values, b: Values, cluster: Values | None) -> _Evidence:
         notes.append("no interval: the differences of every cluster add up to the same, so no spread can be estimated")
     se = math.nan if constant or se == 0 else se
     return _Evidence(
-        float(sample.values.mean()), se, sd, df, sample.n, sample.n_clusters, sample.n_missing, informative,
+        float(sample.values.mean()), se, sd, df, sample.n, sample.n_clusters, sample.n_missing, least_p,
         design_effect, method, constant, tuple(notes), score,
     )  # fmt: skip
 
@@ -184,10 +185,11 @@ def paired_difference(a: Values, b: Values, cluster: Values | None = None, level
     A row with NaN on either side is a missing pair. Method: Student's t on the CR2 standard error of the differences,
     Bell-McCaffrey degrees of freedom. Right/wrong scores use Tango's score interval on the effective n instead when
     there are under 200 independent pairs, or under 10 clusters (pairs) with any net difference; so equal answers give
-    a bound, not zero width. The p-value comes from the same statistic and is never below 2^(1-k), the least a sign-flip
-    test can give with k such clusters. Equal differences of other scores: NaN, with the reason in `warnings`.
+    a bound, not zero width. The p-value comes from the same statistic; where scores are right/wrong or most differences
+    are 0, it is at least 2^(1-k), the least a sign-flip test can give with k such clusters. Equal differences of other
+    scores have no interval: NaN, with the reason in `warnings`.
     Assumes independent clusters. Raises: StatisticsError below 2 pairs, or 5 clusters when `cluster` is given.
-    Source: Miller 2024, "Adding Error Bars to Evals", section 4; Bell & McCaffrey 2002; Tango 1998.
+    Source: Miller 2024, "Adding Error Bars to Evals"; Bell & McCaffrey 2002; Tango 1998.
     """
     found = _evidence(a, b, cluster)
     low, high = found.limits(checked_level(level))
@@ -196,7 +198,7 @@ def paired_difference(a: Values, b: Values, cluster: Values | None = None, level
     p_value = math.nan
     if not found.degenerate:
         p_value = min(1.0, 2 * min(found.p_above(0.0), found.p_below(0.0)))
-        p_value = max(p_value, 2.0 ** (1 - found.informative)) if found.informative else 1.0
+        p_value = max(p_value, found.least_p)
     return PairedDifference(
         estimate=found.estimate, low=low, high=high, se=found.se, df=found.df, n=found.n, n_clusters=found.n_clusters,
         n_missing=found.n_missing, method=found.method, level=level, warnings=found.notes,

@@ -28,7 +28,7 @@ def _checked_spread(sd_difference: float | None, discordance: float | None, desi
 
 
 def _connor(effect: float, discordance: float, z_alpha: float, z_power: float) -> float:
-    """Return the unrounded n of Connor 1987, equation 3."""
+    """Return the unrounded n of Connor 1987."""
     root = z_alpha * math.sqrt(discordance) + z_power * math.sqrt(discordance - effect**2)
     return (root / effect) ** 2
 
@@ -48,7 +48,7 @@ def required_n(
     means) or, for right/wrong answers, `discordance` (share of items on which the two disagree, at least the effect).
     `design_effect` multiplies n when items come in clusters. Normal approximation: exact tests need about 5 % more.
     Raises: StatisticsError for an effect of 0, an effect above the discordance, or arguments out of range.
-    Source: Miller 2024, "Adding Error Bars to Evals", section 5; Connor 1987, Biometrics 43:207-211.
+    Source: Miller 2024, "Adding Error Bars to Evals"; Connor 1987, Biometrics 43:207-211.
     """
     _checked_spread(sd_difference, discordance, design_effect)
     z_alpha, z_power = _z(power, alpha)

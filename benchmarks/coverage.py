@@ -1,0 +1,127 @@
+"""Coverage of the default intervals: how often a 95 % interval holds the truth, over simulated evaluations.
+
+python benchmarks/coverage.py [simulations]      (2,000 by default, about a minute)
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtri
+
+from safetycatch.stats import mean_interval, paired_difference, rate_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from safetycatch.stats import Interval
+
+    Sizes = NDArray[np.intp]
+    Draw = Callable[[np.random.Generator, Sizes], tuple[NDArray[np.float64], ...]]
+
+UNEQUAL = (1, 1, 2, 3, 5, 8, 10)
+
+
+def unequal_sizes(n: int) -> Sizes:
+    """Return cluster sizes 1, 1, 2, 3, 5, 8, 10, 1, 1, ... that add up to n."""
+    sizes = np.resize(UNEQUAL, n)
+    ends = np.cumsum(sizes)
+    kept = int(np.searchsorted(ends, n)) + 1
+    sizes = sizes[:kept].copy()
+    sizes[-1] -= ends[kept - 1] - n
+    return sizes
+
+
+SIZES: dict[str, Callable[[int], Sizes]] = {
+    "iid": lambda n: np.ones(n, dtype=np.intp),
+    "clusters of 5": lambda n: np.full(n // 5, 5),
+    "unequal clusters": unequal_sizes,
+    "4 runs an item": lambda n: np.full(n, 4),
+}
+
+
+def binary(rng: np.random.Generator, sizes: Sizes, rate: float, icc: float) -> NDArray[np.float64]:
+    """Return right/wrong values: each cluster's own rate is beta distributed with intra-class correlation icc."""
+    weight = 1 / icc - 1
+    own = rng.beta(rate * weight, (1 - rate) * weight, len(sizes)) if (sizes > 1).any() else np.full(len(sizes), rate)
+    return (rng.random(sizes.sum()) < np.repeat(own, sizes)).astype(float)
+
+
+def answers(
+    rng: np.random.Generator, sizes: Sizes, rates: tuple[float, float], item: float, own: float
+) -> tuple[NDArray[np.float64], ...]:
+    """Return right/wrong values of two candidates: latent normals that share item, cluster and own cluster parts."""
+    spread = (sizes > 1).any()
+    cluster, own = (item / 2, own) if spread else (0.0, 0.0)
+    shared = np.repeat(rng.normal(size=len(sizes)), sizes) * np.sqrt(cluster)
+    shared += rng.normal(size=sizes.sum()) * np.sqrt(item - cluster)
+    columns = []
+    for rate in rates:
+        latent = shared + np.repeat(rng.normal(size=len(sizes)), sizes) * np.sqrt(own)
+        latent += rng.normal(size=sizes.sum()) * np.sqrt(1 - item - own)
+        columns.append((latent < ndtri(rate)).astype(float))
+    return tuple(columns)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One scenario: `design` names the cluster sizes, `statistic` the maker, `rates` one or two true rates."""
+
+    statistic: str
+    design: str
+    n: int
+    rates: tuple[float, ...] = (0.9,)
+
+    @property
+    def truth(self) -> float:
+        if self.statistic == "paired":
+            return self.rates[0] - self.rates[1]
+        return np.exp(0.5) if self.statistic == "mean" else self.rates[0]
+
+    def draw(self, rng: np.random.Generator, sizes: Sizes) -> tuple[NDArray[np.float64], ...]:
+        if self.statistic == "paired":
+            return answers(rng, sizes, (self.rates[0], self.rates[1]), 0.5, 0.1)
+        if self.statistic == "mean":
+            cluster = np.repeat(rng.normal(size=len(sizes)), sizes) * np.sqrt(0.2)
+            return (np.exp(0.8 * (cluster + rng.normal(size=sizes.sum()) * np.sqrt(0.8))) * np.exp(0.5 - 0.32),)
+        return (binary(rng, sizes, self.rates[0], 0.4 if self.design == "4 runs an item" else 0.2),)
+
+    def interval(self, columns: tuple[NDArray[np.float64], ...], cluster: Sizes | None) -> Interval:
+        if self.statistic == "paired":
+            return paired_difference(columns[0], columns[1], cluster)
+        return (mean_interval if self.statistic == "mean" else rate_interval)(columns[0], cluster)
+
+    def simulate(self, simulations: int, seed: int) -> tuple[float, float]:
+        """Return the share of intervals that hold the truth, and their mean width."""
+        rng, sizes = np.random.default_rng([seed, self.n]), SIZES[self.design](self.n)
+        cluster = None if self.design == "iid" else np.repeat(np.arange(len(sizes)), sizes)
+        hits, width = 0, 0.0
+        for _ in range(simulations):
+            found = self.interval(self.draw(rng, sizes), cluster)
+            hits += found.low <= self.truth <= found.high
+            width += found.high - found.low
+        return hits / simulations, width / simulations
+
+
+ROWS = [("rate", design, (0.9,)) for design in SIZES]
+ROWS += [("paired", design, rates) for design in SIZES for rates in ((0.9, 0.9), (0.9, 0.85))]
+ROWS += [("rate", design, (0.97,)) for design in SIZES]
+ROWS += [("mean", design, ()) for design in ("iid", "clusters of 5", "unequal clusters")]
+
+
+def main(simulations: int) -> None:
+    print(f"{simulations} simulations a cell, nominal .95, Monte Carlo SE {np.sqrt(0.95 * 0.05 / simulations):.4f}")
+    print("| statistic | design | true rates | n=50 | n=200 | n=1000 |\n| --- | --- | --- | --- | --- | --- |")
+    for statistic, design, rates in ROWS:
+        figures = [Cell(statistic, design, n, rates).simulate(simulations, seed=1) for n in (50, 200, 1000)]
+        shown = " | ".join(f"{share:.3f} (width {width:.3f})" for share, width in figures)
+        print(f"| {statistic} | {design} | {' '.join(f'{r:g}' for r in rates) or 'log-normal'} | {shown} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
