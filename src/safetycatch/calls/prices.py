@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
 USER_FIELDS = {"input_per_m", "output_per_m", "cached_input_per_m", "per_call", "train_per_m"}
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # A private server may call its model anything; only these hosts bill what the public list says.
 PUBLIC_HOSTS = {
     "api.openai.com": "openai",
@@ -175,6 +176,12 @@ def _own() -> dict[str, Price]:
     return {name: _of_user(name, entry, loaded["source"], loaded["date"]) for name, entry in loaded["models"].items()}
 
 
+def _matching(table: Mapping[str, Price], name: str) -> Price | None:
+    if name in table:
+        return table[name]
+    return next((price for pattern, price in table.items() if fnmatchcase(name, pattern)), None)
+
+
 class Prices:
     """The price table of a run: the user's `prices:` first, then our own file, then LiteLLM's bundled list.
 
@@ -200,11 +207,8 @@ class Prices:
 
     def _find(self, name: str, *, public: bool, tier: str) -> Price | None:
         for table in (self._user, _own()):
-            if name in table:
-                return table[name]
-            for pattern, price in table.items():
-                if fnmatchcase(name, pattern):
-                    return price
+            if (price := _matching(table, name)) is not None:
+                return price
         entry = _public_entry(name) if public else None
         return _of_public(entry, tier) if entry else None
 
@@ -223,10 +227,11 @@ class Prices:
         endpoint, model, tier = request.endpoint, request.model, request.body.get("service_tier")
         wanted = (endpoint, model, tier if isinstance(tier, str) else "")
         if wanted not in self._by_endpoint:
-            # An entry of the user for NAME/model holds at public hosts too.
-            price = self.lookup(f"{endpoint.name}/{model}", public=False)
-            if price is None:
-                name, public = self.name_of(endpoint, model)
+            # What the user states for NAME/model holds everywhere; our own list only for the sandbox on this machine.
+            price = _matching(self._user, f"{endpoint.name}/{model}")
+            name, public = self.name_of(endpoint, model)
+            host = urlsplit(endpoint.base_url or "").hostname
+            if price is None and (endpoint.transport != "direct" or public or host in LOOPBACK):
                 price = self.lookup(name, public=public, tier=wanted[2])
             self._by_endpoint[wanted] = price
         return self._by_endpoint[wanted]
