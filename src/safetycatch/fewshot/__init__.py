@@ -11,7 +11,7 @@ from safetycatch.fewshot.prompts import (
     make_prompt,
     render,
 )
-from safetycatch.fewshot.selection import Demonstrations, ShotFault, ShotSettings, select, verify_shots
+from safetycatch.fewshot.selection import Demonstrations, ShotFault, select, verify_shots
 
 __all__ = [
     "FENCE_RULE",
@@ -19,7 +19,6 @@ __all__ = [
     "Message",
     "Prompt",
     "ShotFault",
-    "ShotSettings",
     "check_prompt",
     "fence",
     "fields_of",

@@ -206,7 +206,7 @@ class _Renderer:
         if kind == "json":
             value = json.loads(text)
             values |= value if isinstance(value, dict) else {}
-            if LABELS in value:
+            if LABELS in values:
                 raise DataError("an input field is called `labels`", where=_place(row), fix="rename the column")
         try:
             return self._template.render({**values, LABELS: list(self.labels)})
@@ -232,9 +232,9 @@ def _chat(text: str, row: Mapping[str, Any]) -> list[Message]:
         found = "no list of messages"
     elif not all(isinstance(turn, dict) and isinstance(turn.get("content"), str) for turn in turns):
         found = "a message without text"
-    elif odd := next((turn["role"] for turn in turns if turn.get("role") not in {"user", "assistant"}), ""):
+    elif odd := [turn.get("role") for turn in turns if turn.get("role") not in ("user", "assistant")]:
         # A system turn in the data would outrank our own instructions.
-        found = f"a message with the role {odd!r}"
+        found = f"a message with the role {odd[0]!r}"
     elif turns[-1]["role"] != "user":
         found = "the last message is not the user's"
     if found:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from safetycatch import tables
 from safetycatch.errors import DataError
@@ -23,34 +21,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-MAX_SHOTS = 256
-DEFAULT_SEED = 7
+    from safetycatch.settings import ShotSettings
+
 Reason = Literal["the query itself", "its cluster", "the same text", "not in the pool"]
 SHARED = ""  # the example_id of shots that all queries share
-
-
-class ShotSettings(BaseModel):
-    """How many shots and how they are chosen; `k` is 0 for `zero` and 1-256 otherwise."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    select: Literal["zero", "static", "knn"] = "zero"
-    k: Annotated[int, Field(ge=0, le=MAX_SHOTS)] = 0
-    seed: int = DEFAULT_SEED
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ShotSettings:
-        if (self.select == "zero") != (self.k == 0):
-            raise ValueError(
-                "`zero` takes no k" if self.select == "zero" else f"`{self.select}` needs k: 1-{MAX_SHOTS}"
-            )
-        return self
-
-    @property
-    def name(self) -> str:
-        """The strategy's short name: `zero`, `static8`, `knn8`, `static8-seed11`."""
-        seed = "" if self.seed == DEFAULT_SEED or self.select == "zero" else f"-seed{self.seed}"
-        return self.select + (f"{self.k}" if self.k else "") + seed
 
 
 class _Row(NamedTuple):
