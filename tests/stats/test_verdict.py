@@ -135,6 +135,7 @@ def test_guardrails():
     assert verdict(80, 20, 1000, guardrails=[CHEAPER]).kind == "BETTER"
     worse = verdict(80, 20, 1000, guardrails=[CHEAPER, DEARER])
     assert worse.kind == "WORSE"
+    assert worse.sentence.startswith("knn8 cannot replace zero, for a guardrail is broken: score +6.0 points")
     assert "cost_usd is worse than its guardrail allows" in worse.sentence
     undecided = verdict(80, 20, 1000, guardrails=[OPEN])
     assert undecided.kind == "INCONCLUSIVE"

@@ -266,6 +266,8 @@ def _sentence(
         "EQUIVALENT": f"{candidate} and {baseline} are equivalent",
         "INCONCLUSIVE": f"{candidate} against {baseline} is undecided",
     }[kind]
+    if kind == "WORSE" and not (case.significant and case.gain < 0):
+        verb = f"{candidate} cannot replace {baseline}, for a guardrail is broken"
     figures = f"{write.signed(d.estimate)} {write.unit}".rstrip()
     if not math.isnan(d.low):
         figures += f" ({100 * d.level:g} % interval {write.signed(d.low)} to {write.signed(d.high)})"
