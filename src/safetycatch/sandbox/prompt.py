@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -146,18 +147,19 @@ def _fenced_parts(text: str, fenced: list[re.Match[str]]) -> _Parts:
     return _Parts("\n".join(outside), tuple(examples), query)
 
 
-def _labels(text: str) -> list[Label]:
+@lru_cache(maxsize=256)
+def _labels(text: str) -> tuple[Label, ...]:
     """Return the labels an instruction lists: lines below a sentence that asks for one, after its colon, or bullets."""
     lines = text.splitlines()
     for index, line in enumerate(lines):
         if _LEAD.search(line):
             listed = _listed_lines(lines[index + 1 :])
             if len(listed) > 1:
-                return listed
+                return tuple(listed)
         inline = _INLINE.search(line)
         if inline:
             listed = [_label(part) for part in _SEPARATOR.split(inline[1].strip().removesuffix("."))]
-            named = [label for label in listed if label]
+            named = tuple(label for label in listed if label)
             if len(named) > 1:
                 return named
     best: list[Label] = []
@@ -169,7 +171,7 @@ def _labels(text: str) -> list[Label]:
             block.append(label)
         else:
             best, block = max(best, block, key=len), []
-    return best if len(best) > 1 else []
+    return tuple(best) if len(best) > 1 else ()
 
 
 def _listed_lines(lines: list[str]) -> list[Label]:

@@ -79,7 +79,7 @@ def read_chat(body: bytes) -> ChatRequest:
         refuse(f"{len(messages)} messages; at most {MAX_MESSAGES} are served.", "messages")
     texts: list[str] = []
     for index, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
+        if not isinstance(message, dict) or str(message.get("role")) not in ROLES:
             refuse(f"messages[{index}] needs a role of {', '.join(sorted(ROLES))}.", f"messages[{index}].role")
         content = message.get("content")
         if content is not None and not isinstance(content, (str, list)):
@@ -87,7 +87,7 @@ def read_chat(body: bytes) -> ChatRequest:
         texts.append(_sendable(content_text(content), f"messages[{index}].content"))
     if value.get("stream"):
         refuse("The sandbox does not stream; leave 'stream' out.", "stream")
-    if value.get("n") not in {None, 1}:
+    if value.get("n", 1) not in (None, 1):  # noqa: PLR6201  # n may be a list, which no set takes
         refuse("The sandbox gives one choice; leave 'n' out.", "n")
     limits = [(name, value[name]) for name in ("max_tokens", "max_completion_tokens") if value.get(name) is not None]
     for name, limit in limits:

@@ -308,7 +308,9 @@ def _response(
 
 
 def _same_key(header: str, key: str) -> bool:
-    return hmac.compare_digest(header.removeprefix("Bearer ").encode(), key.encode())
+    # aiohttp hands on bytes that are not UTF-8 as surrogates.
+    given = header.removeprefix("Bearer ").encode(errors="surrogateescape")
+    return hmac.compare_digest(given, key.encode())
 
 
 def _unknown_model(name: str) -> RefusedRequestError:
