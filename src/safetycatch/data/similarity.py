@@ -1,0 +1,369 @@
+"""How alike two texts are: the normal form, character 5-gram sets, and exact joins over their Jaccard similarity.
+
+The Jaccard similarity of two texts is that of the *sets* of character 5-grams of `" " + normalise(text) + " "`. Two
+texts of more than 200 words each are compared by sets of word 5-grams instead: long English documents share most of
+their character 5-grams whatever they say. A normal form below 5 characters is one gram of its own.
+
+Grams are 48-bit hashes: two different grams of a pair of 200-character texts collide once in 10^10 pairs. The hash's
+upper bits are then replaced by the frequency rank of their bucket, so that ascending order is "rarest first" and a
+text's prefix filter is simply its first grams (Chaudhuri et al. 2006; Bayardo et al. 2007). Every pair returned was
+verified on the full sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from safetycatch.data.normalisation import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+GRAM = 5
+LONG_TEXT_WORDS = 200
+BLOCK_TEXTS = 1 << 14  # a text's place in its block and a 48-bit gram share one 64-bit sort key
+BLOCK_CHARACTERS = 1 << 19
+BUCKET_BITS = 20
+HASH_BITS = 48
+LOW_BITS = HASH_BITS - BUCKET_BITS
+BLOCK_WORK = 1 << 20
+VERIFY_GRAMS = 1 << 20
+SHARED_PREFIX = 6  # candidates share this many grams of prefixes that are as much longer: less to verify
+
+
+class Pairs(NamedTuple):
+    """Pairs of row numbers and their similarity, 0-1; sorted by `left`, then `right`."""
+
+    left: Ints
+    right: Ints
+    similarity: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class GramSets:
+    """The gram sets of texts, concatenated: text i holds `grams[start[i]:start[i + 1]]`, ascending."""
+
+    grams: Ints
+    start: Ints
+
+    @property
+    def sizes(self) -> Ints:
+        """Number of distinct grams of each text."""
+        import numpy as np
+
+        return np.diff(self.start)
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Spread the bits of `values` (the finaliser of splitmix64), in place."""
+    import numpy as np
+
+    values ^= values >> np.uint64(30)
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values
+
+
+def _window_hashes(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the 48-bit hash of every window of five consecutive codes."""
+    import numpy as np
+
+    multipliers = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
+    n_windows = len(codes) - GRAM + 1
+    total = np.zeros(n_windows, np.uint64)
+    for offset, multiplier in enumerate(multipliers):
+        total += codes[offset : offset + n_windows] * np.uint64(multiplier)
+    return _mixed(total) >> np.uint64(64 - HASH_BITS)
+
+
+def _blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    first, characters = 0, 0
+    for place, length in enumerate(lengths):
+        if place > first and (characters + length > BLOCK_CHARACTERS or place - first >= BLOCK_TEXTS):
+            yield first, place
+            first, characters = place, 0
+        characters += length
+    if first < len(lengths):
+        yield first, len(lengths)
+
+
+def _gram_sets(codes_of_blocks: Iterator[tuple[NDArray[np.uint64], Ints]], n_texts: int) -> GramSets:
+    """Return the gram sets of blocks of concatenated codes, each with the lengths of its texts."""
+    import numpy as np
+
+    pieces: list[Ints] = []
+    sizes = np.zeros(n_texts, np.int64)
+    done = 0
+    for codes, lengths in codes_of_blocks:
+        # A text shorter than a gram is one window, padded to five codes by its caller.
+        ends = np.cumsum(lengths)
+        hashes = _window_hashes(codes)
+        windows = lengths - GRAM + 1
+        owner = np.repeat(np.arange(len(lengths), dtype=np.uint64), windows)
+        firsts = ends - lengths
+        inside = np.arange(len(owner)) - np.repeat(np.cumsum(windows) - windows, windows) + np.repeat(firsts, windows)
+        keys = (owner << np.uint64(HASH_BITS)) | hashes[inside]
+        keys.sort()
+        keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
+        sizes[done : done + len(lengths)] = np.bincount(
+            (keys >> np.uint64(HASH_BITS)).astype(np.int64), minlength=len(lengths)
+        )
+        pieces.append((keys & np.uint64((1 << HASH_BITS) - 1)).astype(np.int64))
+        done += len(lengths)
+    start = np.concatenate(([0], np.cumsum(sizes)))
+    return GramSets(np.concatenate(pieces) if pieces else np.zeros(0, np.int64), start)
+
+
+def _padded(normal: str) -> str:
+    # U+10FFFF never occurs in a normal form, so a short text's one gram equals no gram of a longer text.
+    return f" {normal} " if len(normal) >= GRAM else normal + "\U0010ffff" * (GRAM - len(normal))
+
+
+def character_grams(normals: Sequence[str]) -> GramSets:
+    """Return the character 5-gram sets of normal forms."""
+    import numpy as np
+
+    def coded() -> Iterator[tuple[NDArray[np.uint64], Ints]]:
+        for first, last in _blocks([len(text) for text in normals]):
+            padded = [_padded(text) for text in normals[first:last]]
+            codes = np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32).astype(np.uint64)
+            yield codes, np.array([len(text) for text in padded], np.int64)
+
+    return _gram_sets(coded(), len(normals))
+
+
+def word_grams(normals: Sequence[str], vocabulary: dict[str, int] | None = None) -> GramSets:
+    """Return the word 5-gram sets of normal forms; pass one `vocabulary` for sets that are to be compared."""
+    import numpy as np
+
+    known = {} if vocabulary is None else vocabulary
+
+    def coded() -> Iterator[tuple[NDArray[np.uint64], Ints]]:
+        for first, last in _blocks([len(text) for text in normals]):
+            numbers: list[int] = []
+            lengths: list[int] = []
+            for text in normals[first:last]:
+                words = [known.setdefault(word, len(known) + 1) for word in text.split()]
+                words += [0] * (GRAM - len(words))
+                numbers += words
+                lengths.append(len(words))
+            yield np.array(numbers, np.uint64), np.array(lengths, np.int64)
+
+    return _gram_sets(coded(), len(normals))
+
+
+def _rarest_first(*sets: GramSets) -> tuple[GramSets, ...]:
+    """Return the sets with every gram renamed so that ascending order is rarest first; equal grams stay equal."""
+    import numpy as np
+
+    counts = np.zeros(1 << BUCKET_BITS, np.int64)
+    for one in sets:
+        counts += np.bincount(one.grams >> LOW_BITS, minlength=1 << BUCKET_BITS)
+    rank = np.empty(1 << BUCKET_BITS, np.int64)
+    rank[np.argsort(counts, kind="stable")] = np.arange(1 << BUCKET_BITS)
+    renamed: list[GramSets] = []
+    for one in sets:
+        grams = np.empty_like(one.grams)
+        sizes = one.sizes
+        for first, last in _blocks(sizes.tolist()):
+            span = slice(int(one.start[first]), int(one.start[last]))
+            part = one.grams[span]
+            owner = np.repeat(np.arange(last - first, dtype=np.int64), sizes[first:last])
+            keys = (owner << HASH_BITS) | (rank[part >> LOW_BITS] << LOW_BITS) | (part & ((1 << LOW_BITS) - 1))
+            keys.sort()
+            grams[span] = keys & ((1 << HASH_BITS) - 1)
+        renamed.append(GramSets(grams, one.start))
+    return tuple(renamed)
+
+
+def _prefixes(sets: GramSets, threshold: float) -> tuple[Ints, Ints]:
+    """Return owner and gram of every prefix: two texts at `threshold` share SHARED_PREFIX grams of their prefixes."""
+    import numpy as np
+
+    sizes = sets.sizes
+    needed = np.ceil(threshold * sizes - 1e-9).astype(np.int64)
+    lengths = np.minimum(sizes - needed + SHARED_PREFIX, sizes)
+    owner = np.repeat(np.arange(len(sizes)), lengths)
+    inside = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return owner, sets.grams[np.repeat(sets.start[:-1], lengths) + inside]
+
+
+def _shared(left: GramSets, right: GramSets, i: Ints, j: Ints) -> Ints:
+    """Return the number of common grams of each pair (i, j), exactly."""
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    def rows(sets: GramSets) -> csr_array:
+        ones = np.ones(len(sets.grams), np.int8)
+        matrix = csr_array((ones, sets.grams, sets.start), shape=(len(sets.start) - 1, 1 << HASH_BITS))
+        matrix.has_canonical_format = True
+        return matrix
+
+    a, b = rows(left), rows(right)
+    work = np.cumsum(left.sizes[i] + right.sizes[j])
+    counts = np.zeros(len(i), np.int64)
+    first = 0
+    while first < len(i):
+        already = work[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(work, already + VERIFY_GRAMS)))
+        counts[first:last] = a[i[first:last]].multiply(b[j[first:last]]).sum(axis=1)
+        first = last
+    return counts
+
+
+def jaccard_pairs(left: GramSets, right: GramSets | None, threshold: float) -> Pairs:
+    """Return every pair of texts with a Jaccard similarity of `threshold` or more; `right=None` joins left to itself.
+
+    Exact: equal to comparing every pair. A self-join returns each pair once, left < right.
+    """
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    itself = right is None
+    if right is None:
+        (left,) = _rarest_first(left)
+        right = left
+    else:
+        left, right = _rarest_first(left, right)
+    n_left, n_right = len(left.start) - 1, len(right.start) - 1
+    right_owner, right_gram = _prefixes(right, threshold)
+    left_owner, left_gram = (right_owner, right_gram) if itself else _prefixes(left, threshold)
+    columns, counts = np.unique(right_gram, return_counts=True)
+    columns = columns[counts > 1] if itself else columns
+
+    def prefix_matrix(owner: Ints, gram: Ints, n_rows: int) -> csr_array:
+        place = np.searchsorted(columns, gram)
+        place[place == len(columns)] = 0
+        keep = columns[place] == gram if len(columns) else np.zeros(len(gram), bool)
+        ones = np.ones(int(keep.sum()), np.int32)
+        starts = np.concatenate(([0], np.cumsum(np.bincount(owner[keep], minlength=n_rows))))
+        return csr_array((ones, place[keep].astype(np.int32), starts.astype(np.int32)), shape=(n_rows, len(columns)))
+
+    b = prefix_matrix(right_owner, right_gram, n_right)
+    a = b if itself else prefix_matrix(left_owner, left_gram, n_left)
+    across = b.T.tocsr()
+    left_sizes, right_sizes = left.sizes, right.sizes
+    work = np.concatenate(([0], np.cumsum(np.diff(across.indptr)[a.indices])))[a.indptr]
+    found: list[tuple[Ints, Ints, Floats]] = []
+    first = 0
+    while first < n_left:
+        last = max(first + 1, int(np.searchsorted(work, work[first] + BLOCK_WORK, side="right")) - 1)
+        product = (a[first:last] @ across).tocoo()
+        i, j = product.row.astype(np.int64) + first, product.col.astype(np.int64)
+        small = np.minimum(left_sizes[i], right_sizes[j])
+        large = np.maximum(left_sizes[i], right_sizes[j])
+        keep = product.data >= np.minimum(SHARED_PREFIX, np.ceil(threshold * large - 1e-9))
+        keep &= small >= threshold * large - 1e-9
+        if itself:
+            keep &= i < j
+        i, j = i[keep], j[keep]
+        both = _shared(left, right, i, j)
+        similarity = both / (left_sizes[i] + right_sizes[j] - both)
+        enough = similarity >= threshold - 1e-9
+        found.append((i[enough], j[enough], similarity[enough]))
+        first = last
+    return _joined(found)
+
+
+def grams(normal: str, *, by_word: bool = False) -> frozenset[str]:
+    """Return the gram set of one normal form, as text: the definition that the hashed sets must equal."""
+    if by_word:
+        words = normal.split()
+        words += [""] * (GRAM - len(words))
+        return frozenset("\n".join(words[place : place + GRAM]) for place in range(len(words) - GRAM + 1))
+    padded = _padded(normal)
+    return frozenset(padded[place : place + GRAM] for place in range(len(padded) - GRAM + 1))
+
+
+def similarity(left: str, right: str) -> float:
+    """Return the Jaccard similarity of two normal forms, 0-1."""
+    by_word = min(left.count(" "), right.count(" ")) >= LONG_TEXT_WORDS
+    a, b = grams(left, by_word=by_word), grams(right, by_word=by_word)
+    return len(a & b) / len(a | b)
+
+
+def similar_normals(left: Sequence[str], right: Sequence[str] | None, threshold: float) -> Pairs:
+    """Return every pair of normal forms with a similarity of `threshold` or more; `right=None` joins left to itself."""
+    import numpy as np
+
+    long_left = np.array([text.count(" ") >= LONG_TEXT_WORDS for text in left], bool)
+    long_right = long_left if right is None else np.array([text.count(" ") >= LONG_TEXT_WORDS for text in right], bool)
+    left_grams = character_grams(left)
+    right_grams = None if right is None else character_grams(right)
+    if not (long_left.any() and long_right.any()):
+        return jaccard_pairs(left_grams, right_grams, threshold)
+    # A long text can only be similar to a short one whose set is hardly smaller; the others need no character join.
+    largest = max(
+        (
+            one.sizes[~long].max(initial=0)
+            for one, long in ((left_grams, long_left), (right_grams or left_grams, long_right))
+        ),
+        default=0,
+    )
+    keep_left = np.flatnonzero(~long_left | (left_grams.sizes <= largest / threshold))
+    keep_right = np.flatnonzero(~long_right | ((right_grams or left_grams).sizes <= largest / threshold))
+    by_character = _renumbered(
+        jaccard_pairs(
+            _subset(left_grams, keep_left), None if right_grams is None else _subset(right_grams, keep_right), threshold
+        ),
+        keep_left,
+        keep_right,
+    )
+    mixed = ~(long_left[by_character.left] & long_right[by_character.right])
+    places_left, places_right = np.flatnonzero(long_left).tolist(), np.flatnonzero(long_right).tolist()
+    vocabulary: dict[str, int] = {}
+    by_word = _renumbered(
+        jaccard_pairs(
+            word_grams([left[place] for place in places_left], vocabulary),
+            None if right is None else word_grams([right[place] for place in places_right], vocabulary),
+            threshold,
+        ),
+        np.flatnonzero(long_left),
+        np.flatnonzero(long_right),
+    )
+    return _joined([(by_character.left[mixed], by_character.right[mixed], by_character.similarity[mixed]), by_word])
+
+
+def _subset(sets: GramSets, places: Ints) -> GramSets:
+    import numpy as np
+
+    sizes = sets.sizes[places]
+    start = np.concatenate(([0], np.cumsum(sizes)))
+    inside = np.arange(start[-1]) - np.repeat(start[:-1], sizes)
+    return GramSets(sets.grams[np.repeat(sets.start[places], sizes) + inside], start)
+
+
+def _renumbered(pairs: Pairs, left: Ints, right: Ints) -> Pairs:
+    return Pairs(left[pairs.left], right[pairs.right], pairs.similarity)
+
+
+def near_pairs(texts: Sequence[str], threshold: float) -> Pairs:
+    """Return every pair of texts with a similarity of `threshold` or more, each once, left < right."""
+    return similar_normals([normalise(text) for text in texts], None, threshold)
+
+
+def near_pairs_between(left: Sequence[str], right: Sequence[str], threshold: float) -> Pairs:
+    """Return every pair of a left and a right text with a similarity of `threshold` or more.
+
+    Equal to comparing every pair (Jaccard similarity of the sets described at the top of this file).
+    """
+    return similar_normals([normalise(text) for text in left], [normalise(text) for text in right], threshold)
+
+
+def _joined(found: Sequence[tuple[Ints, Ints, Floats]]) -> Pairs:
+    import numpy as np
+
+    left = np.concatenate([np.zeros(0, np.int64), *(part[0] for part in found)])
+    right = np.concatenate([np.zeros(0, np.int64), *(part[1] for part in found)])
+    similarity = np.concatenate([np.zeros(0), *(part[2] for part in found)])
+    order = np.lexsort((right, left))
+    return Pairs(left[order], right[order], similarity[order])
