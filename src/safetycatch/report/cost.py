@@ -76,7 +76,8 @@ def cost(content: ReportContent) -> Section:
         "#of these cached",
         "#tokens out",
     )
-    blocks.append(Fold("Numbers behind these plots", (grid("Cost and latency", columns, cells, "rows.parquet"),)))
+    if rows:
+        blocks.append(Fold("Numbers behind these plots", (grid("Cost and latency", columns, cells, "rows.parquet"),)))
     return Section("cost", "Cost and latency against quality", tuple(blocks))
 
 

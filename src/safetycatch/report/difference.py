@@ -47,7 +47,7 @@ def difference(content: ReportContent) -> Section:
     band = scaled(content.smallest_effect, unit.factor)
     if not values:
         alone = "there is one candidate: nothing to compare it with"
-        blocks.append(missing(content, "difference", alone if len(content.candidates) < 2 else "nothing was compared"))
+        blocks.append(missing(content, "difference", alone if len(content.candidates) == 1 else "nothing was compared"))
     else:
         axis = axes.linear_axis(values, include=[0.0, *([-band, band] if band else [])], signed=True)
         blocks.append(_difference_plot(content, rows[:MAX_PLOT_ROWS], axis, band, [row.candidate for row in rows]))
@@ -85,7 +85,7 @@ def slices(content: ReportContent) -> Section:
             Prose("Larger dots: more rows. Slices describe; among many, some differ by luck alone.", quiet=True)
         )
     elif not content.slices:
-        blocks.append(missing(content, "slices", "no slice columns are named (`slices:` under `data:`)"))
+        blocks.append(missing(content, "slices", "no slice columns are named (slices, under data)"))
     grids: list[Grid] = []
     if compared:
         grids.append(_comparison_grid("Differences by slice", compared, units(content)))
@@ -173,37 +173,24 @@ def _comparison_grid(caption: str, rows: list[ComparisonRow], known: dict[str, s
             (
                 row.candidate,
                 row.baseline,
-                row.metric,
                 row.slice,
-                text.unit.heading(difference=True) or numbers.ABSENT,
+                row.metric,
                 text.estimate,
                 text.low,
                 text.high,
+                text.unit.heading(difference=True) or numbers.ABSENT,
+                verdict_tag(row.verdict),
                 numbers.p_value(row.p_value),
                 numbers.p_value(row.p_adjusted),
                 numbers.count(row.n),
                 numbers.count(row.n_clusters),
                 numbers.count(row.n_missing),
                 row.method or numbers.ABSENT,
-                verdict_tag(row.verdict),
             )
         )
     columns = heads(
-        "candidate",
-        "baseline",
-        "metric",
-        "slice",
-        "unit",
-        "#difference",
-        "#low",
-        "#high",
-        "#p",
-        "#p adjusted",
-        "#n",
-        "#clusters",
-        "#missing",
-        "method",
-        "verdict",
+        *("candidate", "baseline", "slice", "metric", "#difference", "#low", "#high", "unit", "verdict"),
+        *("#p", "#p adjusted", "#n", "#clusters", "#missing", "method"),
     )
     return grid(caption, columns, cells, "comparisons.parquet")
 

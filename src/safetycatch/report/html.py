@@ -88,12 +88,16 @@ def _exceptions(content: ReportContent, status: str) -> list[FindingRow]:
     return [row for row in content.findings if evidence.outcome(row) == status]
 
 
+def _effect(content: ReportContent) -> str:
+    return "none stated" if not content.smallest_effect else numbers.effect(content.smallest_effect, content.unit)
+
+
 def render_html(content: ReportContent) -> str:
     """Return the report as one HTML document; the same content gives the same text."""
     css, glyph = verdicts.GLYPHS[content.banner.kind]
     facts = [
         ("metric", content.metric),
-        ("smallest effect of interest", numbers.effect(content.smallest_effect, content.unit)),
+        ("smallest effect of interest", _effect(content)),
         ("spent", spent(content)),
         ("safety catches", summary(content)),
     ]

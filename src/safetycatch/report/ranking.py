@@ -60,9 +60,9 @@ def ranking(content: ReportContent) -> Section:
                     note,
                 )
             )
-    return Section(
-        "ranking", "Ranking", (*blocks, Fold("Numbers behind this plot", tuple(_candidate_grids(content)))), wide=False
-    )
+    if rows:
+        blocks.append(Fold("Numbers behind this plot", tuple(_candidate_grids(content))))
+    return Section("ranking", "Ranking", tuple(blocks), wide=False)
 
 
 def _ranked(row: CandidateRow, content: ReportContent, axis: axes.Axis) -> DotRow:
@@ -93,17 +93,17 @@ def _candidate_grids(content: ReportContent) -> Iterable[Grid]:
             rows.append(
                 (
                     row.id,
-                    row.description or numbers.ABSENT,
                     row.split,
-                    row.status,
+                    text.estimate,
+                    text.low,
+                    text.high,
                     numbers.count(row.n),
                     numbers.count(row.n_clusters),
                     numbers.count(row.n_missing),
                     numbers.count(row.n_unparsable),
-                    text.estimate,
-                    text.low,
-                    text.high,
+                    row.status,
                     row.method or numbers.ABSENT,
+                    row.description or numbers.ABSENT,
                 )
             )
             for other in row.other_metrics:
@@ -120,18 +120,8 @@ def _candidate_grids(content: ReportContent) -> Iterable[Grid]:
                     )
                 )
     columns = heads(
-        "candidate",
-        "~description",
-        "split",
-        "status",
-        "#n",
-        "#clusters",
-        "#missing",
-        "#unparsable",
-        f"#{content.metric}, {unit}",
-        "#low",
-        "#high",
-        "method",
+        *("candidate", "split", f"#{content.metric}, {unit}", "#low", "#high"),
+        *("#n", "#clusters", "#missing", "#unparsable", "status", "method", "~description"),
     )
     yield grid("Candidates", columns, rows, "scores.parquet")
     if others:
