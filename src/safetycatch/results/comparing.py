@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from safetycatch.experiment import Guardrail as GuardrailSettings
     from safetycatch.results.matrix import ScoreMatrix
 
-# Percentiles of latency are read from the latency of the rows, not stored as scores of their own.
+# A guardrail on a percentile compares the latencies themselves, not contributions to a percentile.
 QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95}
-FEWEST_IN_A_SLICE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +60,7 @@ class Estimate:
 
 
 def estimate(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarray | None = None) -> Estimate:
-    """Return a candidate's mean (or percentile) with its 95 % interval; `rows` picks items of a slice."""
-    if metric.name in QUANTILES:
-        return _percentile(matrix, candidate, metric, rows)
+    """Return a candidate's mean with its 95 % interval; `rows` picks the items of a slice."""
     values, clusters = matrix.flat(candidate, metric.name)
     if rows is not None:
         picked = np.repeat(rows, matrix.rows(candidate, metric.name).shape[1])
@@ -89,17 +86,6 @@ def estimate(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarr
         found.n_missing,
         found.method,
         found.warnings,
-    )
-
-
-def _percentile(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarray | None) -> Estimate:
-    values = matrix.rows(candidate, "latency_s")
-    values = (values if rows is None else values[rows]).reshape(-1)
-    seen = values[~np.isnan(values)]
-    point = float(np.quantile(seen, QUANTILES[metric.name])) if len(seen) else math.nan
-    missing = len(values) - len(seen)
-    return Estimate(
-        candidate, metric.name, point, math.nan, math.nan, len(seen), len(seen), missing, "sample percentile"
     )
 
 
@@ -238,9 +224,8 @@ def compare_all(
         word = verdict.kind if verdict else "EXPLORING" if mode == "exploring" else "INCONCLUSIVE"
         rows.append(_with(found, float(p_value), word))
     for metric in metrics[1:]:
-        if metric.name not in QUANTILES:
-            pairs = [name for name in candidates if matrix.has(name, metric.name) and matrix.has(baseline, metric.name)]
-            rows.extend(_with(compare(matrix, name, baseline, metric), math.nan, None) for name in pairs)
+        pairs = [name for name in candidates if matrix.has(name, metric.name) and matrix.has(baseline, metric.name)]
+        rows.extend(_with(compare(matrix, name, baseline, metric), math.nan, None) for name in pairs)
     sliced = main if not main.corpus else next((m for m in metrics if m.rate and not m.corpus), main)
     for column, values in matrix.items.slices.items():
         for value in sorted({str(item) for item in values.tolist()}):

@@ -101,8 +101,10 @@ def _taken(items: Items, rows: Sequence[int]) -> Items:
     )
 
 
-def items_of(examples: pa.Table, splits: pa.Table, split: str, slices: Sequence[str]) -> Items:
-    """Return the items of one split, in the order of `examples`, with their clusters.
+def items_of(
+    examples: pa.Table, splits: pa.Table, split: str, slices: Sequence[str], ids: Sequence[str] | None = None
+) -> Items:
+    """Return the items of one split (or those of `ids`), in the order of `examples`, with their clusters.
 
     Raises: DataError when a slice column is missing.
     """
@@ -114,15 +116,16 @@ def items_of(examples: pa.Table, splits: pa.Table, split: str, slices: Sequence[
     if missing:
         raise DataError(f"no column {missing[0]!r}", where="data.slices", expected=", ".join(examples.column_names))
     columns = ["example_id", "input", "target", *slices]
-    chosen = examples.select(columns).filter(pc.field("example_id").isin(wanted["example_id"].to_pylist()))
-    ids = tuple(chosen["example_id"].to_pylist())
+    picked = wanted["example_id"].to_pylist() if ids is None else list(ids)
+    chosen = examples.select(columns).filter(pc.field("example_id").isin(picked))
+    found = tuple(chosen["example_id"].to_pylist())
     targets = np.asarray(chosen["target"].to_pylist(), dtype=object)
     content = np.asarray(
         [hash_of(text, target) for text, target in zip(chosen["input"].to_pylist(), targets, strict=True)], dtype=object
     )
     return Items(
-        ids=ids,
-        clusters=np.asarray([clusters[example_id] for example_id in ids], dtype=object),
+        ids=found,
+        clusters=np.asarray([clusters[example_id] for example_id in found], dtype=object),
         slices={name: np.asarray(chosen[name].to_pylist(), dtype=object) for name in slices},
         targets=targets,
         content=content,

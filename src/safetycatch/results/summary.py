@@ -1,0 +1,172 @@
+"""One run's estimates, comparisons, verdicts and item health, as facts with a JSON form."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.errors import ExperimentError, StatisticsError
+from safetycatch.results.comparing import Estimate, Metric, Outcome, compare_all, estimate
+from safetycatch.results.health import Flips, Health, flips, item_health
+from safetycatch.stats import detectable_effect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from safetycatch.experiment import Claim
+    from safetycatch.results.matrix import ScoreMatrix
+    from safetycatch.scoring import Scorer
+
+MAX_FLIPS_KEPT = 500
+RESOURCES = ("cost_usd", "latency_s", "latency_p50", "latency_p95")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTable:
+    """The metrics of a run in order, the claimed one first."""
+
+    metrics: tuple[Metric, ...]
+
+    @classmethod
+    def of(cls, scorers: Sequence[Scorer]) -> MetricTable:
+        """Return how each scorer's values are shown and compared."""
+        return cls(tuple(Metric(s.name, s.unit, s.higher_is_better, s.is_rate, s.kind == "corpus") for s in scorers))
+
+    def get(self, name: str, where: str) -> Metric:
+        """Return a metric by name.
+
+        Raises: ExperimentError naming what is there.
+        """
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        raise ExperimentError(
+            f"found {name!r}", where=where, expected="one of " + ", ".join(metric.name for metric in self.metrics)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEstimate:
+    """A candidate's estimate on one slice, `column=value`."""
+
+    slice: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything the report and the catches need of the scores."""
+
+    outcome: Outcome
+    estimates: tuple[Estimate, ...]
+    slices: tuple[SliceEstimate, ...]
+    flips: tuple[Flips, ...]
+    health: Health | None
+    detectable: float | None
+    baseline: str
+    metric: Metric
+
+    def facts(self) -> dict[str, Any]:
+        """Return the summary as JSON, NaN as null; flips are capped, their counts are not."""
+        return _json(
+            {
+                "baseline": self.baseline,
+                "metric": asdict(self.metric),
+                "headline": self.outcome.headline,
+                "selected": self.outcome.selected,
+                "undecided": self.outcome.undecided,
+                "estimates": [asdict(found) for found in self.estimates],
+                "slices": [{"slice": found.slice, **asdict(found.estimate)} for found in self.slices],
+                "verdicts": {name: asdict(verdict) for name, verdict in self.outcome.verdicts.items()},
+                "flips": [
+                    {
+                        "candidate": found.candidate,
+                        "baseline": found.baseline,
+                        "n_fixed": len(found.fixed),
+                        "n_broken": len(found.broken),
+                        "fixed": list(found.fixed[:MAX_FLIPS_KEPT]),
+                        "broken": list(found.broken[:MAX_FLIPS_KEPT]),
+                    }
+                    for found in self.flips
+                ],
+                "health": asdict(self.health) if self.health else None,
+                "detectable": self.detectable,
+            }
+        )
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    return value
+
+
+def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, settings: dict[str, Any]) -> Summary:
+    """Return the summary of a run; `settings` names mode, candidates, baseline and how many were ever scored.
+
+    Raises: ExperimentError when a guardrail names a metric that is not scored.
+    """
+    main, baseline = table.metrics[0], settings["baseline"]
+    candidates = [name for name in settings["candidates"] if name != baseline]
+    scored = [name for name in (*settings["candidates"], baseline) if matrix.has(name, main.name)]
+    scored = list(dict.fromkeys(scored))
+    guardrails = [
+        (rail, table.get(rail.metric, f"claim.guardrails[{number}].metric"))
+        for number, rail in enumerate(claim.guardrails if claim else [])
+    ]
+    outcome = compare_all(
+        matrix,
+        baseline,
+        [name for name in candidates if name in scored and baseline in scored],
+        table.metrics,
+        smallest_effect=settings["smallest_effect"],
+        guardrails=guardrails,
+        claimed=claim.candidate if claim else None,
+        mode=settings["mode"],
+    )
+    estimates = [
+        estimate(matrix, name, metric) for name in scored for metric in table.metrics if matrix.has(name, metric.name)
+    ]
+    sliced = main if not main.corpus else next((m for m in table.metrics if m.rate and not m.corpus), main)
+    slices = [
+        SliceEstimate(f"{column}={value}", estimate(matrix, name, sliced, picked))
+        for column, value, picked in _slices(matrix)
+        for name in scored
+    ]
+    counted = [flips(matrix, name, baseline, sliced.name) for name in candidates if baseline in scored and sliced.rate]
+    health = item_health(matrix, scored, sliced.name, settings["k_history"]) if sliced.rate else None
+    return Summary(
+        outcome, tuple(estimates), tuple(slices), tuple(counted), health, _detectable(outcome), baseline, main
+    )
+
+
+def _slices(matrix: ScoreMatrix) -> list[tuple[str, str, np.ndarray]]:
+    import numpy as np
+
+    found: list[tuple[str, str, np.ndarray]] = []
+    for column, values in matrix.items.slices.items():
+        texts = np.array([str(value) for value in values.tolist()], dtype=object)
+        found.extend((column, value, texts == value) for value in sorted(set(texts.tolist())))
+    return found
+
+
+def _detectable(outcome: Outcome) -> float | None:
+    """Return what the observed spread and design effect let these items show with 80 % power; the largest of all."""
+    sizes: list[float] = []
+    for comparison in outcome.comparisons:
+        d = comparison.difference
+        if comparison.slice != "all" or comparison.metric != outcome.comparisons[0].metric or d is None:
+            continue
+        if d.sd_difference > 0 and d.design_effect > 0:
+            try:
+                sizes.append(detectable_effect(d.n, sd_difference=d.sd_difference, design_effect=d.design_effect))
+            except StatisticsError:
+                continue
+    return max(sizes, default=None)

@@ -1,0 +1,1 @@
+"""Prefect tasks: one stage each, cached by content, passing references to Parquet artifacts."""

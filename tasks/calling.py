@@ -1,0 +1,146 @@
+"""From a candidate, its items and shots to the requests of one shard, and the engine that answers them."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from safetycatch.calls import Endpoint, Engine, EngineSettings, Request
+from safetycatch.experiment import Candidate, ModelName
+from safetycatch.fewshot.prompts import Prompt, make_prompt, render
+from safetycatch.fewshot.selection import Demonstrations
+from safetycatch.project import Project, address_of
+from safetycatch.scoring import scorer
+from safetycatch.store import Ref
+from tasks.stage import open_store
+from tasks.session import WATCHER, current, load_function, make_importable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    import pyarrow as pa
+
+    from safetycatch.scoring import Scorer
+    from tasks.stage import Place
+
+
+def endpoint_of(model: ModelName, project: Project) -> tuple[Endpoint, str]:
+    """Return where a model answers and the name to send; `sandbox/…` starts the embedded server.
+
+    Raises: InputError for an endpoint that nothing names.
+    """
+    address = address_of(model, project)
+    if address.name == "sandbox":
+        # The embedded server's port changes from run to run; its answers do not.
+        return Endpoint("sandbox", "direct", current().sandbox_url(), known_as="sandbox"), address.model
+    return Endpoint(address.name, address.transport, address.base_url, address.key_env), address.model
+
+
+def shard_rows(examples: pa.Table, ids: list[str]) -> list[dict[str, Any]]:
+    """Return the example rows with these ids, in this order."""
+    chosen = examples.filter(pc.field("example_id").isin(ids)).to_pylist()
+    by_id = {row["example_id"]: row for row in chosen}
+    return [by_id[example_id] for example_id in ids]
+
+
+@lru_cache(maxsize=4)
+def _table(store: str, ref: tuple[tuple[str, Any], ...]) -> pa.Table:
+    return open_store(store).read(Ref.from_dict(dict(ref)))
+
+
+def read_table(place: Place, ref: dict[str, Any]) -> pa.Table:
+    """Return a referenced table; the last few are kept, since every shard of a run reads the same ones."""
+    return _table(place.store, tuple(sorted(ref.items())))
+
+
+def requests_of(
+    place: Place,
+    entry: dict[str, Any],
+    rows: list[dict[str, Any]],
+    shots: dict[str, Any] | None,
+    shown: dict[str, Any],
+    replicates: int,
+) -> Generator[Request]:
+    """Yield the requests of one candidate for `rows`, in order; `shown` references the table that shots come from."""
+    project = place.open_project()
+    candidate = Candidate.model_validate(entry["candidate"])
+    if candidate.kind == "call":
+        endpoint, name = Endpoint("function", "function"), candidate.call or ""
+        for row in rows:
+            body = {"function": name, "source_sha256": entry["source_sha256"], "row": function_row(row)}
+            for replicate in range(replicates):
+                yield Request(endpoint, body, candidate.id, row["example_id"], replicate, 0)
+        return
+    assert candidate.model is not None  # noqa: S101 - load_experiment refuses it
+    endpoint, model = endpoint_of(candidate.model, project)
+    prompt = make_prompt(entry["prompt_text"], candidate.prompt or "")
+    demonstrations = None
+    if shots is not None:
+        demonstrations = Demonstrations(read_table(place, shots), read_table(place, shown), candidate.shots.name)
+    labels = tuple(entry["labels"])
+    for row in rows:
+        examples = demonstrations.of(row["example_id"]) if demonstrations else ()
+        body = chat_body(candidate, prompt, model, row, examples, labels, entry)
+        for replicate in range(replicates):
+            yield Request(endpoint, body, candidate.id, row["example_id"], replicate, entry["max_tokens"])
+
+
+def engine_of(place: Place, entry: dict[str, Any]) -> Engine:
+    """Return the engine that answers a candidate's requests within the session's journal and budget."""
+    shared, watcher, pace = current(), WATCHER.get(), place.experiment().runs
+    candidate = Candidate.model_validate(entry["candidate"])
+    functions: dict[str, Callable[..., Any]] = {}
+    if candidate.call:
+        folders = (place.folder, place.open_project().root)
+        functions[candidate.call], _ = load_function(candidate.call, folders, f"candidate {candidate.id}: call")
+    return Engine(
+        shared.journal,
+        shared.prices,
+        shared.budget,
+        EngineSettings(concurrency=pace.concurrency, max_error_rate=pace.max_error_rate),
+        run_id=place.run_id,
+        functions=functions,
+        progress=(lambda seen: watcher.progress(candidate.id, seen)) if watcher.progress else None,
+        stop=shared.stop,
+    )
+
+
+def scorers_of(place: Place, settings: dict[str, Any]) -> list[Scorer]:
+    """Return the scorers named in a stage's settings, the claimed one first."""
+    make_importable((place.folder, place.open_project().root))
+    return [
+        scorer(name, task=settings["task"], labels=settings["labels"], aliases=settings["aliases"])
+        for name in settings["scorers"]
+    ]
+
+
+def chat_body(
+    candidate: Candidate,
+    prompt: Prompt,
+    model: str,
+    row: dict[str, Any],
+    shown: tuple[Any, ...],
+    labels: tuple[str, ...],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Return everything that is sent for one row."""
+    messages = render(prompt, row, shown, labels=labels, task=settings["task"])
+    body: dict[str, Any] = {"model": model, "messages": messages, **candidate.params}
+    extra = body.pop("extra_body", None)
+    body |= extra or {}
+    if not {"max_tokens", "max_completion_tokens"} & set(body):
+        body["max_tokens"] = settings["max_tokens"]
+    if candidate.send_ids:
+        body["metadata"] = {**body.get("metadata", {}), "candidate": candidate.id, "example_id": row["example_id"]}
+    return body
+
+
+def function_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a user's function gets of a row: never the target, nor which split it is in."""
+    shown = {key: value for key, value in row.items() if key not in {"target", "given_split"}}
+    if shown["input_kind"] != "text":
+        shown["input"] = json.loads(shown["input"])
+    return shown

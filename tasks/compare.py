@@ -1,0 +1,88 @@
+"""Stage `compare`: estimates, paired comparisons and the verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from prefect import task
+
+from safetycatch.experiment import Claim
+from safetycatch.results.matrix import build_matrix, items_of
+from safetycatch.results.summary import MetricTable, summarise
+from safetycatch.store import Ref
+from safetycatch.store.runs import Runs
+from safetycatch.tables import checked, schema
+from tasks.calling import read_table, scorers_of
+from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safetycatch.results.matrix import Items, ScoreMatrix
+
+STAGE, VERSION = "compare", "1"
+
+
+@task(
+    name=STAGE,
+    task_run_name="compare {settings[split]}",
+    cache_key_fn=cache_key(STAGE, VERSION),
+    persist_result=True,
+    result_serializer="json",
+    retries=2,
+    retry_condition_fn=transient,
+)
+def compare(
+    place: Place,
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    splits: dict[str, Any],
+    parts: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the reference of the `comparisons`; estimates, verdicts and item health are its facts.
+
+    `parts` are the candidates' `scores`; `settings[stored]` names a stored run whose scores are the baseline.
+    """
+
+    def produce() -> Produced:
+        store = place.open_store()
+        items = items_of(
+            read_table(place, examples),
+            read_table(place, splits),
+            settings["split"],
+            settings["slices"],
+            settings["ids"],
+        )
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for part in parts:
+                yield from store.batches(Ref.from_dict(part))
+
+        matrix = build_matrix(items, batches(), settings["replicates"])
+        if settings["stored"]:
+            matrix = matrix.joined(_stored(place, settings["stored"], items), settings["stored"]["run_id"])
+        scorers = scorers_of(place, settings)
+        claim = Claim.model_validate(settings["claim"]) if settings["claim"] else None
+        summary = summarise(matrix, MetricTable.of(scorers), claim, settings)
+        rows = [comparison.row() for comparison in summary.outcome.comparisons]
+        table = checked(pa.Table.from_pylist(rows, schema=schema("comparisons")), "comparisons")
+        return Produced(table, facts=summary.facts())
+
+    parents = parents_of({"examples": examples, "splits": splits, "parts": parts})
+    return run_stage(STAGE, VERSION, place, settings, parents, produce)
+
+
+def _stored(place: Place, stored: dict[str, Any], items: Items) -> ScoreMatrix:
+    """Return the scores of one candidate of a stored run, over the items that it shares with this one."""
+    run = Runs(place.open_store()).load(stored["run_id"])
+    shared = set(items.ids)
+    scores = run.table("scores")
+    columns = {name: scores[name].to_pylist() for name in scores.column_names}
+    picked = [
+        row
+        for row, (candidate, example_id) in enumerate(zip(columns["candidate"], columns["example_id"], strict=True))
+        if candidate == stored["candidate"] and example_id in shared
+    ]
+    table = scores.take(picked)
+    return build_matrix(items, table.to_batches(), max([*table["replicate"].to_pylist(), 0]) + 1)

@@ -1,0 +1,120 @@
+"""Stage `evaluate`: one candidate's replies to one shard of items; the only stage that spends money."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from prefect import task
+
+from safetycatch.identity import fingerprint
+from safetycatch.tables import schema
+from tasks.calling import engine_of, read_table, requests_of, scorers_of, shard_rows
+from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, stage_fingerprint, transient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safetycatch.calls import CallCounts, Reply, Request
+
+STAGE, VERSION = "evaluate", "1"
+PARTIAL = "evaluate-partial"
+COLUMNS = [name for name in schema("rows").names if name != "run_id"]
+SCHEMA = pa.schema([schema("rows").field(column) for column in COLUMNS])
+
+
+@task(
+    name=STAGE,
+    task_run_name="evaluate {settings[candidate][id]} {settings[shard]}/{settings[shards]}",
+    cache_key_fn=cache_key(STAGE, VERSION),
+    persist_result=True,
+    result_serializer="json",
+    retries=1,
+    retry_condition_fn=transient,
+)
+def evaluate(
+    place: Place,
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    shots: dict[str, Any] | None = None,
+    pool: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the reference of the `rows` of `settings[candidate]` for the items of one shard.
+
+    A shard with rows that infrastructure failed is kept as `evaluate-partial`: the next run asks for those rows again.
+    Raises: BudgetReachedError, ProviderUnusableError, StoppedError after everything answered is in the journal.
+    """
+    parents = parents_of({"examples": examples, "pool": pool, "shots": shots})
+    store = place.openopen_store()
+    name = stage_fingerprint(STAGE, VERSION, settings, parents)
+    found = store.find(STAGE, name)
+    if found is not None:
+        return found.as_dict()
+    with store.lock(STAGE, name):
+        rows, counts = _answered(place, settings, examples, shots, pool or examples)
+        failed = sum(row["status"] == "error" for row in rows)
+        facts = {"calls": counts_as_dict(counts), "n_failed": failed}
+
+        def produce() -> Produced:
+            return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)
+
+    stage, version = (PARTIAL, fingerprint(rows)[:32]) if failed else (STAGE, VERSION)
+    return run_stage(stage, version, place, settings, parents, produce)
+
+
+def _answered(
+    place: Place,
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    shots: dict[str, Any] | None,
+    shown: dict[str, Any],
+) -> tuple[list[dict[str, Any]], CallCounts]:
+    """Answer every request of the shard; rows come back in the shard's own order."""
+    replicates, ids = settings["replicates"], settings["ids"]
+    parse = scorers_of(place, settings)[0].parse
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def keep(request: Request, reply: Reply) -> None:
+        rows[request.example_id, request.replicate] = _row(request, reply, parse)
+
+    items = shard_rows(read_table(place, examples), ids)
+    requests = requests_of(place, settings, items, shots, shown, replicates)
+    counts = asyncio.run(engine_of(place, settings).answer(requests, keep))
+    order = [(example_id, replicate) for example_id in ids for replicate in range(replicates)]
+    return [rows[key] for key in order], counts
+
+
+def _row(request: Request, reply: Reply, parse: Callable[[str], str | None]) -> dict[str, Any]:
+    text = reply.text
+    return {
+        "candidate": request.candidate,
+        "example_id": request.example_id,
+        "replicate": request.replicate,
+        "status": reply.state,
+        "output": text,
+        "parsed": parse(text) if text is not None and reply.state == "answer" else None,
+        "model_requested": request.model,
+        "model_returned": reply.model_returned,
+        "n_tokens_in": reply.n_tokens_in,
+        "n_tokens_cached": reply.n_tokens_cached,
+        "n_tokens_out": reply.n_tokens_out,
+        "cost_usd": reply.cost_usd,
+        "latency_s": reply.latency_s,
+        "call_key": request.key,
+        "error_class": reply.error_class,
+    }
+
+
+def counts_as_dict(counts: CallCounts) -> dict[str, Any]:
+    """Return call counts for a manifest."""
+    return {
+        "sent": counts.sent,
+        "answered": counts.answered,
+        "from_journal": counts.from_journal,
+        "perhaps_paid": counts.perhaps_paid,
+        "errors": counts.errors,
+        "retried": counts.retried,
+        "spent_usd": counts.spent_usd,
+        "by_error_class": dict(counts.by_error_class or {}),
+    }

@@ -1,0 +1,33 @@
+"""Stage `load`: a data file as the `examples` table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from safetycatch.data.loading import load_examples
+
+from safetycatch.settings import DataSettings
+from tasks.stage import Place, Produced, cache_key, run_stage, transient
+
+STAGE, VERSION = "load", "1"
+
+
+@task(
+    name=STAGE,
+    task_run_name="load {settings[path]}",
+    cache_key_fn=cache_key(STAGE, VERSION),
+    persist_result=True,
+    result_serializer="json",
+    retries=2,
+    retry_condition_fn=transient,
+)
+def load(place: Place, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the reference of the examples; `settings` is `data:` plus the file's `sha256`."""
+
+    def produce() -> Produced:
+        named = {key: value for key, value in settings.items() if key != "sha256"}
+        loaded = load_examples(DataSettings.model_validate(named), root=place.folder)
+        return Produced(loaded.table, facts={"notes": list(loaded.notes), "sha256": loaded.source_sha256})
+
+    return run_stage(STAGE, VERSION, place, settings, [], produce)

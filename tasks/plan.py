@@ -1,0 +1,155 @@
+"""Stage `plan`: how many calls, how much money, and what difference the items can show; nothing is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from prefect import task
+
+from safetycatch.errors import StatisticsError
+from safetycatch.experiment import Candidate
+from safetycatch.stats import detectable_effect, required_n
+from tasks.calling import read_table, requests_of, shard_rows
+from tasks.session import current
+from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
+
+STAGE, VERSION = "plan", "1"
+SAMPLE_ROWS = 50
+ASSUMED_ICC = 0.2
+EXPECTED_TOKENS = {"classify": 16}
+BYTES_A_TOKEN = 4
+SCHEMA = pa.schema(
+    [
+        pa.field("candidate", pa.string(), nullable=False),
+        pa.field("n_items", pa.int64(), nullable=False),
+        pa.field("n_calls", pa.int64(), nullable=False),
+        pa.field("price_known", pa.bool_(), nullable=False),
+        pa.field("expected_usd", pa.float64()),
+        pa.field("highest_usd", pa.float64()),
+        pa.field("highest_tokens", pa.int64()),
+    ]
+)
+
+
+@task(
+    name=STAGE,
+    task_run_name="plan {settings[split]}",
+    cache_key_fn=cache_key(STAGE, VERSION),
+    persist_result=True,
+    result_serializer="json",
+    retries=2,
+    retry_condition_fn=transient,
+)
+def plan(
+    place: Place,
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    splits: dict[str, Any],
+    parts: list[dict[str, Any]],
+    pool: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the reference of the plan: a row a candidate, extrapolated from prompts of a sample of items.
+
+    `parts` are the shots, to which the entries of `settings[candidates]` point by `shots_at`.
+    """
+
+    def produce() -> Produced:
+        rows: list[dict[str, Any]] = []
+        unknown: set[str] = set()
+        for entry in settings["candidates"]:
+            candidate = Candidate.model_validate(entry["candidate"])
+            n_calls = 0 if candidate.kind == "outputs" else len(settings["ids"]) * settings["replicates"]
+            row: dict[str, Any] = {
+                "candidate": candidate.id,
+                "n_items": len(settings["ids"]),
+                "n_calls": n_calls,
+                "price_known": True,
+                "expected_usd": 0.0,
+                "highest_usd": 0.0,
+                "highest_tokens": 0,
+            }
+            if candidate.kind == "model":
+                row |= _cost(place, entry, settings, examples, parts, pool, n_calls)
+                if not row["price_known"] and candidate.model is not None:
+                    unknown.add(candidate.model.full)
+            rows.append(row)
+        facts = {"unknown_prices": sorted(unknown), **_power(place, settings, splits)}
+        return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)
+
+    parents = parents_of({"examples": examples, "splits": splits, "parts": parts, "pool": pool})
+    return run_stage(STAGE, VERSION, place, settings, parents, produce)
+
+
+def _cost(
+    place: Place,
+    entry: dict[str, Any],
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    parts: list[dict[str, Any]],
+    pool: dict[str, Any] | None,
+    n_calls: int,
+) -> dict[str, Any]:
+    sample = settings["ids"][:: max(1, len(settings["ids"]) // SAMPLE_ROWS)][:SAMPLE_ROWS]
+    items = shard_rows(read_table(place, examples), sample)
+    shots = parts[entry["shots_at"]] if entry["shots_at"] is not None else None
+    requests = list(requests_of(place, entry, items, shots, pool or examples, 1))
+    if not requests:
+        return {"expected_usd": 0.0, "highest_usd": 0.0, "highest_tokens": 0}
+    price = current().prices.of(requests[0])
+    scale = n_calls / len(requests)
+    tokens = sum(request.max_tokens_in + request.max_tokens_out for request in requests)
+    if price is None:
+        return {
+            "price_known": False,
+            "expected_usd": None,
+            "highest_usd": None,
+            "highest_tokens": round(tokens * scale),
+        }
+    replies = [min(EXPECTED_TOKENS.get(settings["task"], r.max_tokens_out // 2), r.max_tokens_out) for r in requests]
+    expected = sum(
+        price.cost_usd(len(request.canonical) // BYTES_A_TOKEN, reply)
+        for request, reply in zip(requests, replies, strict=True)
+    )
+    highest = sum(price.highest_usd(request.max_tokens_in, request.max_tokens_out) for request in requests)
+    return {"expected_usd": expected * scale, "highest_usd": highest * scale, "highest_tokens": round(tokens * scale)}
+
+
+def _power(place: Place, settings: dict[str, Any], splits: dict[str, Any]) -> dict[str, Any]:
+    """Return n, clusters, the detectable effect and the n needed; for metrics that are not rates, only the counts."""
+    import pyarrow.compute as pc
+
+    table = read_table(place, splits).filter(pc.field("example_id").isin(settings["ids"]))
+    clusters: dict[str, int] = {}
+    first: dict[str, str] = {}
+    for cluster, example_id in zip(table["cluster_id"].to_pylist(), table["example_id"].to_pylist(), strict=True):
+        clusters[cluster] = clusters.get(cluster, 0) + 1
+        first.setdefault(cluster, example_id)
+    n = table.num_rows
+    largest = max(clusters, key=clusters.__getitem__, default="")
+    facts: dict[str, Any] = {
+        "n": n,
+        "n_clusters": len(clusters),
+        "largest": clusters.get(largest, 0),
+        "largest_example": first.get(largest, ""),
+        "detectable": None,
+        "n_needed": None,
+        "assumption": "",
+    }
+    if not settings["is_rate"] or n < 2:
+        return facts
+    # Kish: the effective cluster size is the mean of the squared sizes over the mean size.
+    size = sum(count * count for count in clusters.values()) / n
+    effect = 1 + (size - 1) * ASSUMED_ICC
+    facts["assumption"] = f"assuming {100 * settings['discordance']:.0f} % of the items change sides" + (
+        f", intra-cluster correlation {ASSUMED_ICC}" if size > 1 else ""
+    )
+    try:
+        facts["detectable"] = detectable_effect(n, discordance=settings["discordance"], design_effect=effect)
+        if settings["smallest_effect"]:
+            facts["n_needed"] = required_n(
+                settings["smallest_effect"], discordance=settings["discordance"], design_effect=effect
+            )
+    except StatisticsError:
+        pass  # too few items for any difference, or an effect above the discordance: SC202 says not checked
+    return facts

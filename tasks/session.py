@@ -1,0 +1,121 @@
+"""What the tasks of one flow run share in this process: journal, budget, prices, stop flag, progress, sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import threading
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.calls import Budget, StopFlag, install
+from safetycatch.calls.journal import Journal
+from safetycatch.calls.prices import Prices
+from safetycatch.errors import ExperimentError
+from safetycatch.experiment import EXPLORING_BUDGET, BudgetSettings, Experiment
+from safetycatch.identity import file_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from safetycatch.calls import Progress
+    from safetycatch.project import Project
+    from safetycatch.sandbox import RunningSandbox
+    from tasks.stage import Place
+
+JOURNAL = "calls.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who looks on: called with progress while calls are made and with a line when a stage ends."""
+
+    progress: Callable[[str, Progress], None] | None = None
+    say: Callable[[str, str], None] | None = None
+
+
+WATCHER: ContextVar[Watcher] = ContextVar("watcher", default=Watcher())  # noqa: B039 - frozen
+_CURRENT: ContextVar[Session] = ContextVar("session")
+
+
+@dataclass(slots=True)
+class Session:
+    """Shared, process-wide state of one flow run; made by `session`."""
+
+    journal: Journal
+    budget: Budget
+    prices: Prices
+    stop: StopFlag
+    resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _sandbox: RunningSandbox | None = None
+
+    def sandbox_url(self) -> str:
+        """Return the embedded sandbox's base URL; it is started when first asked for."""
+        if self._sandbox is None:
+            from safetycatch.sandbox import running
+
+            self._sandbox = self.resources.enter_context(running())
+        return self._sandbox.base_url
+
+
+def current() -> Session:
+    """Return the session of the flow run that the caller is part of."""
+    return _CURRENT.get()
+
+
+def ceiling(experiment: Experiment) -> BudgetSettings:
+    """Return the ceilings in force: the file's, else those of exploring."""
+    return experiment.budget or BudgetSettings(usd=EXPLORING_BUDGET["usd"], calls=int(EXPLORING_BUDGET["calls"]))
+
+
+@contextlib.contextmanager
+def session(place: Place, experiment: Experiment, project: Project) -> Generator[Session]:
+    """Open what the tasks of a flow run share, and close it at the end."""
+    store = place.open_store()
+    limits = ceiling(experiment)
+    prices = {**project.settings.prices, **experiment.prices}
+    with contextlib.ExitStack() as resources:
+        journal = resources.enter_context(Journal.open(store.root / JOURNAL))
+        budget = Budget(limits.usd, limits.tokens, limits.calls, already=journal.spent(place.run_id))
+        flag = StopFlag()
+        if threading.current_thread() is threading.main_thread():
+            # Prefect sets its own SIGTERM handler when the flow starts; ours drains what is paid, so it comes after.
+            flag = resources.enter_context(install(flag))
+        named = {name: price.model_dump(exclude_none=True) for name, price in prices.items()}
+        shared = Session(journal, budget, Prices(named), flag, resources)
+        token = _CURRENT.set(shared)
+        try:
+            yield shared
+        finally:
+            _CURRENT.reset(token)
+
+
+def load_function(name: str, folders: tuple[Path, ...], where: str) -> tuple[Callable[..., Any], str]:
+    """Return the user's function `module:function` and the SHA-256 of its module's source.
+
+    Raises: ExperimentError when module or function is not there.
+    """
+    module_name, _, function_name = name.partition(":")
+    make_importable(folders)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ExperimentError(
+            f"no module {error.name!r}", where=where, expected=f"a module beside {folders[0]}"
+        ) from None
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise ExperimentError(f"{module_name} has no function {function_name!r}", where=where)
+    source = getattr(module, "__file__", None)
+    return function, file_sha256(Path(source)) if source else ""
+
+
+def make_importable(folders: tuple[Path, ...]) -> None:
+    """Put the experiment's folder and the project's root first on the import path, for the user's own functions."""
+    for folder in reversed(folders):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()

@@ -1,0 +1,122 @@
+"""The start of a run: read the experiment once, name what it computes, begin or resume it, copy its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.errors import ExperimentError, UsageError
+from safetycatch.experiment import Candidate, Experiment, parse_experiment
+from safetycatch.fewshot.prompts import Prompt, load_prompt
+from safetycatch.identity import file_sha256, fingerprint, text_sha256
+from safetycatch.project import Project, find_project
+from tasks.session import load_function
+from tasks.stage import Place
+
+if TYPE_CHECKING:
+    from safetycatch.settings import DataSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """An experiment with everything it names read: prompts, hashes of data files and of the user's own code."""
+
+    path: Path
+    text: str
+    experiment: Experiment
+    project: Project
+    prompts: dict[str, Prompt]
+    files: dict[str, Path]
+    sha256: dict[str, str]
+    sources: dict[str, str]
+
+    def place(self, run_id: str) -> Place:
+        """Return where the tasks of a run work."""
+        return Place(
+            store=str(self.project.store_root),
+            project=str(self.project.root),
+            file=str(self.path),
+            text=self.text,
+            run_id=run_id,
+            mode=self.mode,
+        )
+
+    @property
+    def mode(self) -> str:
+        """`claiming` or `exploring`."""
+        return "claiming" if self.experiment.claiming else "exploring"
+
+    def identity(self) -> str:
+        """Fingerprint of what the run computes: experiment, data, prompts and the user's own code."""
+        prompts = {name: prompt.sha256 for name, prompt in self.prompts.items()}
+        return fingerprint(self.experiment.identity(), self.sha256, prompts, self.sources)[:40]
+
+    def snapshots(self) -> dict[str, bytes]:
+        """Return the small inputs that a run keeps a copy of: the experiment and its prompts."""
+        kept = {self.path.name: self.text.encode()}
+        return kept | {name: prompt.text.encode() for name, prompt in self.prompts.items()}
+
+    def data_settings(self, path: str) -> dict[str, Any]:
+        """Return the settings of a `load` stage for one data file."""
+        return {
+            **self.experiment.data.model_dump(mode="json", exclude={"pool"}),
+            "path": path,
+            "sha256": self.sha256[path],
+        }
+
+    def source_of(self, candidate: Candidate) -> str:
+        """Return the hash of what answers for a `call` candidate: its module's source and declared version."""
+        return fingerprint(self.sources.get(candidate.call or "", ""), candidate.version or "")
+
+
+def read_inputs(path: Path, digest: str = "") -> Inputs:
+    """Return everything an experiment names.
+
+    `digest` is the experiment file's SHA-256 as a deployment recorded it; another one is refused.
+    Raises: ExperimentError or UsageError for anything that is not there or not usable.
+    """
+    from safetycatch.configuration import read_text
+
+    path = path.absolute()
+    text = read_text(path)
+    if digest and not text_sha256(text).startswith(digest):
+        raise UsageError(
+            f"SHA-256 {text_sha256(text)[:12]}…",
+            where=str(path),
+            expected=f"{digest[:12]}…, as deployed",
+            fix="deploy again, or leave 'digest' empty",
+        )
+    experiment = parse_experiment(text, str(path), path.stem)
+    project = find_project(path)
+    root = project.root if project.declared else path.parent
+    prompts: dict[str, Prompt] = {}
+    files: dict[str, Path] = {path.name: path}
+    for candidate in experiment.candidates:
+        if candidate.prompt and candidate.prompt not in prompts:
+            full = path.parent / candidate.prompt
+            prompts[candidate.prompt] = load_prompt(_inside(full, root), root)
+            files[candidate.prompt] = full
+    sha256: dict[str, str] = {}
+    for name in _data_files(experiment):
+        full = path.parent / name
+        if not full.is_file():
+            raise ExperimentError("no such file", where=f"{path}: {name}", expected=f"a file beside {path.name}")
+        sha256[name], files[name] = file_sha256(full), full
+    sources: dict[str, str] = {}
+    for name in {*(c.call for c in experiment.candidates if c.call), *(s for s in experiment.scorers if ":" in s)}:
+        _, sources[name] = load_function(name, (path.parent, root), f"{path}: {name}")
+    return Inputs(path, text, experiment, project, prompts, files, sha256, sources)
+
+
+def _inside(path: Path, root: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(root.resolve()))
+    except ValueError:
+        return str(path)
+
+
+def _data_files(experiment: Experiment) -> list[str]:
+    data: DataSettings = experiment.data
+    outputs = [candidate.outputs for candidate in experiment.candidates if candidate.outputs]
+    return list(dict.fromkeys([data.path, *([data.pool] if data.pool else []), *outputs]))
