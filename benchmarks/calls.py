@@ -73,14 +73,10 @@ async def engine(base_url: str, n: int, concurrency: int, salt: str, path: Path)
 
     def on_reply(request: Request, reply: Reply) -> None:
         rows.append(
-            ("run", request.candidate, request.example_id, request.replicate, reply.state, reply.text, request.model)
-            + (
-                reply.model_returned,
-                reply.n_tokens_in,
-                reply.n_tokens_out,
-                reply.cost_usd,
-                reply.latency_s,
-                request.key,
+            (
+                *("run", request.candidate, request.example_id, request.replicate, reply.state, reply.text),
+                *(request.model, reply.model_returned, reply.n_tokens_in, reply.n_tokens_cached, reply.n_tokens_out),
+                *(reply.cost_usd, reply.latency_s, request.key, reply.error_class),
             )
         )
 
@@ -125,9 +121,8 @@ def main() -> None:
     print(f"{n} prompts, {concurrency} at once, {options.latency}: ideal {ideal:.2f} s; medians of {options.rounds}")
     for name, results in found.items():
         window, cpu = median(r[0] for r in results), median(r[1] for r in results)
-        print(
-            f"{name:8} window {window:6.2f} s  {window / base:5.2f}x raw  {window / ideal:5.2f}x ideal  cpu {cpu:5.2f} ms"
-        )
+        ratios = f"{window / base:5.2f}x raw  {window / ideal:5.2f}x ideal"
+        print(f"{name:8} window {window:6.2f} s  {ratios}  cpu {cpu:5.2f} ms")
     print("litellm loaded:", "litellm" in sys.modules)
 
 

@@ -116,6 +116,12 @@ def _create(path: Path) -> None:
         fresh.unlink(missing_ok=True)
 
 
+def _refused(path: Path, error: OSError | sqlite3.Error) -> StoreError:
+    """Tell a damaged file from one that cannot be reached just now."""
+    unreachable = isinstance(error, OSError | sqlite3.OperationalError) and "no such table" not in str(error)
+    return StoreError(f"{path}: the journal cannot be opened: {error}") if unreachable else _corrupt(path, str(error))
+
+
 def _corrupt(path: Path, why: str) -> StoreError:
     return StoreError(
         f"{path}: the journal of paid calls is damaged ({why}); nothing was sent"
@@ -151,7 +157,7 @@ class Journal:
                 raise _corrupt(path, "the file is empty")
             writing = _connect(path)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{path}: the journal cannot be opened: {error}") from None
+            raise _refused(path, error) from None
         try:
             reading = cls._checked(path, writing)
         except BaseException:
@@ -180,11 +186,7 @@ class Journal:
             reading = _connect(path)
             reading.execute("PRAGMA query_only = 1")
         except (OSError, sqlite3.Error) as error:
-            if isinstance(error, OSError) or (
-                isinstance(error, sqlite3.OperationalError) and "no such" not in str(error)
-            ):
-                raise StoreError(f"{path}: the journal cannot be opened: {error}") from None
-            raise _corrupt(path, str(error)) from None
+            raise _refused(path, error) from None
         return reading
 
     def __enter__(self) -> Self:
@@ -337,7 +339,7 @@ class Journal:
             with self._read_lock:
                 return self._reading.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise _corrupt(self.path, str(error)) from None
+            raise _refused(self.path, error) from None
 
     def lookup(self, keys: Iterable[str]) -> dict[str, Reply]:
         """Return the committed replies of those `keys` that have one; the first answer given stays the answer.
