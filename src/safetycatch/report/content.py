@@ -245,7 +245,7 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """Everything one report shows. Only the first five fields and `candidates` are always there.
+    """Everything one report shows. The fields up to `candidates` are always there.
 
     `created_at` is ISO 8601 text, shown as given. `smallest_effect` is in the metric's unit. `candidates` come in any
     order; `comparisons` hold the whole ("all") and the slices. `unmeasured` maps a section to the words
