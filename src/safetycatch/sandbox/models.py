@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from safetycatch.errors import DataError
 from safetycatch.sandbox.features import Features
 from safetycatch.sandbox.learners import CentroidLearner, LinearLearner, PromptLearner
-from safetycatch.sandbox.prompt import read_prompt
+from safetycatch.sandbox.prompt import query_of, read_prompt
 from safetycatch.sandbox.records import read_records
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _Echo:
     def answer(self, chat: ChatRequest) -> str:
         text = chat.texts[-1]
         # The fence around an input is part of the prompt; a plain text takes the short way.
-        return (read_prompt(chat.messages).query if "</" in text else text)[:ECHO_CHARACTERS]
+        return (query_of(text) if "</" in text else text)[:ECHO_CHARACTERS]
 
 
 class _Replay:

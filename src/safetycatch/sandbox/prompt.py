@@ -36,7 +36,10 @@ class ReadPrompt(NamedTuple):
     query: str
 
 
-_FENCED = re.compile(r"<([A-Za-z][\w.:-]{0,63})>\n?(.*?)\n?</\1>", re.DOTALL)
+# `<input>` or `<input-9f2c>`; shorter tokens stand in rules that speak about fences.
+_FENCED = re.compile(
+    r"<((?:input|text|query|document|ticket|message|data)(?:-\w{4,64})?)>\n?(.*?)\n?</\1>", re.DOTALL | re.IGNORECASE
+)
 _ANSWER = re.compile(r"\s*(?:answer|label|output|category|class|intent|response)\s*:[ \t]*(\S[^\n]*)", re.IGNORECASE)
 _FIELD = re.compile(
     r"^[ \t]*(?:input|text|ticket|message|query|question|sentence|utterance|document)[ \t]*:[ \t]*",
@@ -49,6 +52,7 @@ _BULLET = re.compile(r"[ \t]*(?:[-*\u2022]|\d{1,3}[.)])[ \t]+(\S.*)")
 _ASKS = r"(?:labels?|categor(?:y|ies)|class(?:es)?|intents?|options?|queues?|topics?|one of|choose|among)"
 _LEAD = re.compile(rf"\b{_ASKS}\b[^:\n]{{0,80}}:[ \t]*$", re.IGNORECASE)
 _INLINE = re.compile(rf"\b{_ASKS}\b[^:\n]{{0,80}}:[ \t]*(\S[^\n]*)", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"\.(?:\s|$)")
 _SEPARATOR = re.compile(r"\s*[,;|]\s*(?:(?:or|and)\s+)?|\s+(?:or|and)\s+", re.IGNORECASE)
 _DESCRIBED = re.compile(r"\s*(?::|\s[-\u2013\u2014])\s+")
 _MARKS = " \t\r\"'`*[](){}"
@@ -81,6 +85,11 @@ def read_prompt(messages: Sequence[dict[str, Any]]) -> ReadPrompt:
     for example in examples:
         labels.setdefault(example.answer, Label(example.answer))
     return ReadPrompt(tuple(labels.values())[:MAX_LABELS], tuple(examples), query)
+
+
+def query_of(text: str) -> str:
+    """Return the query in one user message, without fences and instructions."""
+    return _parts(text).query
 
 
 def content_text(content: Any) -> str:
@@ -133,18 +142,19 @@ def _parts(text: str) -> _Parts:
 def _fenced_parts(text: str, fenced: list[re.Match[str]]) -> _Parts:
     outside: list[str] = []
     examples: list[Example] = []
-    query, at = "", 0
+    # An input may have several fields, each in a fence; an answer ends the example they make.
+    fields: list[str] = []
+    at = 0
     for fence in fenced:
         outside.append(text[at : fence.start()])
+        fields.append(fence[2].strip())
         at = fence.end()
         answer = _ANSWER.match(text, at)
         if answer:
-            examples.append(Example(fence[2].strip(), answer[1].strip()))
-            at = answer.end()
-        else:
-            query = fence[2].strip()
+            examples.append(Example("\n".join(fields), answer[1].strip()))
+            fields, at = [], answer.end()
     outside.append(text[at:])
-    return _Parts("\n".join(outside), tuple(examples), query)
+    return _Parts("\n".join(outside), tuple(examples), "\n".join(fields))
 
 
 @lru_cache(maxsize=256)
@@ -158,7 +168,7 @@ def _labels(text: str) -> tuple[Label, ...]:
                 return tuple(listed)
         inline = _INLINE.search(line)
         if inline:
-            listed = [_label(part) for part in _SEPARATOR.split(inline[1].strip().removesuffix("."))]
+            listed = [_label(part) for part in _SEPARATOR.split(_SENTENCE_END.split(inline[1].strip())[0])]
             named = tuple(label for label in listed if label)
             if len(named) > 1:
                 return named

@@ -87,7 +87,7 @@ def read_chat(body: bytes) -> ChatRequest:
         texts.append(_sendable(content_text(content), f"messages[{index}].content"))
     if value.get("stream"):
         refuse("The sandbox does not stream; leave 'stream' out.", "stream")
-    if value.get("n", 1) not in (None, 1):  # noqa: PLR6201  # n may be a list, which no set takes
+    if value.get("n", 1) not in (None, 1):
         refuse("The sandbox gives one choice; leave 'n' out.", "n")
     limits = [(name, value[name]) for name in ("max_tokens", "max_completion_tokens") if value.get(name) is not None]
     for name, limit in limits:

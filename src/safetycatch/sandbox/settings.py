@@ -74,9 +74,10 @@ def _seconds(text: str) -> float:
 class SandboxSettings:
     """Settings of one sandbox server; the host is always 127.0.0.1.
 
-    `port` 0 takes a free one. `burst_s`: how many seconds of a limit may be used at once. `train`: rows with `input`
-    and `target` for `small` and `large`. `replay`: recorded answers with `candidate`, `example_id`, `output`.
-    `key`: asked of every client. Raises: UsageError for a value out of range.
+    `port` 0 takes a free one. `tokens_per_minute` counts a prompt and its `max_tokens`. `burst_s`: how many seconds of
+    a limit may be used at once. `train`: rows with `input` and `target` for `small` and `large`. `replay`: recorded
+    answers with `candidate`, `example_id`, `output`. `key`: asked of every client.
+    Raises: UsageError for a value out of range.
     """
 
     port: int = 0
