@@ -99,6 +99,7 @@ def test_labels_are_not_fenced(row):
         ("{{ 9 ** 9 }}", 1, "pow"),
         ("{{ input | attr('x') }}", 1, "attr"),
         ("{{ input | pprint }}", 1, "pprint"),
+        ("{% if input is strange %}{% endif %}", 1, "strange"),
         ("\n\n{{ input", 1, "unexpected end"),
     ],
 )
@@ -113,6 +114,22 @@ def test_an_unknown_variable_is_named_with_the_nearest():
         check_prompt(make_prompt("Hello\n{{ questoin }}", "p.md"), ["question", "choices"], labels=True)
     assert (caught.value.where, caught.value.fix) == ("p.md: line 2", "{{ question }}")
     assert "`questoin`" in caught.value.found
+
+
+def test_a_sum_that_fails_names_the_prompt(row):
+    with pytest.raises(ExperimentError, match="cannot be filled") as caught:
+        render(make_prompt("{{ input - 1 }}", "p.md"), row("q"), labels=LABELS)
+    assert caught.value.where == "p.md"
+
+
+def test_a_chat_has_no_fields(row):
+    with pytest.raises(ExperimentError, match="the inputs are chats"):
+        render(make_prompt("{{ input }}"), row('[{"role":"user","content":"c"}]', kind="messages"))
+
+
+def test_a_field_called_labels_is_refused(row):
+    with pytest.raises(DataError, match="called `labels`"):
+        render(make_prompt("{{ input }}"), row('{"labels": 1}', kind="json"), labels=LABELS)
 
 
 def test_a_row_without_a_field_is_named(row):

@@ -135,6 +135,14 @@ def test_json_inputs_are_compared_by_their_values(examples):
     assert shot_ids(shots, "q") == ["r"]
 
 
+def test_chats_are_compared_by_what_was_said(examples):
+    chat = '[{"content":"%s","role":"user"}]'
+    pool = examples([("p", chat % "lost card", "a"), ("r", chat % "refund", "b")], kind="messages")
+    queries = examples([("q", chat % "my refund, user", "b")], kind="messages")
+    shots = select(pool, queries, ShotSettings(select="knn", k=1))
+    assert shot_ids(shots, "q") == ["r"]
+
+
 small_texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join)
 
 
@@ -178,6 +186,9 @@ def test_own_shots_override_the_shared_ones(pool):
     first = shot_ids(shots)[0]
     assert first not in [row["example_id"] for row in shown.of(first)]
     assert shown.of("unheard of") == shown.of("also")
+    with pytest.raises(DataError, match="not in the pool"):
+        Demonstrations(shots, pool.slice(0, 1), "static4")
+    assert Demonstrations(shots, pool, "another").of(first) == ()
 
 
 @pytest.mark.skipif(not BANKING.exists(), reason="needs shared/data/banking77")

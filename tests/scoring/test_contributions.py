@@ -106,6 +106,8 @@ def test_the_mean_is_the_quantile(values, share):
 def test_of_nothing_nothing_is_claimed(metric):
     with pytest.raises(StatisticsError):
         contributions(metric, [], [])
+    with pytest.raises(StatisticsError):
+        quantile_contributions(np.array([]), 0.5)
 
 
 def test_an_unknown_metric_is_an_error():
@@ -116,6 +118,8 @@ def test_an_unknown_metric_is_an_error():
 def test_the_majority_class():
     assert majority_share(["b", "a", "b", "c"]) == ("b", 0.5, 4, 3)
     assert majority_share(["b", "a"]).label == "a"
+    with pytest.raises(StatisticsError):
+        majority_share([])
 
 
 def test_accuracy_and_balanced_accuracy_may_disagree():

@@ -30,6 +30,8 @@ LABELS = ("card_payment", "card_payment_fee", "refund", "Yes", "no")
         ("refund\n\nExplanation: card_payment came first", "refund"),
         ("Candidates:\n- refund\n- card_payment\n\nLabel: refund", "refund"),
         ("Yes, because it says so", "Yes"),
+        ('{"choice": "refund"}', "refund"),
+        ("It is the refund class = ok", "refund"),
         ("No.", "no"),
         ("I think card_payment_fee fits best", "card_payment_fee"),
         ("This is about a card payment fee", "card_payment_fee"),
@@ -59,6 +61,7 @@ def test_a_label_is_read(text, label):
         '{"label": "refund", "label": "no"}',
         '{"label": ["refund"]}',
         '{"label": "other"}',
+        '{"why": "refund", "how": "no"}',
         "x" * 200_000,
     ],
 )
@@ -69,6 +72,12 @@ def test_nothing_is_guessed(text):
 def test_the_order_of_labels_does_not_matter():
     for text in ("refund card_payment", "card_payment_fee", "Yes and no"):
         assert parse_label(text, LABELS) == parse_label(text, LABELS[::-1])
+
+
+def test_a_label_inside_a_longer_one_is_not_mentioned():
+    labels = ("payment", "card payment", "payment fee")
+    assert parse_label("I think card payment fits", labels) == "card payment"
+    assert parse_label("I think card payment fee fits", labels) is None  # two labels overlap
 
 
 def test_symbols_count_where_they_alone_tell_labels_apart():

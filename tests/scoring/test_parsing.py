@@ -20,6 +20,7 @@ from safetycatch.scoring import parse_answer, parse_json, parse_normalised, pars
         ("It costs 3 and then 4.", "4"),
         ("\u22124", "-4"),
         ("-$5", "-5"),
+        ("The answer is\n\n12", "12"),
         ("$-5", "-5"),
         ("50%", "50"),
         ("7/14", "0.5"),

@@ -113,6 +113,8 @@ async def later(output, target, row): return 1
 def of_two(output, target): return 1
 def length(output, target, row): return len(output) - len(target)
 length.higher_is_better = False
+def odd_unit(output, target, row): return 1
+odd_unit.unit = "miles"
 def flag(output, target, row): return row["status"] == "answer"
 def nothing(output, target, row): return None
 def word(output, target, row): return "1"
@@ -159,6 +161,7 @@ def test_what_a_function_does_wrong_names_the_row(own, reply, name, message):
     [
         ("own_scores_for_tests:lenght", "has no 'lenght'"),
         ("own_scores_for_tests:NUMBER", "not a function"),
+        ("own_scores_for_tests:odd_unit", "unit 'miles' is unknown"),
         ("own_scores_for_tests:later", "async"),
         ("own_scores_for_tests:of_two", "too many positional arguments"),
         ("own_scores_for_tests:", "not a function's name"),
@@ -237,6 +240,20 @@ def test_a_task_is_told_by_its_targets(targets, task):
 )
 def test_every_task_has_its_scorers(task, targets, names):
     assert default_scorers(task, targets) == names
+
+
+def test_whole_set_metrics_come_through_the_table():
+    rows = rows_table(["a", "a", "b", "?"], ["answer"] * 4)
+    chosen = [scorer(name, labels=["a", "b"]) for name in ("macro_f1", "balanced_accuracy", "accuracy")]
+    scores = score_rows(rows, targets_table(list("abba")), chosen)
+    means = scores.group_by("metric").aggregate([("value", "mean")]).to_pydict()
+    found = dict(zip(means["metric"], means["value_mean"], strict=True))
+    assert found == pytest.approx({"macro_f1": (2 / 4 + 2 / 3) / 2, "balanced_accuracy": 0.5, "accuracy": 0.5})
+
+
+def test_an_unknown_task_is_an_error():
+    with pytest.raises(ExperimentError, match="unknown task"):
+        default_scorers("sort", [])
 
 
 def test_generated_text_has_no_scorer_of_ours():

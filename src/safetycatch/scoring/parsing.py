@@ -109,9 +109,6 @@ class LabelReader:
             value = parse_json(text)
         except ValueError:
             value = None
-        if isinstance(value, str):
-            label = self._is_label(value)
-            return set() if label is None else {label}
         if isinstance(value, dict):
             by_key = {str(key).casefold(): item for key, item in value.items()}
             given = [by_key[key] for key in _LABEL_KEYS if key in by_key] or (

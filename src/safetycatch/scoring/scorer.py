@@ -76,9 +76,3 @@ def _parsed(scorer: Scorer, row: Mapping[str, Any]) -> str | None:
     if scorer.kind == "resource" or row["output"] is None or (row["status"] != "answer" and not scorer.raw):
         return None
     return scorer.parse(row["output"])
-
-
-def equality(parsed: str | None, target: str, row: Mapping[str, Any]) -> float:
-    """Return 1 when the reply was read as the target, else 0."""
-    del row
-    return float(parsed == target)
