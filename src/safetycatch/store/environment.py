@@ -17,23 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_DIFF_BYTES = 1_000_000
+MARGIN_BYTES = 10_000
 GIT_TIMEOUT_S = 10
 SHORTEST_SECRET = 8
 REDACTED = "[redacted]"
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH(?!OR)", re.IGNORECASE)
+# Every repetition is bounded: a diff is hostile text, and unbounded ones take quadratic time on it.
 _SECRET_VALUES = (
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}"),
     re.compile(r"\b(?:ghp|gho|ghs|ghu|github_pat|hf|xox[abprs]|glpat|AIza|gsk|tgp)[-_]?[A-Za-z0-9_-]{16,}"),
     re.compile(r"\bA(?:KIA|SIA)[A-Z0-9]{16}\b"),
-    re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
+    re.compile(r"\beyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]{0,2000}"),
 )
-_BEARER = re.compile(r"(?i)(bearer\s+)[A-Za-z0-9._~+/=-]{8,}")
-_USERINFO = re.compile(r"(\w+://)[^/\s:@]+:[^/\s@]+@")
+_BEARER = re.compile(r"(?i)(bearer\s{1,5})[A-Za-z0-9._~+/=-]{8,}")
+_USERINFO = re.compile(r"(\b[A-Za-z][\w+.-]{0,20}://)[^/\s:@]{0,200}:[^/\s@]{1,500}@")
 _NAMED_VALUE = re.compile(
-    r"""(?ix) ( (?:api[_-]?key | access[_-]?key | token | secret | passw(?:or)?d | credential) [\w-]*
-    ["']? \s* [=:\s] \s* ["']? ) [^\s"',;]{8,}"""
+    r"""(?ix) ( (?:api[_-]?key | access[_-]?key | token | secret | passw(?:or)?d | credential) [\w-]{0,40}
+    ["']? \s{0,5} [=:\s] \s{0,5} ["']? ) [^\s"',;]{8,}"""
 )
 
 
@@ -87,14 +89,17 @@ def git_commit(folder: Path | None = None) -> str | None:
 def _changes(folder: Path) -> dict[str, Any]:
     status = _git(folder, "status", "--porcelain", "--untracked-files=normal")
     diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
-    text = redacted(diff or "")
-    kept = text.encode()[:MAX_DIFF_BYTES].decode("utf-8", "ignore")
+    raw = (diff or "").encode()
+    text = redacted(raw[: MAX_DIFF_BYTES + MARGIN_BYTES].decode("utf-8", "ignore"))
+    if cut := len(raw) > MAX_DIFF_BYTES:
+        # A secret may have been cut in two at the end, and then has not been recognised.
+        text = text[:-MARGIN_BYTES].encode()[:MAX_DIFF_BYTES].decode("utf-8", "ignore")
     return {
         "commit": git_commit(folder),
         "dirty": None if status is None else bool(status),
         "untracked": sum(line.startswith("??") for line in (status or "").splitlines()),
-        "diff": kept,
-        "diff_cut": len(kept) < len(text),
+        "diff": text,
+        "diff_cut": cut,
     }
 
 

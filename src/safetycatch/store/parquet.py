@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import DataError, StoreError
@@ -142,11 +141,11 @@ def _reader(fd: int, path: Path) -> Generator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
     try:
+        # Not a Python file object: pyarrow's threads would still want the interpreter's lock while it ends, and abort.
         with (
-            os.fdopen(os.dup(fd), "rb") as stream,
+            pa.OSFile(f"/dev/fd/{fd}") as stream,
             pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=False) as reader,
         ):
-            stream.seek(0)
             yield reader
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} is damaged: {str(error).splitlines()[0][:200]}") from error
