@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.compute as pc
 
-from safetycatch.catches import Finding, Policy, judge, refuse
+from safetycatch.catches import Policy, judge, refuse
 from safetycatch.errors import DataError, ExperimentError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
+from safetycatch.project import address_of
 from safetycatch.scoring import default_scorers, infer_task, scorer
+from safetycatch.store import Ref as StoreRef
 from tasks.calling import read_table
 from tasks.check import observe_before
 from tasks.evaluate import evaluate
 from tasks.fewshot import fewshot
 from tasks.leakage import leakage
 from tasks.load import load
-from tasks.plan import plan
+from tasks.plan import highest_cost_of_a_row, plan
+from tasks.prepared import Prepared, Ref
 from tasks.recorded import recorded
 from tasks.session import WATCHER, ceiling, make_importable
-from tasks.split import split
+from tasks.split import split, split_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from tasks.stage import Place
     from tasks.start import Inputs
 
-Ref = dict[str, Any]
 MAX_TASK_RUNS = 150
 SHARD_ROWS = 1000
 
@@ -39,7 +41,9 @@ SHARD_ROWS = 1000
 class Call(Protocol):
     """How a stage is called: as a Prefect task, or its plain function in a preview."""
 
-    def __call__(self, task: Any, /, **parameters: Any) -> Ref: ...
+    def __call__(self, task: Any, /, **parameters: Any) -> Ref:
+        """Return the stage's reference."""
+        ...
 
 
 def as_task(task: Any, /, **parameters: Any) -> Ref:
@@ -52,35 +56,6 @@ def as_function(task: Any, /, **parameters: Any) -> Ref:
     return task.fn(**parameters)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Everything that is known before the first call is sent."""
-
-    place: Place
-    inputs: Inputs
-    examples: Ref
-    splits: Ref
-    leaks: Ref
-    plan: Ref
-    pool: Ref | None
-    shots: tuple[Ref, ...]
-    scored_split: str
-    ids: tuple[str, ...]
-    n_available: int
-    task: str
-    task_reason: str
-    labels: tuple[str, ...]
-    scorers: tuple[str, ...]
-    entries: tuple[dict[str, Any], ...]
-    findings: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = field(default_factory=tuple)
-
-    @property
-    def experiment(self) -> Experiment:
-        """The experiment."""
-        return self.inputs.experiment
-
-
 def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unattended: bool) -> Prepared:
     """Load, split, look for leaks, choose shots, plan, and let every catch that needs no answer speak.
 
@@ -90,7 +65,7 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
     make_importable((place.folder, inputs.project.root))
     data = experiment.data
     examples = call(load, place=place, settings=inputs.data_settings(data.path))
-    pool = call(load, place=place, settings=inputs.data_settings(data.pool)) if data.pool else None
+    pool = call(load, place=place, settings=inputs.data_settings(data.pool, pool=True)) if data.pool else None
     table = read_table(place, examples)
     task, reason = (experiment.task, "as the file says") if experiment.task else infer_task(table)
     splits = call(
@@ -98,12 +73,10 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
         place=place,
         settings={
             "split": experiment.split.model_dump(mode="json"),
-            "time": data.time is not None,
             "derive_dev": not experiment.claiming,
-            "frozen_key": data.path,
+            "key": split_key(experiment.split.model_dump(mode="json"), str(inputs.files[data.path])),
         },
         examples=examples,
-        pool=pool,
     )
     facts = place.open_store().facts(_ref(splits))
     say("split", facts["told"])
@@ -128,7 +101,7 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
             "group": bool(data.group),
             "time": data.time is not None,
             "classify": task == "classify",
-            "exclude": facts["exclude"],
+            "exclude": [*data.group_columns, *([data.time] if data.time else []), *([data.id] if data.id else [])],
             "thresholds": {name: policy.threshold("SC501", name) for name in ("near", "similar", "prompt")},
             "shortcuts": {name: policy.threshold("SC511", name) for name in ("token", "field")},
         },
@@ -170,27 +143,35 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
         pool=pool,
     )
     found = Prepared(
-        place, inputs, examples, splits, leaks, planned, pool, tuple(shots), scored_split, tuple(ids), len(available),
-        task, reason, labels, scorers, tuple(entries), (), tuple(notes),
+        place,
+        inputs,
+        examples,
+        splits,
+        leaks,
+        planned,
+        pool,
+        tuple(shots),
+        scored_split,
+        tuple(ids),
+        len(available),
+        task,
+        reason,
+        labels,
+        scorers,
+        tuple(entries),
+        (),
+        tuple(notes),
     )
     findings = judge(observe_before(found, policy, unattended=unattended), policy)
-    return _with_findings(found, findings)
+    return replace(found, findings=findings)
 
 
 def _quiet(_stage: str, _text: str) -> None:
     pass
 
 
-def _ref(reference: Ref) -> Any:
-    from safetycatch.store import Ref as StoreRef
-
+def _ref(reference: Ref) -> StoreRef:
     return StoreRef.from_dict(reference)
-
-
-def _with_findings(prepared: Prepared, findings: tuple[Finding, ...]) -> Prepared:
-    from dataclasses import replace
-
-    return replace(prepared, findings=findings)
 
 
 def stop_if_refused(prepared: Prepared) -> None:
@@ -213,8 +194,10 @@ def _labels(experiment: Experiment, table: pa.Table, task: str) -> tuple[str, ..
     missing = [label for label in seen if label not in declared]
     if missing:
         raise ExperimentError(
-            f"the data has the label {missing[0]!r}, which 'labels' does not list", where=f"{experiment.name}: labels",
-            expected=", ".join(declared[:20]), fix=f"add {missing[0]!r}, or correct the data",
+            f"the data has the label {missing[0]!r}, which 'labels' does not list",
+            where=f"{experiment.name}: labels",
+            expected=", ".join(declared[:20]),
+            fix=f"add {missing[0]!r}, or correct the data",
         )
     return tuple(sorted(declared))
 
@@ -259,8 +242,12 @@ def _entries(
                 at[key] = len(shots)
                 shots.append(
                     call(
-                        fewshot, place=place, settings={"shots": settings, "split": scored_split}, examples=examples,
-                        splits=splits, pool=pool,
+                        fewshot,
+                        place=place,
+                        settings={"shots": settings, "split": scored_split},
+                        examples=examples,
+                        splits=splits,
+                        pool=pool,
                     )
                 )
             place_of_shots = at[key]
@@ -284,8 +271,6 @@ def _entries(
 
 def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:
     """Return where a candidate's model answers, so that another address is another artifact."""
-    from safetycatch.project import address_of
-
     if candidate.model is None:
         return ""
     address = address_of(candidate.model, inputs.project)
@@ -302,8 +287,6 @@ def _affordable(
     pool: Ref | None,
 ) -> list[str]:
     """Return the rows to score: all when claiming; while exploring a keyed sample that fits the ceiling."""
-    from tasks.plan import highest_cost_of_a_row
-
     if inputs.experiment.claiming:
         return available
     limits, replicates = ceiling(inputs.experiment), inputs.experiment.runs.replicates
@@ -362,7 +345,7 @@ def answer(prepared: Prepared, call: Call) -> dict[str, list[Ref]]:
     return parts
 
 
-def calls_of(prepared: Prepared, parts: dict[str, list[Ref]], reused: set[str]) -> dict[str, Any]:
+def calls_of(prepared: Prepared, parts: dict[str, list[Ref]], made: set[str]) -> dict[str, Any]:
     """Return the call counts of a run; what an artifact already held counts as from the journal."""
     store = prepared.place.open_store()
     total: Counter[str] = Counter()
@@ -373,7 +356,7 @@ def calls_of(prepared: Prepared, parts: dict[str, list[Ref]], reused: set[str]) 
             counts = store.facts(_ref(reference)).get("calls")
             if counts is None:
                 continue
-            if reference["fingerprint"] in reused:
+            if reference["sha256"] not in made:
                 total["from_journal"] += counts["answered"] + counts["from_journal"]
                 continue
             for name in ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried"):

@@ -15,8 +15,8 @@ from safetycatch.fewshot.selection import Demonstrations
 from safetycatch.project import Project, address_of
 from safetycatch.scoring import scorer
 from safetycatch.store import Ref
-from tasks.stage import open_store
 from tasks.session import WATCHER, current, load_function, make_importable
+from tasks.stage import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -11,6 +11,7 @@ from prefect import task
 from safetycatch.identity import fingerprint
 from safetycatch.tables import schema
 from tasks.calling import engine_of, read_table, requests_of, scorers_of, shard_rows
+from tasks.session import current
 from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, stage_fingerprint, transient
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def evaluate(
     Raises: BudgetReachedError, ProviderUnusableError, StoppedError after everything answered is in the journal.
     """
     parents = parents_of({"examples": examples, "pool": pool, "shots": shots})
-    store = place.openopen_store()
+    store = place.open_store()
     name = stage_fingerprint(STAGE, VERSION, settings, parents)
     found = store.find(STAGE, name)
     if found is not None:
@@ -60,7 +61,9 @@ def evaluate(
             return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)
 
     stage, version = (PARTIAL, fingerprint(rows)[:32]) if failed else (STAGE, VERSION)
-    return run_stage(stage, version, place, settings, parents, produce)
+    made = run_stage(stage, version, place, settings, parents, produce)
+    current().made.add(made["sha256"])
+    return made
 
 
 def _answered(

@@ -10,6 +10,7 @@ from prefect import task
 from safetycatch.fewshot.selection import select
 from safetycatch.settings import ShotSettings
 from safetycatch.store import Ref
+from tasks.split import clusters_with_pool
 from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
 
 STAGE, VERSION = "fewshot", "1"
@@ -39,13 +40,14 @@ def fewshot(
     def produce() -> Produced:
         store = place.open_store()
         table, split = store.read(Ref.from_dict(examples)), store.read(Ref.from_dict(splits))
-        clusters = dict(zip(split["example_id"].to_pylist(), split["cluster_id"].to_pylist(), strict=True))
+        shown_pool = store.read(Ref.from_dict(pool)) if pool is not None else table.slice(0, 0)
+        clusters = clusters_with_pool(split, shown_pool, table)
 
         def rows_of(name: str) -> Any:
             ids = split.filter(pc.field("split") == name)["example_id"].to_pylist()
             return table.filter(pc.field("example_id").isin(ids))
 
-        shown = rows_of("train") if pool is None else store.read(Ref.from_dict(pool))
+        shown = rows_of("train") if pool is None else shown_pool
         chosen = select(
             shown, rows_of(settings["split"]), ShotSettings.model_validate(settings["shots"]), clusters=clusters
         )

@@ -8,6 +8,7 @@ from prefect import task
 from safetycatch.data.loading import load_examples
 
 from safetycatch.settings import DataSettings
+from tasks.split import prefixed
 from tasks.stage import Place, Produced, cache_key, run_stage, transient
 
 STAGE, VERSION = "load", "1"
@@ -26,8 +27,9 @@ def load(place: Place, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the reference of the examples; `settings` is `data:` plus the file's `sha256`."""
 
     def produce() -> Produced:
-        named = {key: value for key, value in settings.items() if key != "sha256"}
+        named = {key: value for key, value in settings.items() if key not in {"sha256", "is_pool"}}
         loaded = load_examples(DataSettings.model_validate(named), root=place.folder)
-        return Produced(loaded.table, facts={"notes": list(loaded.notes), "sha256": loaded.source_sha256})
+        table = prefixed(loaded.table) if settings["is_pool"] else loaded.table
+        return Produced(table, facts={"notes": list(loaded.notes), "sha256": loaded.source_sha256})
 
     return run_stage(STAGE, VERSION, place, settings, [], produce)

@@ -115,6 +115,25 @@ def _cost(
     return {"expected_usd": expected * scale, "highest_usd": highest * scale, "highest_tokens": round(tokens * scale)}
 
 
+def highest_cost_of_a_row(
+    place: Place,
+    entries: list[dict[str, Any]],
+    ids: list[str],
+    examples: dict[str, Any],
+    parts: list[dict[str, Any]],
+    pool: dict[str, Any] | None,
+) -> tuple[float, int]:
+    """Return the most that one item costs over all candidates, in US dollars and tokens, from a sample of items."""
+    usd, tokens = 0.0, 0
+    for entry in entries:
+        if entry["candidate"]["call"] is None:
+            settings = {"ids": ids, "task": entry["task"]}
+            found = _cost(place, entry, settings, examples, parts, pool, len(ids))
+            usd += (found["highest_usd"] or 0.0) / len(ids)
+            tokens += found["highest_tokens"] // len(ids)
+    return usd, tokens
+
+
 def _power(place: Place, settings: dict[str, Any], splits: dict[str, Any]) -> dict[str, Any]:
     """Return n, clusters, the detectable effect and the n needed; for metrics that are not rates, only the counts."""
     import pyarrow.compute as pc

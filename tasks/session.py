@@ -50,6 +50,7 @@ class Session:
     prices: Prices
     stop: StopFlag
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    made: set[str] = field(default_factory=set)
     _sandbox: RunningSandbox | None = None
 
     def sandbox_url(self) -> str:

@@ -57,13 +57,11 @@ class Inputs:
         kept = {self.path.name: self.text.encode()}
         return kept | {name: prompt.text.encode() for name, prompt in self.prompts.items()}
 
-    def data_settings(self, path: str) -> dict[str, Any]:
+    def data_settings(self, path: str, *, pool: bool = False) -> dict[str, Any]:
         """Return the settings of a `load` stage for one data file."""
-        return {
-            **self.experiment.data.model_dump(mode="json", exclude={"pool"}),
-            "path": path,
-            "sha256": self.sha256[path],
-        }
+        named = self.experiment.data.model_dump(mode="json", exclude={"pool"})
+        column = None if pool else self.experiment.split.column
+        return {**named, "path": path, "split_column": column, "sha256": self.sha256[path], "is_pool": pool}
 
     def source_of(self, candidate: Candidate) -> str:
         """Return the hash of what answers for a `call` candidate: its module's source and declared version."""

@@ -7,7 +7,7 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -96,7 +96,7 @@ class Address:
     """Where a model answers: the transport, its base URL, and the environment variable that holds its key."""
 
     name: str
-    transport: str
+    transport: Literal["direct", "litellm"]
     base_url: str | None
     key_env: str | None
     model: str

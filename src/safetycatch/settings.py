@@ -32,6 +32,7 @@ class DataSettings(_Settings):
     time: Name | None = None
     slices: list[Name] = []
     split_column: Name | None = None
+    pool: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     max_file_mb: Annotated[int, Field(gt=0)] = 2048
 
     @model_validator(mode="before")
@@ -132,4 +133,6 @@ class ShotSettings(_Settings):
     @property
     def name(self) -> str:
         """A short name, such as `static8`."""
-        return "zero" if self.select == "zero" else f"{self.select}{self.k}"
+        if self.select == "zero":
+            return "zero"
+        return f"{self.select}{self.k}" + (f"-seed{self.seed}" if self.seed != 7 else "")

@@ -39,6 +39,7 @@ class Endpoint:
     """Where calls go; `key_env` names the environment variable of the key, which is read by the transport only.
 
     `serves` lists further names under which this endpoint may answer (a deployment, a local file); `*` allows any.
+    `known_as` is its identity where the address changes from run to run (the embedded sandbox's port).
     Raises: UsageError when a direct endpoint has no usable base URL.
     """
 
@@ -47,12 +48,13 @@ class Endpoint:
     base_url: str | None = None
     key_env: str | None = None
     serves: tuple[str, ...] = ()
+    known_as: str = ""
     identity: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.transport == "direct" and not self.base_url:
             raise UsageError(f"endpoint {self.name!r} has no base URL", fix=f"SAFETYCATCH_ENDPOINT_{self.name.upper()}")
-        place = _without_credentials(self.base_url) if self.base_url else ""
+        place = self.known_as or (_without_credentials(self.base_url) if self.base_url else "")
         object.__setattr__(self, "identity", f"{self.transport}:{place}")
 
 

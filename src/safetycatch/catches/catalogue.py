@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from safetycatch.configuration import nearest
+from safetycatch.errors import ExperimentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -297,6 +300,29 @@ CATCHES: dict[str, Catch] = {
         ),
     )
 }
+
+
+def checked_settings(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse settings of catches or thresholds that do not exist.
+
+    Raises: ExperimentError naming the nearest code or the thresholds that a catch has.
+    """
+    for code, own in settings.items():
+        if code not in CATCHES:
+            close = nearest(code, CATCHES)
+            raise ExperimentError(
+                f"no catch is called {code!r}",
+                where=f"{where}: catches",
+                expected="see: safetycatch rules",
+                fix=f"did you mean {close}?" if close else "",
+            )
+        unknown = [name for name in own.thresholds if name not in CATCHES[code].thresholds]
+        if unknown:
+            raise ExperimentError(
+                f"{code} has no threshold {unknown[0]!r}",
+                where=f"{where}: catches.{code}",
+                expected=", ".join(CATCHES[code].thresholds) or "none: refuse, warn or off",
+            )
 
 
 def markdown_table() -> str:

@@ -57,6 +57,18 @@ class SliceEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class LeakScore:
+    """A candidate's mean on rows that leak or resemble training rows (`near`), and on the others."""
+
+    candidate: str
+    kind: str
+    near: float
+    n_near: int
+    far: float
+    n_far: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """Everything the report and the catches need of the scores."""
 
@@ -68,6 +80,7 @@ class Summary:
     detectable: float | None
     baseline: str
     metric: Metric
+    leaks: tuple[LeakScore, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Return the summary as JSON, NaN as null; flips are capped, their counts are not."""
@@ -94,6 +107,7 @@ class Summary:
                 ],
                 "health": asdict(self.health) if self.health else None,
                 "detectable": self.detectable,
+                "leaks": [asdict(found) for found in self.leaks],
             }
         )
 
@@ -142,8 +156,41 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
     ]
     counted = [flips(matrix, name, baseline, sliced.name) for name in candidates if baseline in scored and sliced.rate]
     health = item_health(matrix, scored, sliced.name, settings["k_history"]) if sliced.rate else None
+    leaks = [
+        found
+        for kind in ("leaked", "similar")
+        for name in settings["candidates"]
+        if name in scored and (found := _leak_score(matrix, name, sliced, kind, set(settings[kind]))) is not None
+    ]
     return Summary(
-        outcome, tuple(estimates), tuple(slices), tuple(counted), health, _detectable(outcome), baseline, main
+        outcome,
+        tuple(estimates),
+        tuple(slices),
+        tuple(counted),
+        health,
+        _detectable(outcome),
+        baseline,
+        main,
+        tuple(leaks),
+    )
+
+
+def _leak_score(matrix: ScoreMatrix, name: str, metric: Metric, kind: str, ids: set[str]) -> LeakScore | None:
+    """Return a candidate's score with and without the rows of `ids`; None when there are none."""
+    import numpy as np
+
+    values = matrix.means(name, metric.name)
+    near = np.array([example_id in ids for example_id in matrix.items.ids])
+    seen = ~np.isnan(values)
+    if not (near & seen).any() or not (~near & seen).any():
+        return None
+    return LeakScore(
+        name,
+        kind,
+        float(values[near & seen].mean()),
+        int((near & seen).sum()),
+        float(values[~near & seen].mean()),
+        int((~near & seen).sum()),
     )
 
 

@@ -1,0 +1,244 @@
+"""Flow `evaluate`: one experiment from its file to a verdict."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, runtime
+
+from flows.chain import answer, as_task, calls_of, prepare, stop_if_refused
+from flows.stored import baseline_of
+from flows.watching import publish, publish_refusal
+from safetycatch.catches import Finding, Policy, judge, refuse
+from safetycatch.catches.cost import ceiling_reached
+from safetycatch.errors import (
+    BudgetReachedError,
+    ProviderUnusableError,
+    RefusedError,
+    SafetycatchError,
+    StoppedError,
+)
+from safetycatch.store import Ref, Runs
+from safetycatch.store.environment import environment
+from tasks.check import observe_after
+from tasks.compare import compare
+from tasks.filling import Result
+from tasks.report import report
+from tasks.score import score
+from tasks.session import WATCHER, Session, current, make_importable, session
+from tasks.stage import Place
+from tasks.start import Inputs, read_inputs
+
+if TYPE_CHECKING:
+    from safetycatch.store import Run
+    from tasks.prepared import Prepared
+
+STATUS = {
+    BudgetReachedError: "budget",
+    ProviderUnusableError: "provider",
+    StoppedError: "stopped",
+    RefusedError: "refused",
+}
+
+
+def _run_name() -> str:
+    return f"evaluate {Path(str(runtime.flow_run.parameters.get('experiment', ''))).stem}"
+
+
+@flow(name="evaluate", flow_run_name=_run_name, persist_result=False, validate_parameters=False)
+def evaluate(
+    experiment: str,
+    digest: str = "",
+    overrides: dict[str, str] | None = None,
+    *,
+    intersect: bool = False,
+    unattended: bool = True,
+) -> dict[str, Any]:
+    """Evaluate the experiment file `experiment`; return what `safetycatch run --json` prints.
+
+    `digest` is the file's SHA-256 when a deployment pins it. Raises: RefusedError, BudgetReachedError,
+    ProviderUnusableError, StoppedError; every one of them leaves a run that the same call resumes.
+    """
+    began = time.monotonic()
+    inputs = read_inputs(Path(experiment), digest)
+    policy = policy_of(inputs, overrides or {})
+    runs = Runs(inputs.place("").open_store())
+    say = WATCHER.get().say or (lambda _stage, _text: None)
+    run = runs.begin(
+        inputs.experiment.name,
+        inputs.identity(),
+        config=inputs.experiment.model_dump(mode="json"),
+        now=datetime.now(UTC),
+        wait=lambda message: say("wait", message),
+    )
+    if run.finished:
+        return run.stored().summary["result"]
+    with run:
+        run.snapshot(inputs.snapshots())
+        place = inputs.place(run.run_id)
+        say("run", f"{run.run_id}{' (resumed)' if run.resumed else ''}")
+        with session(place, inputs.experiment, inputs.project) as shared:
+            try:
+                return _evaluated(inputs, place, policy, run, shared, began, intersect=intersect, unattended=unattended)
+            except SafetycatchError as error:
+                _end(run, place, error, policy)
+                raise
+
+
+def policy_of(inputs: Inputs, overrides: dict[str, str]) -> Policy:
+    """Return the catch settings in force: the project's, then the experiment's, then the command line's overrides."""
+    from safetycatch.catches.catalogue import checked_settings
+
+    settings = {**inputs.project.settings.catches, **inputs.experiment.catches}
+    checked_settings(settings, str(inputs.path))
+    return Policy(claiming=inputs.experiment.claiming, settings=settings, overrides=overrides)
+
+
+def _evaluated(
+    inputs: Inputs,
+    place: Place,
+    policy: Policy,
+    run: Run,
+    shared: Session,
+    began: float,
+    *,
+    intersect: bool,
+    unattended: bool,
+) -> dict[str, Any]:
+    say = WATCHER.get().say or (lambda _stage, _text: None)
+    make_importable((place.folder, inputs.project.root))
+    spent_before = shared.journal.spent(run.run_id)
+    prepared = prepare(inputs, place, policy, as_task, unattended=unattended)
+    stop_if_refused(prepared)
+    stored, same = baseline_of(prepared, intersect=intersect)
+    refuse(judge(same, policy))
+    parts = answer(prepared, as_task)
+    calls = calls_of(prepared, parts, shared.made)
+    settings = {
+        "task": prepared.task,
+        "labels": list(prepared.labels),
+        "aliases": inputs.experiment.label_aliases,
+        "scorers": list(prepared.scorers),
+        "sources": {name: inputs.sources[name] for name in prepared.scorers if name in inputs.sources},
+    }
+    scores = [
+        as_task(score, place=place, settings={**settings, "candidate": name}, examples=prepared.examples, parts=refs)
+        for name, refs in parts.items()
+    ]
+    say("score", f"{len(prepared.ids)} items, {', '.join(prepared.scorers[:3])}")
+    store = place.open_store()
+    leaks = store.facts(Ref.from_dict(prepared.leaks))
+    claim = inputs.experiment.claim
+    effect = claim.smallest_effect if claim else None
+    compared = as_task(
+        compare,
+        place=place,
+        settings={
+            **settings,
+            "mode": inputs.mode,
+            "split": prepared.scored_split,
+            "ids": list(prepared.ids),
+            "slices": list(inputs.experiment.data.slices),
+            "replicates": inputs.experiment.runs.replicates,
+            "claim": claim.model_dump(mode="json") if claim else None,
+            "smallest_effect": effect.value if effect else None,
+            "candidates": list(parts),
+            "baseline": stored["name"] if stored else inputs.experiment.baseline,
+            "stored": stored,
+            "k_history": _history(runs=Runs(store), prepared=prepared),
+            "leaked": leaks["leaked_ids"],
+            "similar": leaks["similar_ids"],
+        },
+        examples=prepared.examples,
+        splits=prepared.splits,
+        parts=scores,
+    )
+    scored = {name: store.facts(Ref.from_dict(reference)) for name, reference in zip(parts, scores, strict=True)}
+    summary = store.facts(Ref.from_dict(compared))
+    changed = [found.name for found in run.changed_inputs(inputs.files)]
+    spent = shared.journal.spent(run.run_id)
+    after = list(observe_after(prepared, policy, summary, scored, spent.usd, changed))
+    codes = {observation.code for observation in after}
+    findings = judge([*same, *after], policy)
+    findings = tuple(sorted([*findings, *(f for f in prepared.findings if f.code not in codes)], key=_code_order))
+    result = Result(
+        run_id=run.run_id,
+        prepared=prepared,
+        comparisons=compared,
+        summary=summary,
+        scored=scored,
+        findings=findings,
+        calls=calls,
+        perhaps_usd=spent.perhaps_usd,
+        spent_usd=spent.usd,
+        saved_usd=_saved(scored, spent.usd - spent_before.usd),
+        started_at=run.started_at.isoformat(timespec="seconds"),
+        wall_s=time.monotonic() - began,
+        command=command_of(inputs, policy),
+        environment=environment(inputs.path.parent),
+    )
+    report(result, run, parts, scores)
+    refuse(findings)
+    answered = result.as_json(str(run.path("report.html")), _tables(run))
+    ended = {
+        "result": answered,
+        "summary": summary,
+        "command": result.command,
+        "items": prepared.items_key(),
+        "candidates": [candidate.model_dump_json() for candidate in inputs.experiment.candidates],
+    }
+    run.finish("done", ended)
+    publish(result, answered)
+    return answered
+
+
+def _code_order(finding: Finding) -> tuple[int, int]:
+    number = int(finding.code[2:])
+    return number // 100, number
+
+
+def _tables(run: Run) -> dict[str, str]:
+    return {name: str(run.path(f"{name}.parquet")) for name in ("rows", "scores", "comparisons", "findings")}
+
+
+def _saved(scored: dict[str, dict[str, Any]], paid_now: float) -> float:
+    """Return what the answers of this run cost when they were bought, less what was paid now."""
+    return max(0.0, sum(facts["cost_usd"] or 0.0 for facts in scored.values()) - paid_now)
+
+
+def command_of(inputs: Inputs, policy: Policy) -> str:
+    """Return the command that reproduces the run."""
+    words = ["safetycatch", "run", inputs.path.name]
+    for code in policy.overrides:
+        words += ["--override", code]
+    if policy.overrides:
+        words += ["--because", next(iter(policy.overrides.values()))]
+    return shlex.join(words)
+
+
+def _history(runs: Runs, prepared: Prepared) -> int:
+    """Return how many different candidates were ever scored on these items, this run's included."""
+    seen = {candidate.model_dump_json() for candidate in prepared.experiment.candidates}
+    key = prepared.items_key()
+    for run in runs.ls(limit=200):
+        if run.summary.get("items") == key:
+            seen.update(run.summary["candidates"])
+    return len(seen)
+
+
+def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> None:
+    """Give an unfinished run its status, so that the next call resumes it (or, refused, starts a new one)."""
+    status = next((word for kind, word in STATUS.items() if isinstance(error, kind)), "failed")
+    findings = list(error.findings) if isinstance(error, RefusedError) else []
+    if isinstance(error, BudgetReachedError):
+        findings = list(judge([ceiling_reached(message=str(error).splitlines()[0])], policy))
+    rows = [finding.row() for finding in findings if isinstance(finding, Finding)]
+    spent = current().journal.spent(place.run_id)
+    run.finish(
+        status, {"error": str(error), "findings": rows, "spent_usd": spent.usd, "perhaps_paid": spent.perhaps_calls}
+    )
+    publish_refusal(run.run_id, status, rows)

@@ -1,0 +1,78 @@
+"""What `check` and `plan` show: the same stages as a run, up to the first call, without Prefect and without cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.chain import as_function, prepare
+from flows.evaluate import policy_of
+from safetycatch.store import Ref
+from tasks.calling import read_table
+from tasks.session import session
+from tasks.start import read_inputs
+
+if TYPE_CHECKING:
+    from safetycatch.catches import Finding
+    from tasks.prepared import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Findings, what to say about data and split, and the facts behind it."""
+
+    findings: tuple[Finding, ...]
+    lines: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def preview(path: Path, overrides: dict[str, str] | None = None) -> Preview:
+    """Return what a run of this experiment would find before its first call, and what it would cost."""
+    inputs = read_inputs(path)
+    place = inputs.place("preview")
+    with session(place, inputs.experiment, inputs.project):
+        prepared = prepare(inputs, place, policy_of(inputs, overrides or {}), as_function, unattended=False)
+        return Preview(prepared.findings, _lines(prepared), _facts(prepared))
+
+
+def _lines(prepared: Prepared) -> tuple[str, ...]:
+    store = prepared.place.open_store()
+    split = store.facts(Ref.from_dict(prepared.splits))
+    return (split["told"], *prepared.notes)
+
+
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    store = prepared.place.open_store()
+    plan = store.facts(Ref.from_dict(prepared.plan))
+    leaks = store.facts(Ref.from_dict(prepared.leaks))
+    rows = read_table(prepared.place, prepared.plan).to_pylist()
+    claim = prepared.experiment.claim
+    effect = claim.smallest_effect if claim else None
+    return {
+        "name": prepared.experiment.name,
+        "mode": prepared.place.mode,
+        "task": prepared.task,
+        "scored_split": prepared.scored_split,
+        "n_scored": len(prepared.ids),
+        "n_available": prepared.n_available,
+        "splits": store.facts(Ref.from_dict(prepared.splits))["counts"],
+        "leaked_ids": leaks["leaked_ids"],
+        "leaks": leaks["rows"],
+        "data": str(prepared.inputs.files[prepared.experiment.data.path]),
+        "scorers": list(prepared.scorers),
+        "baseline": prepared.experiment.baseline,
+        "smallest_effect": effect.value if effect else None,
+        "plan": {
+            "candidates": rows,
+            "n_calls": sum(row["n_calls"] for row in rows),
+            "expected_usd": _sum(rows, "expected_usd"),
+            "highest_usd": _sum(rows, "highest_usd"),
+            **{key: plan[key] for key in ("n", "n_clusters", "detectable", "n_needed", "assumption", "unknown_prices")},
+        },
+    }
+
+
+def _sum(rows: list[dict[str, Any]], key: str) -> float | None:
+    values = [row[key] for row in rows]
+    return None if any(value is None for value in values) else float(sum(values))

@@ -1,0 +1,222 @@
+"""The catches of one run: facts from store, plan, leaks and scores become observations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from safetycatch.catches import cost, fewshot, harness, illusory, statistics
+from safetycatch.catches import results as results_catches
+from safetycatch.fewshot.selection import verify_shots
+from safetycatch.scoring import majority_share
+from safetycatch.store import Ref
+from safetycatch.store.environment import environment
+from tasks.calling import read_table
+from tasks.session import ceiling
+from tasks.split import POOL_PREFIX, clusters_with_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safetycatch.catches import Observation, Policy
+    from tasks.prepared import Prepared
+
+RATES = frozenset({"accuracy", "exact", "normalised", "numeric", "contains", "final_answer", "json_fields"})
+
+
+def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> Iterator[Observation]:
+    """Yield what can be seen before the first call is sent."""
+    place, experiment, store = prepared.place, prepared.experiment, prepared.place.open_store()
+    plan = store.facts(Ref.from_dict(prepared.plan))
+    leaks = store.facts(Ref.from_dict(prepared.leaks))
+    split = store.facts(Ref.from_dict(prepared.splits))
+    claim = experiment.claim
+    effect = claim.smallest_effect if claim else None
+    health = store.health
+    yield results_catches.store_is_sound(
+        writable=health.writable,
+        locks_work=health.locks_work,
+        free_bytes=health.free_bytes,
+        reason=health.reason,
+        place=str(store.root.name),
+    )
+    yield statistics.smallest_effect(claiming=experiment.claiming, effect=effect.value if effect else None)
+    yield statistics.power(
+        effect=effect.value if effect and not effect.relative else None,
+        detectable=plan["detectable"],
+        n=plan["n"],
+        n_needed=plan["n_needed"],
+        assumption=plan["assumption"],
+    )
+    by = "group" if experiment.data.group else "near-duplicate text"
+    yield statistics.repeats(
+        n=plan["n"], n_clusters=plan["n_clusters"], largest=plan["largest"], example=plan["largest_example"], by=by
+    )
+    yield statistics.clusters(n_clusters=plan["n_clusters"], policy=policy)
+    sends = any(candidate.kind != "outputs" for candidate in experiment.candidates)
+    yield cost.budget_is_set(budget=experiment.budget, sends=sends, claiming=experiment.claiming, unattended=unattended)
+    yield cost.price_is_known(unknown=plan["unknown_prices"], budget=ceiling(experiment))
+    given = split["variant"] == "given"
+    yield illusory.leaked_rows(
+        illusory.LeakFacts(
+            given_split=given,
+            n_scored=leaks["n_scored"],
+            rows=leaks["rows"],
+            example=leaks["example"],
+            n_similar=leaks["rows"].get("similar", 0),
+            n_template=leaks["rows"].get("template", 0),
+        ),
+        experiment=prepared.inputs.path.name,
+    )
+    yield illusory.crossings(
+        illusory.CrossingFacts(
+            given_split=given,
+            has_group=bool(experiment.data.group),
+            has_time=experiment.data.time is not None,
+            n_groups=leaks["n_groups"],
+            n_rows=leaks["n_groups"],
+            example=leaks["group_example"],
+            n_future=leaks["n_future"],
+            future_example=leaks["future_example"],
+        )
+    )
+    yield from _shots(prepared)
+    yield illusory.slices_named(claiming=experiment.claiming, slices=experiment.data.slices)
+    found = leaks["shortcuts"]
+    yield illusory.shortcuts(None if found is None else illusory.ShortcutFacts(**found))
+    here = environment(prepared.inputs.path.parent)["git"]
+    yield harness.git_tree(commit=here.get("commit"), dirty=here.get("dirty", False), n_files=here.get("changed", 0))
+    models = [candidate.model.full for candidate in experiment.candidates if candidate.model]
+    yield harness.floating_names(models=models)
+    yield fewshot.pool_is_apart(
+        declared=prepared.pool is not None, ids=_pool_overlap(prepared), pool=experiment.data.pool or "train"
+    )
+    yield harness.run_id_free(run_id=place.run_id, other=False)
+
+
+def _pool_overlap(prepared: Prepared) -> list[str]:
+    """Return the ids that the declared pool shares with dev or test."""
+    if prepared.pool is None:
+        return []
+    splits = read_table(prepared.place, prepared.splits)
+    scored = splits.filter(pc.field("split").isin(["dev", "test"]))["example_id"].to_pylist()
+    pool = {
+        name.removeprefix(POOL_PREFIX) for name in read_table(prepared.place, prepared.pool)["example_id"].to_pylist()
+    }
+    return sorted(pool & set(scored))
+
+
+def _shots(prepared: Prepared) -> Iterator[Observation]:
+    place = prepared.place
+    if not prepared.shots:
+        yield fewshot.shots_are_foreign(offending=[], n_shots=0)
+        return
+    table, splits = read_table(place, prepared.examples), read_table(place, prepared.splits)
+    queries = table.filter(pc.field("example_id").isin(list(prepared.ids)))
+    if prepared.pool is None:
+        train = splits.filter(pc.field("split") == "train")["example_id"].to_pylist()
+        pool = table.filter(pc.field("example_id").isin(train))
+    else:
+        pool = read_table(place, prepared.pool)
+    clusters = clusters_with_pool(splits, pool if prepared.pool else pool.slice(0, 0), table)
+    offending: list[tuple[str, str]] = []
+    n_shots = 0
+    for reference in prepared.shots:
+        shots = read_table(place, reference)
+        n_shots += shots.num_rows
+        faults = verify_shots(shots, pool, queries, clusters=clusters)
+        offending += [(fault.example_id or "every query", fault.shot_id) for fault in faults]
+    yield fewshot.shots_are_foreign(offending=offending, n_shots=n_shots)
+
+
+def observe_after(
+    prepared: Prepared,
+    policy: Policy,
+    summary: dict[str, Any],
+    scored: dict[str, dict[str, Any]],
+    spent_usd: float,
+    changed: list[str],
+) -> Iterator[Observation]:
+    """Yield what the answers show; `scored` holds the score stage's facts by candidate."""
+    experiment = prepared.experiment
+    claim = experiment.claim
+    effect = claim.smallest_effect if claim else None
+    metric = summary["metric"]
+    main = {found["candidate"]: found for found in summary["estimates"] if found["metric"] == metric["name"]}
+    if claim and effect and not effect.relative and summary["detectable"] is not None:
+        needed = [v["n_to_settle"] for v in summary["verdicts"].values() if v["n_to_settle"]]
+        yield statistics.power(
+            effect=effect.value,
+            detectable=summary["detectable"],
+            n=max(f["n"] for f in main.values()),
+            n_needed=max(needed, default=None),
+            assumption="as observed",
+            unit="points" if metric["unit"] == "points" else metric["unit"],
+        )
+    n_compared = len(main) - 1
+    luck = summary["health"]["luck"] if summary["health"] else None
+    yield statistics.family(
+        n_compared=n_compared,
+        k_history=summary["health"]["k"] if summary["health"] else len(main),
+        luck=luck,
+        metric=metric["name"],
+    )
+    failed = {
+        name: (sum(facts["statuses"].get(status, 0) for status in ("error", "invalid")), facts["n"])
+        for name, facts in scored.items()
+    }
+    classes: Counter[str] = Counter()
+    for facts in scored.values():
+        classes.update(facts["errors"])
+    yield statistics.errors(failed=failed, policy=policy, classes=classes)
+    budget = ceiling(experiment) if any(c.kind != "outputs" for c in experiment.candidates) else None
+    yield cost.ceiling_held(spent_usd=spent_usd, budget=budget)
+    rates = {name: f["estimate"] for name, f in main.items() if metric["rate"] and f["estimate"] is not None}
+    similar = {
+        found["candidate"]: (
+            round(found["near"] * found["n_near"]),
+            found["n_near"],
+            round(found["far"] * found["n_far"]),
+            found["n_far"],
+        )
+        for found in summary["leaks"]
+        if found["kind"] == "similar" and metric["rate"]
+    }
+    yield illusory.too_good(rates=rates, similar=similar, train={}, policy=policy)
+    health = summary["health"]
+    yield illusory.saturated(
+        best=max(rates.values(), default=None),
+        detectable=summary["detectable"],
+        solved_by_all=health["solved_by_all"] if health else 0,
+        n=health["n"] if health else 0,
+        policy=policy,
+    )
+    yield _metric_choice(prepared, policy, summary, main)
+    yield harness.inputs_unchanged(changed=changed)
+    for name, facts in scored.items():
+        if facts["returned"]:
+            asked = next(c.model.full for c in experiment.candidates if c.id == name and c.model)
+            yield harness.answered_by(others=facts["returned"], asked=asked)
+
+
+def _metric_choice(
+    prepared: Prepared, policy: Policy, summary: dict[str, Any], main: dict[str, dict[str, Any]]
+) -> Observation:
+    claimed = summary["metric"]["name"]
+    balanced = {
+        found["candidate"]: found["estimate"]
+        for found in summary["estimates"]
+        if found["metric"] == "balanced_accuracy" and found["estimate"] is not None
+    }
+    rates = {name: found["estimate"] for name, found in main.items() if found["estimate"] is not None}
+    orders = None
+    if balanced and set(balanced) == set(rates):
+        orders = tuple(sorted(values, key=lambda name: (-values[name], name)) for values in (rates, balanced))
+    table = read_table(prepared.place, prepared.examples)
+    targets = table.filter(pc.field("example_id").isin(list(prepared.ids)))["target"].to_pylist()
+    share = majority_share(targets).share if prepared.task == "classify" else None
+    return illusory.right_metric(
+        claimed=claimed, best=max(rates.values(), default=None), majority=share, orders=orders, policy=policy
+    )

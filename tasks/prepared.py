@@ -1,0 +1,49 @@
+"""Everything that is known about a run before its first call is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.identity import fingerprint
+
+if TYPE_CHECKING:
+    from safetycatch.catches import Finding
+    from safetycatch.experiment import Experiment
+    from tasks.stage import Place
+    from tasks.start import Inputs
+
+Ref = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The references, settings and findings of a run that is ready to send."""
+
+    place: Place
+    inputs: Inputs
+    examples: Ref
+    splits: Ref
+    leaks: Ref
+    plan: Ref
+    pool: Ref | None
+    shots: tuple[Ref, ...]
+    scored_split: str
+    ids: tuple[str, ...]
+    n_available: int
+    task: str
+    task_reason: str
+    labels: tuple[str, ...]
+    scorers: tuple[str, ...]
+    entries: tuple[dict[str, Any], ...]
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment."""
+        return self.inputs.experiment
+
+    def items_key(self) -> str:
+        """Fingerprint of the scored items: runs that share it competed on the same ground."""
+        return fingerprint(self.examples["sha256"], sorted(self.ids))

@@ -1,0 +1,92 @@
+"""Stage `recorded`: replies that somebody recorded earlier, as `rows`; no call is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from prefect import task
+from safetycatch.data.loading import read_columns
+
+from safetycatch.errors import DataError
+from safetycatch.experiment import Candidate
+from tasks.calling import scorers_of
+from tasks.evaluate import SCHEMA
+from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
+
+STAGE, VERSION = "recorded", "1"
+
+
+@task(
+    name=STAGE,
+    task_run_name="recorded {settings[candidate][id]}",
+    cache_key_fn=cache_key(STAGE, VERSION),
+    persist_result=True,
+    result_serializer="json",
+    retries=2,
+    retry_condition_fn=transient,
+)
+def recorded(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    """Return the reference of the `rows` of a candidate with `outputs:`.
+
+    The file has `example_id` and `output`; `candidate`, `replicate`, `latency_s` and `cost_usd` are read when there.
+    Raises: DataError when an item has two outputs; items without one count as missing.
+    """
+
+    def produce() -> Produced:
+        candidate = Candidate.model_validate(settings["candidate"])
+        path = candidate.outputs or ""
+        columns = read_columns(
+            place.folder / path,
+            required=("example_id", "output"),
+            optional=("candidate", "replicate", "latency_s", "cost_usd"),
+        )
+        parse = scorers_of(place, settings)[0].parse
+        found = _by_row(columns, candidate.id, path)
+        rows = [
+            _row(candidate.id, example_id, replicate, found.get((example_id, replicate)), parse)
+            for example_id in settings["ids"]
+            for replicate in range(settings["replicates"])
+        ]
+        return Produced(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+    return run_stage(STAGE, VERSION, place, settings, parents_of({"examples": examples}), produce)
+
+
+def _by_row(columns: dict[str, list[str | None]], candidate: str, path: str) -> dict[tuple[str, int], dict[str, Any]]:
+    names = columns.get("candidate")
+    mine = [row for row in range(len(columns["example_id"])) if names is None or names[row] == candidate]
+    if not mine:
+        raise DataError(f"no row of candidate {candidate!r}", where=path, expected="a column 'candidate' that names it")
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in mine:
+        values = {name: column[row] for name, column in columns.items()}
+        key = (str(values["example_id"]), int(values.get("replicate") or 0))
+        if key in found:
+            raise DataError(f"two outputs of {key[0]!r}", where=f"{path}, row {row + 1}", expected="one an item")
+        found[key] = values
+    return found
+
+
+def _row(candidate: str, example_id: str, replicate: int, values: dict[str, Any] | None, parse: Any) -> dict[str, Any]:
+    output = None if values is None else values["output"]
+    cost, latency = (
+        None if values is None or not values.get(name) else float(values[name]) for name in ("cost_usd", "latency_s")
+    )
+    return {
+        "candidate": candidate,
+        "example_id": example_id,
+        "replicate": replicate,
+        "status": "error" if output is None else "answer",
+        "output": output,
+        "parsed": None if output is None else parse(output),
+        "model_requested": None,
+        "model_returned": None,
+        "n_tokens_in": None,
+        "n_tokens_cached": None,
+        "n_tokens_out": None,
+        "cost_usd": cost,
+        "latency_s": latency,
+        "call_key": None,
+        "error_class": "not_recorded" if output is None else None,
+    }
