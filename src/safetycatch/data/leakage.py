@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safetycatch import tables
 from safetycatch.data.normalisation import (
+    Frame,
     comparison_texts,
-    same_form,
     normalise,
+    same_form,
     token_bag,
     without_digits,
 )
 from safetycatch.data.settings import LeakSettings
 from safetycatch.data.similarity import grams, similar_normals, similarity
+from safetycatch.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,10 +68,13 @@ class TextIndex:
         return cls(list(rows), list(rows.values()), spellings)
 
 
-def alike(left: TextIndex, right: TextIndex | None, settings: LeakSettings, threshold: float) -> Iterator[TextPair]:
+def alike(
+    left: TextIndex, right: TextIndex | None, settings: LeakSettings, threshold: float, frame: Frame
+) -> Iterator[TextPair]:
     """Yield every pair of different normal forms that are bag-equal or have a similarity of `threshold` or more.
 
-    `right=None` pairs `left` with itself. A pair is a template only if every two spellings say so.
+    `right=None` pairs `left` with itself; the `frame` is left out of the similarity. A pair is a template only if
+    every two spellings say so.
     """
     other = right or left
     bags: dict[str, list[int]] = defaultdict(list)
@@ -80,7 +85,9 @@ def alike(left: TextIndex, right: TextIndex | None, settings: LeakSettings, thre
         for match in bags.get(token_bag(normal), ()):
             if other.normals[match] != normal and (right is not None or place < match):
                 shuffled.add((place, match))
-    joined = similar_normals(left.normals, None if right is None else right.normals, threshold)
+    inner = [frame.strip(normal) for normal in left.normals]
+    other_inner = inner if right is None else [frame.strip(normal) for normal in right.normals]
+    joined = similar_normals(inner, None if right is None else other_inner, threshold)
     for i, j, value in zip(joined.left.tolist(), joined.right.tolist(), joined.similarity.tolist(), strict=True):
         a, b = left.normals[i], other.normals[j]
         if a == b:
@@ -97,7 +104,9 @@ def alike(left: TextIndex, right: TextIndex | None, settings: LeakSettings, thre
             yield TextPair(i, j, "bag" if bag else "near", value)
     for i, j in sorted(shuffled):
         a, b = left.normals[i], other.normals[j]
-        yield TextPair(i, j, "template" if without_digits(a) == without_digits(b) else "bag", similarity(a, b))
+        yield TextPair(
+            i, j, "template" if without_digits(a) == without_digits(b) else "bag", similarity(inner[i], other_inner[j])
+        )
 
 
 def _crossed(left: Sequence[int], right: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -107,6 +116,22 @@ def _crossed(left: Sequence[int], right: Sequence[int]) -> Iterator[tuple[int, i
         return
     yield from ((i, right[0]) for i in left)
     yield from ((left[0], j) for j in right[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    split: str
+    ids: list[str]
+    texts: list[str]
+    index: TextIndex
+
+    @classmethod
+    def of(cls, examples: pa.Table, split: str) -> _Side:
+        for column in ("example_id", "input", "input_kind"):
+            if column not in examples.column_names:
+                raise DataError(f"no column {column!r}", where=f"the {split} set", expected="an `examples` table")
+        texts = comparison_texts(examples)
+        return cls(split, examples["example_id"].to_pylist(), texts, TextIndex.of(texts))
 
 
 def find_leaks(
@@ -125,33 +150,36 @@ def find_leaks(
 
     Raises: DataError when a table lacks example_id, input or input_kind.
     """
-    texts = comparison_texts(left), comparison_texts(right)
-    a, b = TextIndex.of(texts[0]), TextIndex.of(texts[1])
+    a, b = _Side.of(left, left_split), _Side.of(right, right_split)
+    return _leaks(a, b, settings, Frame.of([*a.index.normals, *b.index.normals]))
+
+
+def _leaks(left: _Side, right: _Side, settings: LeakSettings, frame: Frame) -> pa.Table:
+    a, b = left.index, right.index
     found: list[tuple[int, int, str, float]] = []
     place_of = {normal: place for place, normal in enumerate(b.normals)}
     for place, normal in enumerate(a.normals):
         if normal in place_of:
-            found += _equal_rows(texts, a.rows[place], b.rows[place_of[normal]])
-    for pair in alike(a, b, settings, settings.similar):
+            found += _equal_rows(left.texts, right.texts, a.rows[place], b.rows[place_of[normal]])
+    for pair in alike(a, b, settings, settings.similar, frame):
         found += ((i, j, pair.kind, pair.similarity) for i, j in _crossed(a.rows[pair.left], b.rows[pair.right]))
     found.sort()
-    left_ids, right_ids = left["example_id"].to_pylist(), right["example_id"].to_pylist()
     return leak_table(
-        [(left_ids[i], right_ids[j], left_split, right_split, kind, value) for i, j, kind, value in found]
+        [(left.ids[i], right.ids[j], left.split, right.split, kind, value) for i, j, kind, value in found]
     )
 
 
 def _equal_rows(
-    texts: tuple[list[str], list[str]], left: list[int], right: list[int]
+    left_texts: list[str], right_texts: list[str], left: list[int], right: list[int]
 ) -> Iterator[tuple[int, int, str, float]]:
     pairs = dict.fromkeys(_crossed(left, right))
     if len(left) * len(right) > FULL_CROSS:  # a row with an equal text is to be shown with it
-        first_right = {texts[1][j]: j for j in reversed(right)}
-        first_left = {texts[0][i]: i for i in reversed(left)}
-        pairs = dict.fromkeys((i, first_right.get(texts[0][i], right[0])) for i in left)
-        pairs |= dict.fromkeys((first_left.get(texts[1][j], left[0]), j) for j in right)
+        first_right = {right_texts[j]: j for j in reversed(right)}
+        first_left = {left_texts[i]: i for i in reversed(left)}
+        pairs = dict.fromkeys((i, first_right.get(left_texts[i], right[0])) for i in left)
+        pairs |= dict.fromkeys((first_left.get(right_texts[j], left[0]), j) for j in right)
     for i, j in pairs:
-        yield i, j, "exact" if texts[0][i] == texts[1][j] else "normalised", 1.0
+        yield i, j, "exact" if left_texts[i] == right_texts[j] else "normalised", 1.0
 
 
 def leak_table(rows: Sequence[tuple[str, str, str, str, str, float | None]]) -> pa.Table:
@@ -189,10 +217,9 @@ def leak_matrix(
     """
     import pyarrow as pa
 
-    found = [
-        find_leaks(sets[left], sets[right], settings, left_split=left, right_split=right)
-        for left, right in boundaries(list(sets))
-    ]
+    sides = {name: _Side.of(table, name) for name, table in sets.items()}
+    frame = Frame.of(normal for side in sides.values() for normal in side.index.normals)
+    found = [_leaks(sides[left], sides[right], settings, frame) for left, right in boundaries(list(sets))]
     found += [prompt_leaks(sets[name], prompts or {}, settings, split=name) for name in SCORED_FIRST if name in sets]
     return pa.concat_tables([tables.empty("leaks"), *found])
 

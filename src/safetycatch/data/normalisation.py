@@ -7,9 +7,12 @@ import html
 import json
 import re
 import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
 MAX_ENTITY_WORDS = 6
@@ -17,6 +20,9 @@ MIN_SYMBOLS = 3
 SAME_WORD_RATIO = 0.75
 LONG_RUN_WORDS = 4
 COMMON_GRAMS = 0.4
+MIN_FRAME_TEXTS = 20
+MIN_FRAME_WORDS = 3
+FRAME_SHARE = 0.95
 
 _TAG = re.compile(
     r"<!--.*?-->|<!doctype[^<>]*>|</?(?:a|abbr|article|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|"
@@ -101,6 +107,42 @@ def _words(plain: str) -> str:
 def token_bag(normal: str) -> str:
     """Return the words of a normal form in sorted order: equal for texts whose words were shuffled."""
     return " ".join(sorted(normal.split()))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The words with which nearly all texts begin and end (an instruction around each input): no sign of a leak."""
+
+    before: str = ""
+    after: str = ""
+
+    @classmethod
+    def of(cls, normals: Iterable[str]) -> Frame:
+        """Return the frame that 95 % of at least 20 different normal forms share."""
+        distinct = sorted(set(normals))
+        if len(distinct) < MIN_FRAME_TEXTS:
+            return cls()
+        before = _shared_start(distinct)
+        mirrored = sorted(" ".join(reversed(text.removeprefix(before).split())) for text in distinct)
+        return cls(before, " ".join(reversed(_shared_start(mirrored).split())))
+
+    def strip(self, normal: str) -> str:
+        """Return a normal form without the frame; whole when nothing else is in it."""
+        return normal.removeprefix(self.before).removesuffix(self.after).strip() or normal
+
+
+def _shared_start(ordered: list[str]) -> str:
+    """Return the longest run of whole words that starts 95 % of sorted texts; empty below 3 words."""
+    words = ordered[len(ordered) // 2].split()
+    low, high = 0, len(words)
+    while low < high:
+        middle = (low + high + 1) // 2
+        start = " ".join(words[:middle]) + " "
+        if sum(f"{text} ".startswith(start) for text in ordered) >= FRAME_SHARE * len(ordered):
+            low = middle
+        else:
+            high = middle - 1
+    return " ".join(words[:low]) if low >= MIN_FRAME_WORDS else ""
 
 
 def without_digits(normal: str) -> str:
