@@ -8,6 +8,12 @@ from safetycatch.store import Ref, Runs, Store
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True)
+def outside_any_repository(tmp_path, monkeypatch):
+    """What a run notes about its surroundings must not depend on the checkout that the tests run in."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def now():
     return NOW

@@ -87,6 +87,8 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 
 def _changes(folder: Path) -> dict[str, Any]:
+    if git_commit(folder) is None:
+        return {"commit": None, "dirty": None, "untracked": 0, "diff": "", "diff_cut": False}
     status = _git(folder, "status", "--porcelain", "--untracked-files=normal")
     diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
     raw = (diff or "").encode()
