@@ -2,10 +2,6 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import settings
-
-settings.register_profile("fewshot", deadline=None, derandomize=True, max_examples=60)
-settings.load_profile("fewshot")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 from collections import Counter
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +13,6 @@ from safetycatch.fewshot import Demonstrations, select, verify_shots
 from safetycatch.settings import ShotSettings
 
 STATIC4, KNN4 = ShotSettings(select="static", k=4), ShotSettings(select="knn", k=4)
-BANKING = Path(__file__).parents[3] / "shared" / "data" / "banking77" / "banking77.parquet"
 WORDS = ("card", "lost", "refund", "fee", "top", "up", "money", "late", "pin", "cash")
 
 
@@ -191,9 +189,8 @@ def test_own_shots_override_the_shared_ones(pool):
     assert Demonstrations(shots, pool, "another").of(first) == ()
 
 
-@pytest.mark.skipif(not BANKING.exists(), reason="needs shared/data/banking77")
-def test_near_shots_carry_the_label_on_banking77(examples):
-    table = pq.read_table(BANKING)
+def test_near_shots_carry_the_label_on_banking77(examples, shared_data):
+    table = pq.read_table(shared_data / "banking77" / "banking77.parquet")
     columns = [table.filter(pc.field("split") == split) for split in ("train", "test")]
     train, test = (
         examples(list(zip(*(part[name].to_pylist() for name in ("item_id", "text", "label")), strict=True)))

@@ -263,7 +263,7 @@ def test_generated_text_has_no_scorer_of_ours():
 
 def test_gsm8k_as_recorded(shared_data):
     """All 5,276 recorded verdicts are met by reading the solutions themselves."""
-    folder = shared_data("gsm8k")
+    folder = shared_data / "gsm8k"
     items = pq.read_table(folder / "items.parquet", columns=["item_id", "final_answer"]).to_pydict()
     answers = dict(zip(items["item_id"], items["final_answer"], strict=True))
     rows = pq.read_table(folder / "model_solutions.parquet").to_pylist()
@@ -272,7 +272,7 @@ def test_gsm8k_as_recorded(shared_data):
 
 
 def test_big_bench_hard_as_recorded(shared_data):
-    folder = shared_data("bbh_direct_vs_cot")
+    folder = shared_data / "bbh_direct_vs_cot"
     items = pq.read_table(folder / "items.parquet", columns=["item_id", "target"]).to_pydict()
     targets = dict(zip(items["item_id"], items["target"], strict=True))
     correct = {"code-davinci-002-direct": 0.0, "code-davinci-002-cot": 0.0}
@@ -286,5 +286,5 @@ def test_big_bench_hard_as_recorded(shared_data):
     [("banking77/banking77", "label", "classify"), ("gsm8k/items", "final_answer", "answer")],
 )
 def test_public_sets_are_what_they_are(shared_data, name, column, task):
-    path = shared_data(name.partition("/")[0]).parent / f"{name}.parquet"
-    assert infer_task(pa.table({"target": pq.read_table(path)[column]})).task == task
+    targets = pq.read_table(shared_data / f"{name}.parquet")[column]
+    assert infer_task(pa.table({"target": targets})).task == task
