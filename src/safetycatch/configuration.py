@@ -15,28 +15,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pydantic_core import ErrorDetails
+
 MAX_FILE_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_NODES = 50_000
-BOOLEAN = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+MAX_DIGITS = 18  # fits 64 bits
+MAX_SHOWN = 120  # characters of a wrong value in a message
+
+# The scalars of YAML 1.2: 12:30, 007, 1_000, 0x1F, yes and 2024-01-01 stay text, and 2e-4 is a number.
+SCALARS = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?i:inf))|\.(?i:nan)",
+        list("-+.0123456789"),
+    ),
+)
+# NUL cannot stand in a path, escape sequences would reach a terminal, and a lone surrogate cannot be stored.
+UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+
+WRONG_BRANCH = frozenset({"dict_type", "list_type", "model_type", "string_type"})
+PLAIN_WORDS = {
+    "model_type": "keys and values",
+    "dict_type": "keys and values",
+    "list_type": "a list, such as [a, b]",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "finite_number": "a finite number",
+}
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags, anchors, dates or `yes`/`no` booleans: what looks like text stays text."""
+    """YAML without tags, anchors, merge keys, dates or `yes`/`no` booleans: what looks like text stays text."""
 
 
-def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    kept: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items():
-        kept[first] = [(tag, rule) for tag, rule in rules if tag.rsplit(":", 1)[-1] not in {"bool", "timestamp"}]
-    for first in "tTfF":
-        kept.setdefault(first, []).append(("tag:yaml.org,2002:bool", BOOLEAN))
-    return kept
-
-
-_Loader.yaml_implicit_resolvers = _resolvers()
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _pattern, _first in SCALARS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), _first)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -71,20 +94,36 @@ def _line(where: str, event: yaml.Event) -> str:
     return where if mark is None else f"{where}, line {mark.line + 1}"
 
 
-def _refuse_repeated_keys(node: yaml.Node | None, where: str) -> None:
-    if isinstance(node, yaml.MappingNode):
+def _check(node: yaml.Node | None, where: str) -> None:
+    """Refuse repeated keys, keys that are no text, unusable characters and numbers beyond 64 bits."""
+    if isinstance(node, yaml.ScalarNode):
+        place = f"{where}, line {node.start_mark.line + 1}"
+        found = UNUSABLE.search(node.value)
+        if found is not None:
+            raise ExperimentError(f"the character U+{ord(found[0]):04X}", where=place, expected="printable text")
+        if node.tag.endswith(":int") and len(node.value.lstrip("+-")) > MAX_DIGITS:
+            raise ExperimentError(
+                f"a number of {len(node.value)} digits", where=place, expected=f"at most {MAX_DIGITS}"
+            )
+    elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise ExperimentError(
-                        f"the key {key.value!r} twice", where=f"{where}, line {key.start_mark.line + 1}"
-                    )
-                seen.add(key.value)
-            _refuse_repeated_keys(value, where)
+            _check(key, where)
+            place = f"{where}, line {key.start_mark.line + 1}"
+            if not isinstance(key, yaml.ScalarNode):
+                raise ExperimentError("a key that is not text", where=place)
+            if key.value in seen:
+                raise ExperimentError(f"the key {_shown(key.value)} twice", where=place)
+            seen.add(key.value)
+            _check(value, where)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            _refuse_repeated_keys(value, where)
+            _check(value, where)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text):,} characters)"
 
 
 def parse_mapping(text: str, where: str) -> dict[str, Any]:
@@ -95,8 +134,7 @@ def parse_mapping(text: str, where: str) -> dict[str, Any]:
     """
     try:
         _walk(text, where)
-        _refuse_repeated_keys(yaml.compose(text, Loader=_Loader), where)
-        loaded: Any = yaml.load(text, Loader=_Loader)  # noqa: S506, TID251 - _Loader is a SafeLoader
+        loaded = _construct(text, where)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = where if mark is None else f"{where}, line {mark.line + 1}"
@@ -109,8 +147,18 @@ def parse_mapping(text: str, where: str) -> dict[str, Any]:
         raise ExperimentError(found, where=where, expected="keys and values, such as 'data: tickets.csv'")
     bad = next((key for key in loaded if not isinstance(key, str)), None)
     if bad is not None:
-        raise ExperimentError(f"the key {bad!r} is not text", where=where)
+        raise ExperimentError(f"the key {_shown(bad)} is not text", where=where)
     return loaded
+
+
+def _construct(text: str, where: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        _check(node, where)
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def read_text(path: Path, limit: int = MAX_FILE_BYTES) -> str:
@@ -149,8 +197,11 @@ def build(model: type[Model], values: dict[str, Any], where: str, later: dict[st
 
 
 def _explained(error: ValidationError, model: type[BaseModel], where: str) -> ExperimentError:
+    problems = error.errors(include_url=False)
+    # Of a union, only the branch that the value was meant for: the one whose error lies deepest.
+    problems = [item for item in problems if not (item["type"] in WRONG_BRANCH and _goes_deeper(item, problems))]
     # The first error of the shortest path: a wrong outer key explains the inner ones.
-    first = min(error.errors(include_url=False), key=lambda item: (item["type"] != "extra_forbidden", len(item["loc"])))
+    first = min(problems, key=lambda item: (item["type"] != "extra_forbidden", len(item["loc"])))
     path = _key_path(first["loc"])
     found = first.get("input")
     place = f"{where}: {path}" if path else where
@@ -158,16 +209,28 @@ def _explained(error: ValidationError, model: type[BaseModel], where: str) -> Ex
         known = _fields_at(model, first["loc"][:-1])
         close = nearest(str(first["loc"][-1]), known)
         return ExperimentError(
-            f"unknown key {first['loc'][-1]!r}",
+            f"unknown key {_shown(first['loc'][-1])}",
             where=place,
             expected="one of " + ", ".join(known),
             fix=f"did you mean {close!r}?" if close else "",
         )
     if first["type"] == "missing":
         return ExperimentError(f"no {first['loc'][-1]!r}", where=place, expected="it is required")
-    shown = "" if found is None or (isinstance(found, (dict, list)) and len(str(found)) > 120) else f"found {found!r}"
-    message = first["msg"].removeprefix("Value error, ")
-    return ExperimentError(shown or "not usable", where=place, expected=message)
+    if first["type"] == "string_type" and isinstance(found, (bool, int, float)):
+        return ExperimentError(
+            f"found {_shown(found)}", where=place, expected=f'text: "{str(found).lower()}" in quotes'
+        )
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return ExperimentError(
+        "no value" if found is None else f"found {_shown(found)}",
+        where=place,
+        expected=PLAIN_WORDS.get(first["type"], message),
+    )
+
+
+def _goes_deeper(item: ErrorDetails, problems: list[ErrorDetails]) -> bool:
+    outer = item["loc"][:-1]
+    return any(len(other["loc"]) > len(item["loc"]) and other["loc"][: len(outer)] == outer for other in problems)
 
 
 def _key_path(location: tuple[int | str, ...]) -> str:

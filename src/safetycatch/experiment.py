@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from safetycatch.configuration import build, nearest, parse_mapping, read_text
-from safetycatch.errors import ExperimentError
+from safetycatch.errors import ExperimentError, InputError
 from safetycatch.identity import checked_name, fingerprint, text_sha256
 from safetycatch.settings import DataSettings, ShotSettings, SplitSettings
 
@@ -21,6 +23,7 @@ Task = Literal["classify", "extract", "answer", "generate"]
 Level = Literal["refuse", "warn", "off"]
 
 MAX_CANDIDATES = 200
+DECIMAL = r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+"
 DEFAULT_MAX_TOKENS = {"classify": 64}
 OTHER_MAX_TOKENS = 1024
 EXPLORING_BUDGET = {"usd": 1.0, "calls": 2000}
@@ -74,6 +77,20 @@ RESERVED_PARAMS = {
     "n": "use runs: {replicates: N}",
     "stream": "answers are read whole",
 }
+# The highest cost of a call is known because these are; a server would take them from 'extra_body' as well.
+CEILING_PARAMS = ("max_completion_tokens", "max_tokens")
+# Metrics whose unit is not points; the user's own (module:function) may have any.
+OTHER_UNITS = ("cost_", "latency_", "n_tokens_")
+
+_TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
+SHORT_FORMS: dict[str, list[dict[str, Any]]] = {
+    "Amount": [_TEXT, _NUMBER],
+    "BudgetSettings": [_TEXT],
+    "CatchSettings": [{"enum": ["refuse", "warn", "off", False]}, {"type": "object", "additionalProperties": _NUMBER}],
+    "DataSettings": [_TEXT],
+    "ModelName": [_TEXT],
+    "ShotSettings": [{"const": "zero"}],
+}
 
 LATER = {
     "aggregate": "combine recorded outputs as an own candidate: outputs: FILE",
@@ -104,6 +121,8 @@ class ModelName(_Part):
             raise ValueError("a model is 'provider/name', such as openai/gpt-4o-mini, or {endpoint: NAME, model: name}")
         if self.endpoint is not None and not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", self.endpoint):
             raise ValueError("an endpoint's name: lower case letters, digits, '-' or '_'")
+        if self.endpoint == "sandbox":
+            raise ValueError("another endpoint's name: 'sandbox' is the embedded server, such as model: sandbox/tiny")
         return self
 
     @property
@@ -125,12 +144,12 @@ class Amount(_Part):
             return value
         if isinstance(value, (int, float)):
             return {"value": float(value)}
-        found = re.fullmatch(r"\s*\$?\s*([0-9]*\.?[0-9]+)\s*(points?|pts?|%|s|ms|)\s*", value)
+        found = re.fullmatch(rf"\s*\$?\s*({DECIMAL})\s*(points?|pts?|%|s|ms|)\s*", value)
         if found is None:
             raise ValueError("a size such as '3 points', 0.03, '10%' or '200 ms'")
         number, unit = float(found[1]), found[2]
-        scale = 0.01 if unit.startswith(("p", "%")) else 0.001 if unit == "ms" else 1.0
-        return {"value": number * scale, "relative": unit == "%"}
+        scale = 100 if unit.startswith(("p", "%")) else 1000 if unit == "ms" else 1
+        return {"value": number / scale, "relative": unit == "%"}
 
 
 class Candidate(_Part):
@@ -149,7 +168,10 @@ class Candidate(_Part):
     @field_validator("id")
     @classmethod
     def _name(cls, value: str) -> str:
-        return checked_name(value, "candidate")
+        try:
+            return checked_name(value, "")
+        except InputError as error:
+            raise ValueError(f"{error.expected}, such as {error.fix}") from None
 
     @property
     def kind(self) -> Literal["model", "call", "outputs"]:
@@ -211,16 +233,16 @@ class BudgetSettings(_Part):
     @classmethod
     def _dollars(cls, value: Any) -> Any:
         if isinstance(value, str):
-            found = re.fullmatch(r"\s*\$\s*([0-9]*\.?[0-9]+)\s*", value)
+            found = re.fullmatch(rf"\s*\$\s*({DECIMAL})\s*", value)
             if found is None:
                 raise ValueError("a sum such as $5, or {usd: 5, tokens: 1000000, calls: 2000}")
             return {"usd": float(found[1])}
         if isinstance(value, dict):
-            if "ask_above" in value:
-                raise ValueError("'ask_above' is planned but not built yet: leave it out, the ceiling holds")
             usd = value.get("usd")
-            if isinstance(usd, str) and (found := re.fullmatch(r"\$\s*([0-9]*\.?[0-9]+)", usd.strip())):
+            if isinstance(usd, str) and (found := re.fullmatch(rf"\$\s*({DECIMAL})", usd.strip())):
                 return {**value, "usd": float(found[1])}
+        if not isinstance(value, (dict, BaseModel)):
+            raise ValueError("a sum such as $5, or {usd: 5, tokens: 1000000, calls: 2000}")  # noqa: TRY004 - pydantic
         return value
 
 
@@ -245,7 +267,7 @@ class CatchSettings(_Part):
             return {"level": "off"}  # YAML 1.1 editors turn a bare `off` into false
         if isinstance(value, str):
             return {"level": value}
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not isinstance(value.get("thresholds"), dict):
             return {
                 "level": "off" if value.get("level") is False else value.get("level"),
                 "thresholds": {key: item for key, item in value.items() if key != "level"},
@@ -342,7 +364,10 @@ def parse_experiment(text: str, where: str, default_name: str) -> Experiment:
         values["name"] = re.sub(r"[^a-z0-9._-]+", "-", default_name.lower()).strip("-._")[:48] or "experiment"
     _refuse_later(values, where)
     experiment = build(Experiment, values, where, LATER)
-    checked_name(experiment.name, f"{where}: name")
+    try:
+        checked_name(experiment.name, f"{where}: name")
+    except InputError as error:
+        raise ExperimentError(error.found, where=error.where, expected=error.expected, fix=error.fix) from None
     experiment = _expanded(experiment, where)
     _check_candidates(experiment, where)
     _check_claim(experiment, where)
@@ -354,6 +379,13 @@ def _refuse_later(values: dict[str, Any], where: str) -> None:
     if isinstance(runs, dict) and "ladder" in runs:
         raise ExperimentError(
             "'ladder' is planned but not built yet", where=f"{where}: runs.ladder", fix="leave it out"
+        )
+    budget = values.get("budget")
+    if isinstance(budget, dict) and "ask_above" in budget:
+        raise ExperimentError(
+            "'ask_above' is planned but not built yet",
+            where=f"{where}: budget.ask_above",
+            fix="leave it out: the ceiling holds",
         )
     for number, item in enumerate(values.get("candidates") or []) if isinstance(values.get("candidates"), list) else []:
         if isinstance(item, dict) and "finetune" in item:
@@ -371,6 +403,8 @@ def _expanded(experiment: Experiment, where: str) -> Experiment:
     if experiment.candidates:
         if given:
             raise ExperimentError(f"both 'candidates' and '{given[0]}'", where=where, expected="one way to say them")
+        if experiment.params:
+            raise ExperimentError("'params' beside 'candidates'", where=where, fix="defaults: {params: {…}}")
         return experiment
     models = experiment.models or ([experiment.defaults.model] if experiment.defaults.model else [])
     prompts = experiment.prompts or ([experiment.defaults.prompt] if experiment.defaults.prompt else [])
@@ -385,23 +419,35 @@ def _expanded(experiment: Experiment, where: str) -> Experiment:
     cells = list(itertools.product(models, prompts, shots))
     if len(cells) > MAX_CANDIDATES:
         raise ExperimentError(f"{len(cells)} candidates", where=where, expected=f"at most {MAX_CANDIDATES}")
+    params = {**experiment.defaults.params, **experiment.params}
     candidates: list[Candidate] = []
-    for model, prompt, shot in cells:
+    taken: set[str] = set()
+    for number, (model, prompt, shot) in enumerate(cells):
+        if (model, prompt, shot) in cells[:number]:
+            raise ExperimentError(
+                f"{model.full} with {prompt} and {shot.name} twice", where=where, expected="distinct combinations"
+            )
         parts = [_short(model.full)] if len(models) > 1 or (len(prompts) == 1 and len(shots) == 1) else []
         parts += [_short(prompt.rsplit(".", 1)[0])] if len(prompts) > 1 else []
         parts += [shot.name] if len(shots) > 1 else []
-        params = {**experiment.defaults.params, **experiment.params}
+        name = _free("-".join(parts), taken)
+        taken.add(name)
         candidates.append(
             Candidate(
-                id="-".join(parts)[:64].strip("-._"),
-                model=model,
-                prompt=prompt,
-                shots=shot,
-                params=params,
-                send_ids=experiment.defaults.send_ids,
+                id=name, model=model, prompt=prompt, shots=shot, params=params, send_ids=experiment.defaults.send_ids
             )
         )
     return experiment.model_copy(update={"candidates": candidates})
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return `name` cut to a usable length, numbered where another cell of the grid has it already."""
+    for number in itertools.count(1):
+        ending = f"-{number}" if number > 1 else ""
+        found = name[: 64 - len(ending)].strip("-._") + ending
+        if found not in taken:
+            return found
+    raise AssertionError
 
 
 def _short(text: str) -> str:
@@ -435,9 +481,29 @@ def _check_candidates(experiment: Experiment, where: str) -> None:
 
 
 def _check_params(candidate: Candidate, place: str) -> None:
+    extra = candidate.params.get("extra_body", {})
+    if not isinstance(extra, dict):
+        raise ExperimentError(
+            f"found {extra!r}"[:120], where=f"{place}.params.extra_body", expected="keys and values of the server's own"
+        )
+    hidden = next((key for key in extra if key in RESERVED_PARAMS or key in CEILING_PARAMS), None)
+    if hidden is not None:
+        raise ExperimentError(
+            f"{hidden!r} inside 'extra_body'",
+            where=f"{place}.params.extra_body.{hidden}",
+            expected=RESERVED_PARAMS.get(hidden, "under 'params': the highest cost of a call is known by it"),
+        )
+    for key in CEILING_PARAMS:
+        value = candidate.params.get(key, 1)
+        if type(value) is not int or value < 1:
+            raise ExperimentError(
+                f"found {value!r}"[:120], where=f"{place}.params.{key}", expected="a whole number from 1 up"
+            )
     for key in candidate.params:
         if key in RESERVED_PARAMS:
-            raise ExperimentError(f"the parameter {key!r}", where=f"{place}.params", expected=RESERVED_PARAMS[key])
+            raise ExperimentError(
+                f"the parameter {key!r}", where=f"{place}.params.{key}", expected=RESERVED_PARAMS[key]
+            )
         if key not in KNOWN_PARAMS:
             close = nearest(key, KNOWN_PARAMS)
             raise ExperimentError(
@@ -465,13 +531,23 @@ def _check_claim(experiment: Experiment, where: str) -> None:
             expected="one of " + ", ".join(ids),
             fix=f"did you mean {close!r}?" if close else "",
         )
-    if claim.baseline is not None and claim.baseline == claim.candidate:
+    if not experiment.baseline_is_run and experiment.baseline == claim.candidate:
         raise ExperimentError("the baseline is the candidate", where=f"{where}: claim", expected="two different ones")
     if len(ids) < 2 and not experiment.baseline_is_run:
         raise ExperimentError(
             "a claim with one candidate", where=where, expected="a baseline and at least one other candidate"
         )
+    if claim.smallest_effect is not None:
+        _check_points(claim.metric, claim.smallest_effect, f"{where}: claim.smallest_effect")
+        if claim.smallest_effect.relative:
+            raise ExperimentError(
+                f"{100 * claim.smallest_effect.value:g}% of the baseline is not built yet",
+                where=f"{where}: claim.smallest_effect",
+                expected="an absolute size",
+                fix=f"smallest_effect: {100 * claim.smallest_effect.value:g} points",
+            )
     for number, guardrail in enumerate(claim.guardrails):
+        _check_points(guardrail.metric, guardrail.worse_by, f"{where}: claim.guardrails[{number}].worse_by")
         if guardrail.metric == claim.metric:
             raise ExperimentError(
                 f"the claimed metric {claim.metric!r} as its own guardrail",
@@ -479,21 +555,40 @@ def _check_claim(experiment: Experiment, where: str) -> None:
             )
 
 
+def _check_points(metric: str, size: Amount, where: str) -> None:
+    """Refuse 3 where 3 points are meant: as 300 points it would make everything EQUIVALENT."""
+    if ":" not in metric and not metric.startswith(OTHER_UNITS) and not size.relative and size.value >= 1:
+        raise ExperimentError(
+            f"found {size.value:g}",
+            where=where,
+            expected="a fraction below 1, or points",
+            fix=f"{where.rsplit('.', 1)[-1]}: {size.value:g} points",
+        )
+
+
 def max_tokens(candidate: Candidate, task: Task) -> int:
     """Return the most tokens a reply may have: what `params` say, else 64 for classify and 1,024 otherwise."""
-    for key in ("max_completion_tokens", "max_tokens"):
+    for key in CEILING_PARAMS:
         if isinstance(candidate.params.get(key), int):
             return int(candidate.params[key])
     return DEFAULT_MAX_TOKENS.get(task, OTHER_MAX_TOKENS)
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the experiment file, for editors."""
-    return Experiment.model_json_schema()
+    """Return the JSON Schema of the experiment file, for editors; short forms (a bare path, `$5`, `off`) included."""
+    schema = Experiment.model_json_schema()
+    schema["required"] = ["data"]  # the file's name is the default of `name`
+    for part, forms in SHORT_FORMS.items():
+        schema["$defs"][part] = {"anyOf": [*forms, schema["$defs"][part]]}
+    return schema
 
 
 def quick_look(data: str, prompt: str, model: str) -> str:
     """Return the YAML text of an exploring experiment made from three command-line options."""
-    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in (("d", data), ("p", prompt), ("m", model))}
-    text = f"data: {quoted['d']}\nprompts: [{quoted['p']}]\nmodels: [{quoted['m']}]\n"
+    text = f"data: {_quoted(data)}\nprompts: [{_quoted(prompt)}]\nmodels: [{_quoted(model)}]\n"
     return f"name: look-{text_sha256(text)[:8]}\n{text}"
+
+
+def _quoted(text: str) -> str:
+    # JSON's quotes would let YAML fold the line and paragraph separators that file names may hold.
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=sys.maxsize).rstrip("\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,13 +124,11 @@ def address_of(model: ModelName, project: Project) -> Address:
     if url is None:
         known = project.settings.endpoints
         if name not in known:
-            close = nearest(name, known)
+            close, own = nearest(name, known), variable("ENDPOINT", name)
             raise InputError(
                 f"no address for the endpoint {name!r}",
-                expected=f"{variable('ENDPOINT', name)} in the environment, or 'endpoints: {{{name}: URL}}' in {FILE_NAME}",
-                fix=f"did you mean {close!r}?"
-                if close
-                else f"export {variable('ENDPOINT', name)}=http://127.0.0.1:8000/v1",
+                expected=f"{own} in the environment, or 'endpoints: {{{name}: URL}}' in {FILE_NAME}",
+                fix=f"did you mean {close!r}?" if close else f"export {own}=http://127.0.0.1:8000/v1",
             )
         url = checked_url(known[name].url, f"endpoints.{name}", insecure=known[name].insecure)
     return Address(name, "direct", url, key, model.model)
@@ -156,9 +155,11 @@ def checked_url(url: str, where: str, *, insecure: bool = False) -> str:
         _ = parts.port
     except ValueError as error:
         raise InputError(f"not a URL: {error}", where=where) from None
-    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
+    # urlsplit drops tabs and line breaks, and an empty query, silently; what is sent to would still hold them.
+    odd = re.search(r"[\s\x00-\x1f\x7f\\?#]", url)
+    if parts.scheme not in {"http", "https"} or not host or odd:
         raise InputError(f"found {url[:120]!r}", where=where, expected="a base URL such as https://host/v1")
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise InputError(
             "a URL with a user name or password",
             where=where,
