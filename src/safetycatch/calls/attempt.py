@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from safetycatch.calls.transports.delivery import Transport
 
 BYTES_A_TOKEN = 4
-FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
 ABANDONED = Fault("retry", "abandoned", "the run stopped before the reply came", "perhaps")
 NOT_SENT = Fault("retry", "not_sent", "stopped between the intent and the sending", "none")
@@ -36,7 +35,8 @@ class EngineSettings:
     """How hard and how long to try.
 
     `call_deadline_s` bounds a call with its retries and pauses (pacing left out), `read_s` one attempt from sending to
-    last byte, `connect_s` its connecting; `max_error_rate` None only counts; `drain_s` is how long a stop waits.
+    last byte, `connect_s` its connecting; the n-th retry waits up to `backoff_s` * 2**(n-1); `max_error_rate` None only
+    counts; `drain_s` is how long a stop waits.
     """
 
     concurrency: int = 64
@@ -44,6 +44,7 @@ class EngineSettings:
     call_deadline_s: float = 900.0
     connect_s: float = 10.0
     read_s: float = 180.0
+    backoff_s: float = 0.5
     max_reply_bytes: int = 8_000_000
     max_error_rate: float | None = 0.02
     drain_s: float = 30.0
@@ -213,7 +214,7 @@ class Caller:
             if fault.kind == "row" or attempts >= settings.attempts or clock() >= deadline:
                 return self._gave_up(fault, attempts)
             if not self._halted():
-                jitter = self._rng.uniform(0, min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (attempts - 1)))
+                jitter = self._rng.uniform(0, min(MAX_BACKOFF_S, settings.backoff_s * 2 ** (attempts - 1)))
                 await asyncio.sleep(min(max(jitter, fault.retry_after_s or 0.0), max(0.0, deadline - clock())))
             if self._halted():
                 raise HaltedError
