@@ -303,7 +303,7 @@ CATCHES: dict[str, Catch] = {
 
 
 def checked_settings(settings: Mapping[str, Any], where: str) -> None:
-    """Refuse settings of catches or thresholds that do not exist.
+    """Refuse settings of catches or thresholds that do not exist, and switching off what cannot be overridden.
 
     Raises: ExperimentError naming the nearest code or the thresholds that a catch has.
     """
@@ -315,6 +315,10 @@ def checked_settings(settings: Mapping[str, Any], where: str) -> None:
                 where=f"{where}: catches",
                 expected="see: safetycatch rules",
                 fix=f"did you mean {close}?" if close else "",
+            )
+        if not CATCHES[code].overridable and own.level not in {None, "refuse"}:
+            raise ExperimentError(
+                f"{code} set to {own.level}", where=f"{where}: catches.{code}", expected=CATCHES[code].why
             )
         unknown = [name for name in own.thresholds if name not in CATCHES[code].thresholds]
         if unknown:

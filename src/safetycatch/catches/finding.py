@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +12,7 @@ from safetycatch.errors import RefusedError, UsageError
 from safetycatch.identity import canonical_json, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import pyarrow as pa
 
@@ -63,7 +65,8 @@ class Finding:
         return "\n".join([head, *(f"  {label:<8} {text}" for label, text in lines if text)])
 
     def row(self) -> dict[str, Any]:
-        """The finding as a row of the `findings` table."""
+        """The finding as a row of the `findings` table; undefined numbers of the evidence are null."""
+        evidence = _plain(self.evidence)
         return {
             "code": self.code,
             "level": self.level,
@@ -74,9 +77,19 @@ class Finding:
             "fix": self.fix,
             "alternative": self.alternative,
             "reason": self.reason,
-            "evidence": canonical_json(dict(self.evidence)).decode(),
-            "fingerprint": fingerprint(self.code, dict(self.evidence)),
+            "evidence": canonical_json(evidence).decode(),
+            "fingerprint": fingerprint(self.code, evidence),
         }
+
+
+def _plain(value: Any) -> Any:
+    """Return evidence as JSON: NaN, infinities and numpy's numbers must not break a run that is already paid."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +142,13 @@ class Policy:
 def judge(observations: Iterable[Observation], policy: Policy) -> tuple[Finding, ...]:
     """Return the findings of `observations`, one a code: of several, the gravest, later ones before earlier."""
     rank = {"fired": 3, "not_checked": 1, "passed": 2, "not_applicable": 0}
-    kept: dict[str, Observation] = {}
+    kept: dict[str, tuple[tuple[int, bool], Finding]] = {}
     for observation in observations:
-        before = kept.get(observation.code)
-        if before is None or rank[observation.seen] >= rank[before.seen]:
-            kept[observation.code] = observation
-    return tuple(policy.finding(kept[code]) for code in CATCHES if code in kept)
+        finding = policy.finding(observation)
+        gravity = (rank[observation.seen], observation.seen == "fired" and finding.level in {"refuse", "stop"})
+        if observation.code not in kept or gravity >= kept[observation.code][0]:
+            kept[observation.code] = gravity, finding
+    return tuple(kept[code][1] for code in CATCHES if code in kept)
 
 
 def refuse(findings: Iterable[Finding]) -> None:

@@ -23,16 +23,20 @@ class LeakFacts:
     example: str
     n_similar: int = 0
     n_template: int = 0
+    near: float = 0.8
+    similar: float = 0.6
 
 
 def leaked_rows(facts: LeakFacts, *, experiment: str) -> Observation:
     """SC501: no scored row stands in train, the pool, another split or the prompt; similar and template pairs warn."""
     found = {kind: facts.rows[kind] for kind in REFUSED_KINDS if facts.rows.get(kind)}
     evidence = {"rows": dict(facts.rows), "n_scored": facts.n_scored, "similar": facts.n_similar}
-    reported = f"; {facts.n_similar} rows are similar (Jaccard 0.6-0.8), reported only" if facts.n_similar else ""
+    jaccard = f"Jaccard {facts.similar:g}-{facts.near:g}"
+    reported = f"; {facts.n_similar} rows are similar ({jaccard}), reported only" if facts.n_similar else ""
     if found:
         total = sum(found.values())
-        kinds = ", ".join(f"{count} {kind}" for kind, count in found.items())
+        named = {"near": f"near (Jaccard ≥ {facts.near:g})"}
+        kinds = ", ".join(f"{count} {named.get(kind, kind)}" for kind, count in found.items())
         return Observation(
             "SC501",
             "fired",
@@ -45,7 +49,7 @@ def leaked_rows(facts: LeakFacts, *, experiment: str) -> Observation:
         return Observation(
             "SC501",
             "fired",
-            f"{facts.n_template} scored rows differ from a training row in digits or one name only, e.g. {facts.example}",
+            f"{facts.n_template} scored rows differ from a train row in digits or one name only, e.g. {facts.example}",
             "templates test less than fresh rows do",
             "keep them if such rows are what you will see; else split by template",
             evidence,
@@ -73,14 +77,18 @@ def crossings(facts: CrossingFacts) -> Observation:
     if not facts.has_group and not facts.has_time:
         return Observation("SC502", "not_checked", "neither 'group' nor 'time' is named under 'data'")
     if not facts.given_split:
-        return Observation("SC502", "passed", "our own split keeps groups together")
+        kept = "our own split keeps groups together" if facts.has_group else "our own split; no group is named"
+        return Observation("SC502", "passed", f"{kept}; 'split: {{by: time}}' keeps time in order too")
     saw: list[str] = []
     if facts.n_groups:
         saw.append(f"{facts.n_groups} groups ({facts.n_rows} scored rows) are on both sides, e.g. {facts.example}")
     if facts.n_future:
         saw.append(f"{facts.n_future} training rows are newer than the first scored row, e.g. {facts.future_example}")
     if not saw:
-        return Observation("SC502", "passed", "no group and no future row crosses the split")
+        looked = [word for word, there in (("group", facts.has_group), ("future row", facts.has_time)) if there]
+        unknown = [word for word, there in (("group", facts.has_group), ("time", facts.has_time)) if not there]
+        rest = f"; no '{unknown[0]}' is named under 'data', so that was not checked" if unknown else ""
+        return Observation("SC502", "passed", f"no {' and no '.join(looked)} crosses the split{rest}")
     return Observation(
         "SC502",
         "fired",
@@ -104,7 +112,9 @@ def too_good(
     rates on train where recorded outputs cover it.
     """
     limit, gap, alpha = (policy.threshold("SC505", name) for name in ("rate", "gap", "p"))
-    reasons = [f"{name} scores {100 * rate:.1f} %" for name, rate in rates.items() if rate >= limit]
+    reasons = [
+        f"{name} scores {100 * rate:.1f} % (limit {100 * limit:g} %)" for name, rate in rates.items() if rate >= limit
+    ]
     for name, rate in train.items():
         if name in rates and rate - rates[name] > gap:
             reasons.append(f"{name}: {100 * rate:.1f} % on train, {100 * rates[name]:.1f} % here")
@@ -129,8 +139,8 @@ def too_good(
 def _fisher_greater(right: int, n: int, other_right: int, other_n: int) -> float:
     from scipy.stats import fisher_exact
 
-    _, p_value = fisher_exact([[right, n - right], [other_right, other_n - other_right]], alternative="greater")
-    return float(p_value)
+    table = [[right, n - right], [other_right, other_n - other_right]]
+    return float(fisher_exact(table, alternative="greater").pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def saturated(
@@ -139,12 +149,14 @@ def saturated(
     """SC506: the set can still tell candidates apart (`best` and `detectable` are fractions)."""
     if best is None or not n:
         return Observation("SC506", "not_applicable", "the metric has no ceiling")
-    share = solved_by_all / n
+    share, limit = solved_by_all / n, policy.threshold("SC506", "solved_by_all")
     reasons: list[str] = []
     if detectable is not None and 1 - best < detectable:
         reasons.append(f"headroom {100 * (1 - best):.1f} points, detectable {100 * detectable:.1f}")
-    if share > policy.threshold("SC506", "solved_by_all"):
-        reasons.append(f"{solved_by_all} of {n} items ({100 * share:.0f} %) are solved by every candidate")
+    if share > limit:
+        reasons.append(
+            f"{solved_by_all} of {n} items ({100 * share:.0f} %, limit {100 * limit:g} %) are solved by every candidate"
+        )
     if not reasons:
         return Observation("SC506", "passed", f"{100 * share:.0f} % of the items are solved by every candidate")
     return Observation(
@@ -228,9 +240,11 @@ def right_metric(
     if claimed != "accuracy" or best is None or majority is None:
         return Observation("SC512", "not_applicable", f"the metric is {claimed}")
     reasons: list[str] = []
-    if best - majority <= policy.threshold("SC512", "majority_gap"):
+    gap = policy.threshold("SC512", "majority_gap")
+    if best - majority <= gap:
         reasons.append(
-            f"always answering the majority class scores {100 * majority:.1f} %, the best candidate {100 * best:.1f} %"
+            f"always answering the majority class scores {100 * majority:.1f} %, the best candidate {100 * best:.1f} % "
+            f"(not {100 * gap:g} points more)"
         )
     if orders is not None and list(orders[0]) != list(orders[1]):
         reasons.append(f"accuracy ranks {' > '.join(orders[0])}, balanced accuracy {' > '.join(orders[1])}")

@@ -14,10 +14,11 @@ def store_is_sound(*, writable: bool, locks_work: bool, free_bytes: int, reason:
     """SC1201: the store can be written, has space, and its locks exclude."""
     if writable and locks_work and not reason:
         return Observation("SC1201", "passed", f"{place} is writable, {free_bytes / 1e9:.1f} GB free, locks hold")
+    found = reason or ("not writable" if not writable else "file locks do not exclude")
     return Observation(
         "SC1201",
         "fired",
-        f"{place}: {reason or 'not writable' if not writable else 'file locks do not exclude'}",
+        f"{place}: {found}",
         "a result that cannot be kept is money lost",
         "set 'store:' in safetycatch.yaml to a local folder with space",
         {"writable": writable, "locks_work": locks_work, "free_bytes": free_bytes},

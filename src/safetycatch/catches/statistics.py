@@ -60,7 +60,7 @@ def repeats(*, n: int, n_clusters: int, largest: int, example: str, by: str) -> 
         "SC203",
         "fired",
         f"{n} scored rows in {n_clusters} clusters by {by}; the largest ({example}) has {largest}",
-        "intervals are cluster-robust and wider than {n} independent rows would give".replace("{n}", str(n)),
+        f"intervals are cluster-robust: as a rule wider than {n} independent rows would give",
         "nothing to do; more clusters narrow the interval, more rows of the same ones hardly do",
         {"n": n, "n_clusters": n_clusters, "largest": largest},
     )
@@ -130,7 +130,8 @@ def family(*, n_compared: int, k_history: int, luck: float | None, metric: str) 
     return Observation(
         "SC205",
         "fired",
-        f"{n_compared} candidates are compared with the baseline on {metric}; {k_history} were ever scored on these items",
+        f"{n_compared} candidates are compared with the baseline on {metric}; "
+        f"{k_history} were ever scored on these items",
         f"p-values are Holm-adjusted over the {n_compared}{lucky}",
         "compare fewer candidates on test; choose among many on dev",
         {"n_compared": n_compared, "k_history": k_history, "luck": luck},
@@ -138,7 +139,7 @@ def family(*, n_compared: int, k_history: int, luck: float | None, metric: str) 
 
 
 def errors(*, failed: Mapping[str, tuple[int, int]], policy: Policy, classes: Mapping[str, int]) -> Observation:
-    """SC207: `failed` is `{candidate: (rows without an answer, rows)}`; rates above the limit or clearly unequal fire."""
+    """SC207: `failed` is `{candidate: (rows without an answer, rows)}`; high or clearly unequal rates fire."""
     rate, gap, alpha = (policy.threshold("SC207", name) for name in ("rate", "gap", "p"))
     total = sum(rows for _, rows in failed.values())
     if not total:
@@ -146,9 +147,11 @@ def errors(*, failed: Mapping[str, tuple[int, int]], policy: Policy, classes: Ma
     rates = {name: bad / rows for name, (bad, rows) in failed.items() if rows}
     worst, best = max(rates, key=rates.__getitem__), min(rates, key=rates.__getitem__)
     evidence = {"rates": rates, "classes": dict(classes)}
-    p_value = _fisher(failed[worst], failed[best])
+    # The two extremes of many candidates differ by luck alone: the p-value counts every pair (Bonferroni).
+    pairs = len(rates) * (len(rates) - 1) // 2
+    p_value = min(1.0, max(1, pairs) * _fisher(failed[worst], failed[best]))
     unequal = rates[worst] - rates[best] > gap and p_value < alpha
-    kinds = ", ".join(f"{count} {name}" for name, count in sorted(classes.items(), key=lambda item: -item[1]))
+    kinds = ": " + ", ".join(f"{count} {name}" for name, count in sorted(classes.items(), key=lambda item: -item[1]))
     if rates[worst] <= rate and not unequal:
         lost = sum(bad for bad, _ in failed.values())
         return Observation("SC207", "passed", f"{lost} of {total} rows failed", evidence=evidence)
@@ -158,7 +161,7 @@ def errors(*, failed: Mapping[str, tuple[int, int]], policy: Policy, classes: Ma
         "SC207",
         "fired",
         f"{worst} has no answer for {bad} of {rows} rows ({100 * rates[worst]:.1f} %, limit {100 * rate:g} %)"
-        f"{other}: {kinds}",
+        f"{other}{kinds if classes else ''}",
         "missing rows are seldom random; the comparison would be over the rows that happened to work",
         "run the same command again: only the missing calls are sent",
         evidence,
@@ -168,5 +171,5 @@ def errors(*, failed: Mapping[str, tuple[int, int]], policy: Policy, classes: Ma
 def _fisher(left: tuple[int, int], right: tuple[int, int]) -> float:
     from scipy.stats import fisher_exact
 
-    _, p_value = fisher_exact([[left[0], left[1] - left[0]], [right[0], right[1] - right[0]]])
-    return float(p_value)
+    table = [[left[0], left[1] - left[0]], [right[0], right[1] - right[0]]]
+    return float(fisher_exact(table).pvalue)  # pyright: ignore[reportAttributeAccessIssue]

@@ -155,22 +155,28 @@ def compare(
 def guardrail(
     matrix: ScoreMatrix, candidate: str, baseline: str, settings: GuardrailSettings, metric: Metric
 ) -> Guardrail:
-    """Return whether the candidate keeps a guardrail.
-
-    Raises: StatisticsError when it cannot be tested (no complete pair, relative to a baseline of 0).
-    """
+    """Return whether the candidate keeps a guardrail: undecided, with the reason, where it cannot be tested."""
     quantile = QUANTILES.get(metric.name)
     name = "latency_s" if quantile is not None else metric.name
-    return check_guardrail(
-        matrix.means(candidate, name),
-        matrix.means(baseline, name),
-        metric=metric.name,
-        worse_by=settings.worse_by.value,
-        relative=settings.worse_by.relative,
-        higher_is_better=metric.higher_is_better,
-        quantile=quantile,
-        cluster=matrix.paired_clusters(),
-    )
+    worse_by, relative = settings.worse_by.value, settings.worse_by.relative
+    try:
+        return check_guardrail(
+            matrix.means(candidate, name),
+            matrix.means(baseline, name),
+            metric=metric.name,
+            worse_by=worse_by,
+            relative=relative,
+            higher_is_better=metric.higher_is_better,
+            quantile=quantile,
+            cluster=matrix.paired_clusters(),
+        )
+    except StatisticsError as error:
+        # An unknown price or a free baseline: the run is paid, and BETTER must not be said.
+        nan = math.nan
+        return Guardrail(
+            metric.name, "undecided", worse_by, relative, nan, nan, nan, nan, nan, nan, 0, 0, len(matrix.items.ids),
+            None, 0.05, str(error),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +243,8 @@ def compare_all(
     measured = [found for found in raw if found.difference is not None]
     best = max(measured, key=lambda found: sign * _gain(found), default=None)
     headline = claimed or (best.candidate if best else None)
-    reason = "" if headline in verdicts or mode == "exploring" else next((f.reason for f in raw if f.reason), "")
+    reasons = [found.reason for found in sorted(raw, key=lambda found: found.candidate != headline) if found.reason]
+    reason = "" if headline in verdicts or mode == "exploring" or not reasons else reasons[0]
     return Outcome(tuple(rows), verdicts, headline, selected=claimed is None and len(raw) > 1, undecided=reason)
 
 

@@ -26,9 +26,11 @@ class Flips:
     broken: tuple[str, ...]
 
 
-def flips(matrix: ScoreMatrix, candidate: str, baseline: str, metric: str) -> Flips:
+def flips(matrix: ScoreMatrix, candidate: str, baseline: str, metric: str, *, higher_is_better: bool = True) -> Flips:
     """Return the items on which a candidate and the baseline differ; with replicates, those whose majority differs."""
     ours, theirs = matrix.means(candidate, metric), matrix.means(baseline, metric)
+    if not higher_is_better:
+        ours, theirs = 1 - ours, 1 - theirs
     ids = np.asarray(matrix.items.ids, dtype=object)
     with np.errstate(invalid="ignore"):
         fixed, broken = (ours > 0.5) & (theirs <= 0.5), (ours <= 0.5) & (theirs > 0.5)
@@ -47,10 +49,13 @@ class Health:
     k: int
 
 
-def item_health(matrix: ScoreMatrix, candidates: Sequence[str], metric: str, k_history: int) -> Health:
+def item_health(
+    matrix: ScoreMatrix, candidates: Sequence[str], metric: str, k_history: int, *, higher_is_better: bool = True
+) -> Health:
     """Return how many items all, none or some candidates solve, over items that every candidate answered."""
     columns = np.stack([matrix.means(name, metric) for name in candidates])
     complete = columns[:, ~np.isnan(columns).any(axis=0)]
+    complete = complete if higher_is_better else 1 - complete
     solved = complete > 0.5
     n = complete.shape[1]
     everybody, nobody = int(solved.all(axis=0).sum()), int((~solved).all(axis=0).sum())

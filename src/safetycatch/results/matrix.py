@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetycatch.errors import DataError
+from safetycatch.tables import with_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,7 +107,7 @@ def items_of(
 ) -> Items:
     """Return the items of one split (or those of `ids`), in the order of `examples`, with their clusters.
 
-    Raises: DataError when a slice column is missing.
+    Raises: DataError when a slice column is missing, or an id of `ids` is not one row of the split.
     """
     import pyarrow.compute as pc
 
@@ -117,8 +118,14 @@ def items_of(
         raise DataError(f"no column {missing[0]!r}", where="data.slices", expected=", ".join(examples.column_names))
     columns = ["example_id", "input", "target", *slices]
     picked = wanted["example_id"].to_pylist() if ids is None else list(ids)
-    chosen = examples.select(columns).filter(pc.field("example_id").isin(picked))
+    chosen = with_ids(examples.select(columns), picked)
     found = tuple(chosen["example_id"].to_pylist())
+    stray = next((example_id for example_id in found if example_id not in clusters), None)
+    if stray is not None or len(found) != len(picked):
+        lost = stray or next((name for name in picked if name not in set(found)), picked[0] if picked else "")
+        raise DataError(
+            f"the item {lost!r} is not one row of the {split} split", where="items", expected="one row an id"
+        )
     targets = np.asarray(chosen["target"].to_pylist(), dtype=object)
     content = np.asarray(
         [hash_of(text, target) for text, target in zip(chosen["input"].to_pylist(), targets, strict=True)], dtype=object

@@ -154,8 +154,16 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         for column, value, picked in _slices(matrix)
         for name in scored
     ]
-    counted = [flips(matrix, name, baseline, sliced.name) for name in candidates if baseline in scored and sliced.rate]
-    health = item_health(matrix, scored, sliced.name, settings["k_history"]) if sliced.rate else None
+    counted: list[Flips] = []
+    health: Health | None = None
+    if sliced.rate and scored:
+        better = sliced.higher_is_better
+        counted = [
+            flips(matrix, name, baseline, sliced.name, higher_is_better=better)
+            for name in candidates
+            if baseline in scored and name in scored
+        ]
+        health = item_health(matrix, scored, sliced.name, settings["k_history"], higher_is_better=better)
     leaks = [
         found
         for kind in ("leaked", "similar")
