@@ -10,11 +10,10 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
-import pandas as pd  # noqa: F401 (pyarrow would load it in each child)
 import pyarrow as pa
-import pyarrow.parquet
 
 from safetycatch.store import Runs, Store, environment
 from safetycatch.store.artifacts import _versions as store_versions
@@ -78,7 +77,10 @@ def forked(job) -> int:
 
 def main(mode: str, folder: Path, deaths: int) -> None:
     """Print how many processes died."""
-    environment()  # looked up once here, not once in each child
+    # Loaded and looked up once here, not once in each child.
+    for module in ("pandas", "pyarrow.parquet"):
+        import_module(module)
+    environment()
     store_versions()
     died = 0
     if mode == "random":

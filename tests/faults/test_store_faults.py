@@ -78,6 +78,7 @@ def assert_recovers(root):
 )
 def test_r02_failing_at_the_nth_disk_call_leaves_nothing_half(tmp_path, code, forever):
     kinds = ("write", "fsync", "mkdir") if code == errno.ENOSPC else CALLS
+    number = 0
     for number in range(1, 200):
         root = tmp_path / str(number)
         disk = FailingDisk(kinds, number, code, forever=forever)

@@ -372,3 +372,32 @@ def test_a_run_that_ended_before_it_was_asked_for_is_not_returned_to_a_waiter(st
 
 def test_tables_without_a_contract_are_fine(begin):
     assert begin().write_table("anything", pa.table({"x": [[1, 2], None]})).exists()
+
+
+def test_an_asked_for_folder_with_foreign_files_is_refused(begin, store):
+    foreign = store.root / "runs" / "2026-03-01-tickets-1"
+    foreign.mkdir()
+    (foreign / "notes").write_text("mine")
+    with pytest.raises(RunConflictError, match="no manifest"):
+        begin(run_id="2026-03-01-tickets-1")
+
+
+def test_a_damaged_table_of_an_earlier_attempt_is_set_aside(begin, store, table):
+    with begin() as run:
+        run.write_table("rows", table)
+        run.write_table("scores", table)
+    (run.folder / "rows.parquet").write_bytes(b"noise")
+    assert begin().finish("done", {}).table_names == ["scores"]
+    assert (store.root / "quarantine" / f"{run.run_id}@1@rows.parquet").read_bytes() == b"noise"
+
+
+def test_a_run_that_cannot_begin_gives_its_lock_back(begin, monkeypatch):
+    def fail():
+        raise StoreError("full")
+
+    monkeypatch.setattr("safetycatch.store.run.environment", fail)
+    with pytest.raises(StoreError) as caught:
+        begin()
+    monkeypatch.undo()
+    assert begin(timeout=0).resumed
+    del caught

@@ -5,7 +5,8 @@ from safetycatch.store.environment import environment, git_commit, redacted
 from safetycatch.store.health import StoreHealth, probe
 from safetycatch.store.locks import lock
 from safetycatch.store.records import ChangedInput, RunConflict, RunConflictError, StoredRun
-from safetycatch.store.runs import Run, Runs
+from safetycatch.store.run import Run
+from safetycatch.store.runs import Runs
 from safetycatch.store.verify import verify
 
 __all__ = [

@@ -20,14 +20,14 @@ from safetycatch.store.environment import git_commit
 from safetycatch.store.health import MIN_FREE_BYTES, StoreHealth, probe
 from safetycatch.store.locks import lock
 from safetycatch.store.parquet import check_pages, columns_of, read_batches, read_parquet, write_parquet
-from safetycatch.store.records import RUNS
+from safetycatch.store.records import QUARANTINE, RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
-ARTIFACTS, QUARANTINE, LOCKS = "artifacts", "quarantine", "locks"
+ARTIFACTS, LOCKS = "artifacts", "locks"
 BATCH_ROWS = 4096
 
 ProblemKind = Literal["missing", "altered", "truncated", "unlisted", "manifest"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -39,8 +40,8 @@ class StoreHealth:
 def probe(root: Path, *, disk: Disk = DISK, min_free_bytes: int = MIN_FREE_BYTES) -> StoreHealth:
     """Make the folder `root` when missing (0700), try it out and return what was found; never raises OSError."""
     try:
-        if not root.exists():
-            root.parent.mkdir(parents=True, exist_ok=True)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
             root.mkdir(FOLDER_MODE)
             root.chmod(FOLDER_MODE)
         status = root.stat()

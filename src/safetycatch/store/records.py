@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from safetycatch.errors import RefusedError, StoreError, UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from safetycatch.store.disk import Tree
 
-RUNS, INPUTS, MANIFEST = "runs", "inputs", "manifest.json"
+RUNS, QUARANTINE, INPUTS, MANIFEST = "runs", "quarantine", "inputs", "manifest.json"
 MAX_FILE_BYTES = 256 << 20
 RUN_ID = re.compile(r"(?P<day>\d{4}-\d{2}-\d{2})-(?P<name>[a-z0-9][a-z0-9._-]{0,63})-(?P<number>[1-9]\d{0,5})")
 
@@ -176,3 +176,13 @@ def load_run(tree: Tree, run_id: str) -> StoredRun | None:
     if body.get("run_id") != run_id:
         return StoredRun(run_id, folder, "damaged", {}, f"the manifest describes {body.get('run_id')}", _tree=tree)
     return StoredRun(run_id, folder, body["status"], body, _tree=tree)
+
+
+def in_utc(now: datetime) -> datetime:
+    """Return an aware time in UTC.
+
+    Raises: UsageError for a time without a zone.
+    """
+    if now.tzinfo is None:
+        raise UsageError(f"the time {now} has no zone", expected="an aware time")
+    return now.astimezone(UTC)
