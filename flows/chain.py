@@ -15,6 +15,7 @@ from safetycatch.identity import keyed_fraction
 from safetycatch.project import address_of
 from safetycatch.scoring import default_scorers, infer_task, scorer
 from safetycatch.store import Ref as StoreRef
+from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.check import observe_before
 from tasks.evaluate import evaluate
@@ -181,7 +182,7 @@ def stop_if_refused(prepared: Prepared) -> None:
 
 def _ids_of(place: Place, table: pa.Table, splits: Ref, name: str) -> list[str]:
     wanted = read_table(place, splits).filter(pc.field("split") == name)["example_id"].to_pylist()
-    return table.filter(pc.field("example_id").isin(wanted))["example_id"].to_pylist()
+    return with_ids(table, wanted)["example_id"].to_pylist()
 
 
 def _labels(experiment: Experiment, table: pa.Table, task: str) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow, runtime
+from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.chain import answer, as_task, calls_of, prepare, stop_if_refused
 from flows.stored import baseline_of
@@ -30,12 +31,13 @@ from tasks.filling import Result
 from tasks.report import report
 from tasks.score import score
 from tasks.session import WATCHER, Session, current, make_importable, session
-from tasks.stage import Place
 from tasks.start import Inputs, read_inputs
 
 if TYPE_CHECKING:
     from safetycatch.store import Run
+    from safetycatch.store.records import Status
     from tasks.prepared import Prepared
+    from tasks.stage import Place
 
 STATUS = {
     BudgetReachedError: "budget",
@@ -46,7 +48,7 @@ STATUS = {
 
 
 def _run_name() -> str:
-    return f"evaluate {Path(str(runtime.flow_run.parameters.get('experiment', ''))).stem}"
+    return f"evaluate {Path(str(flow_run.parameters.get('experiment', ''))).stem}"
 
 
 @flow(name="evaluate", flow_run_name=_run_name, persist_result=False, validate_parameters=False)
@@ -78,7 +80,7 @@ def evaluate(
     if run.finished:
         return run.stored().summary["result"]
     with run:
-        run.snapshot(inputs.snapshots())
+        run.snapshot(inputs.copies)
         place = inputs.place(run.run_id)
         say("run", f"{run.run_id}{' (resumed)' if run.resumed else ''}")
         with session(place, inputs.experiment, inputs.project) as shared:
@@ -232,7 +234,7 @@ def _history(runs: Runs, prepared: Prepared) -> int:
 
 def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> None:
     """Give an unfinished run its status, so that the next call resumes it (or, refused, starts a new one)."""
-    status = next((word for kind, word in STATUS.items() if isinstance(error, kind)), "failed")
+    status: Status = next((word for kind, word in STATUS.items() if isinstance(error, kind)), "failed")
     findings = list(error.findings) if isinstance(error, RefusedError) else []
     if isinstance(error, BudgetReachedError):
         findings = list(judge([ceiling_reached(message=str(error).splitlines()[0])], policy))

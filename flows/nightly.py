@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.evaluate import evaluate
 
 
 def _run_name() -> str:
-    return f"nightly {Path(str(runtime.flow_run.parameters.get('experiment', ''))).stem}"
+    return f"nightly {Path(str(flow_run.parameters.get('experiment', ''))).stem}"
 
 
 @flow(name="nightly", flow_run_name=_run_name, persist_result=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.chain import as_function, prepare
@@ -14,6 +13,8 @@ from tasks.session import session
 from tasks.start import read_inputs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safetycatch.catches import Finding
     from tasks.prepared import Prepared
 

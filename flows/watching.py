@@ -73,8 +73,10 @@ def _verdict(result: Result, answered: dict[str, Any]) -> str:
         ]
         lines += [
             "",
-            f"`{verdict['candidate']}` against `{verdict['baseline']}`: {numbers[0]} [{numbers[1]}, {numbers[2]}] "
-            f"{result.summary['metric']['unit']}, n = {verdict['n']}",
+            (
+                f"`{verdict['candidate']}` against `{verdict['baseline']}`: {numbers[0]} [{numbers[1]}, {numbers[2]}] "
+                f"{result.summary['metric']['unit']}, n = {verdict['n']}"
+            ),
         ]
     calls = answered["calls"]
     lines += ["", f"{calls['sent']} calls sent, {calls['from_journal']} from the journal, ${answered['spent_usd']:.4f}"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
-
-import pyarrow.compute as pc
 
 from safetycatch.calls import Endpoint, Engine, EngineSettings, Request
 from safetycatch.experiment import Candidate, ModelName
@@ -15,6 +13,7 @@ from safetycatch.fewshot.selection import Demonstrations
 from safetycatch.project import Project, address_of
 from safetycatch.scoring import scorer
 from safetycatch.store import Ref
+from safetycatch.tables import with_ids
 from tasks.session import WATCHER, current, load_function, make_importable
 from tasks.stage import open_store
 
@@ -41,7 +40,7 @@ def endpoint_of(model: ModelName, project: Project) -> tuple[Endpoint, str]:
 
 def shard_rows(examples: pa.Table, ids: list[str]) -> list[dict[str, Any]]:
     """Return the example rows with these ids, in this order."""
-    chosen = examples.filter(pc.field("example_id").isin(ids)).to_pylist()
+    chosen = with_ids(examples, ids).to_pylist()
     by_id = {row["example_id"]: row for row in chosen}
     return [by_id[example_id] for example_id in ids]
 
@@ -103,7 +102,7 @@ def engine_of(place: Place, entry: dict[str, Any]) -> Engine:
         EngineSettings(concurrency=pace.concurrency, max_error_rate=pace.max_error_rate),
         run_id=place.run_id,
         functions=functions,
-        progress=(lambda seen: watcher.progress(candidate.id, seen)) if watcher.progress else None,
+        progress=partial(watcher.progress, candidate.id) if watcher.progress else None,
         stop=shared.stop,
     )
 

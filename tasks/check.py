@@ -13,6 +13,7 @@ from safetycatch.fewshot.selection import verify_shots
 from safetycatch.scoring import majority_share
 from safetycatch.store import Ref
 from safetycatch.store.environment import environment
+from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.session import ceiling
 from tasks.split import POOL_PREFIX, clusters_with_pool
@@ -114,10 +115,10 @@ def _shots(prepared: Prepared) -> Iterator[Observation]:
         yield fewshot.shots_are_foreign(offending=[], n_shots=0)
         return
     table, splits = read_table(place, prepared.examples), read_table(place, prepared.splits)
-    queries = table.filter(pc.field("example_id").isin(list(prepared.ids)))
+    queries = with_ids(table, list(prepared.ids))
     if prepared.pool is None:
         train = splits.filter(pc.field("split") == "train")["example_id"].to_pylist()
-        pool = table.filter(pc.field("example_id").isin(train))
+        pool = with_ids(table, train)
     else:
         pool = read_table(place, prepared.pool)
     clusters = clusters_with_pool(splits, pool if prepared.pool else pool.slice(0, 0), table)
@@ -215,8 +216,12 @@ def _metric_choice(
     if balanced and set(balanced) == set(rates):
         orders = tuple(sorted(values, key=lambda name: (-values[name], name)) for values in (rates, balanced))
     table = read_table(prepared.place, prepared.examples)
-    targets = table.filter(pc.field("example_id").isin(list(prepared.ids)))["target"].to_pylist()
+    targets = with_ids(table, list(prepared.ids))["target"].to_pylist()
     share = majority_share(targets).share if prepared.task == "classify" else None
     return illusory.right_metric(
         claimed=claimed, best=max(rates.values(), default=None), majority=share, orders=orders, policy=policy
     )
+
+
+def _ranked(values: dict[str, float]) -> list[str]:
+    return sorted(values, key=lambda name: (-values[name], name))

@@ -10,6 +10,7 @@ from prefect import task
 from safetycatch.fewshot.selection import select
 from safetycatch.settings import ShotSettings
 from safetycatch.store import Ref
+from safetycatch.tables import with_ids
 from tasks.split import clusters_with_pool
 from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
 
@@ -45,7 +46,7 @@ def fewshot(
 
         def rows_of(name: str) -> Any:
             ids = split.filter(pc.field("split") == name)["example_id"].to_pylist()
-            return table.filter(pc.field("example_id").isin(ids))
+            return with_ids(table, ids)
 
         shown = rows_of("train") if pool is None else shown_pool
         chosen = select(

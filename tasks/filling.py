@@ -12,6 +12,7 @@ from safetycatch.catches.cost import budget_text
 from safetycatch.report import content as shown
 from safetycatch.results.matrix import hash_of
 from safetycatch.store import Ref
+from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.session import ceiling
 
@@ -99,7 +100,7 @@ class Result:
     def items_table(self) -> pa.Table:
         """Return the scored items with cluster and content hash, for later paired comparisons."""
         place, prepared = self.prepared.place, self.prepared
-        table = read_table(place, prepared.examples).filter(pc.field("example_id").isin(list(prepared.ids)))
+        table = with_ids(read_table(place, prepared.examples), list(prepared.ids))
         splits = read_table(place, prepared.splits)
         clusters = dict(zip(splits["example_id"].to_pylist(), splits["cluster_id"].to_pylist(), strict=True))
         ids = table["example_id"].to_pylist()
@@ -172,7 +173,7 @@ def candidate_rows(result: Result) -> tuple[shown.CandidateRow, ...]:
                 found["estimate"],
                 found["low"],
                 found["high"],
-                units.get(other, UNITS.get("points", "proportion")),
+                units.get(other, "proportion"),
             )
             for other, found in metrics.items()
             if other != main and other not in units
@@ -321,7 +322,7 @@ def _flips(result: Result, parts: dict[str, list[dict[str, Any]]]) -> tuple[show
     ours = outputs_of(store, parts.get(found["candidate"], []), wanted)
     theirs = outputs_of(store, parts.get(found["baseline"], []), wanted)
     table = read_table(result.prepared.place, result.prepared.examples)
-    rows = {row["example_id"]: row for row in table.filter(pc.field("example_id").isin(sorted(wanted))).to_pylist()}
+    rows = {row["example_id"]: row for row in with_ids(table, sorted(wanted)).to_pylist()}
     return tuple(
         shown.Flip(
             found["candidate"],
@@ -342,7 +343,7 @@ def outputs_of(store: Store, references: list[dict[str, Any]], ids: set[str]) ->
     found: dict[str, str | None] = {}
     for reference in references:
         table = store.read(Ref.from_dict(reference), ["example_id", "replicate", "output"])
-        picked = table.filter(pc.field("example_id").isin(sorted(ids)) & (pc.field("replicate") == 0))
+        picked = with_ids(table.filter(pc.field("replicate") == 0), sorted(ids))
         found.update(zip(picked["example_id"].to_pylist(), picked["output"].to_pylist(), strict=True))
     return found
 
@@ -370,7 +371,7 @@ def _leakage(result: Result) -> shown.Leakage:
     table = read_table(prepared.place, prepared.examples)
     texts = dict.fromkeys(ids, "")
     for source in [table, *([read_table(prepared.place, prepared.pool)] if prepared.pool else [])]:
-        picked = source.filter(pc.field("example_id").isin(sorted(ids)))
+        picked = with_ids(source, sorted(ids))
         texts.update(zip(picked["example_id"].to_pylist(), picked["input"].to_pylist(), strict=True))
     return shown.Leakage(
         pairs=tuple(

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
-from safetycatch.data.shortcuts import find_shortcuts
 
 from safetycatch.data.crossings import group_crossings, time_crossings
 from safetycatch.data.leakage import leak_matrix
+from safetycatch.data.shortcuts import LEFT_MISTAKES, find_shortcuts
 from safetycatch.settings import LeakSettings
+from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from safetycatch.data.shortcuts import Shortcuts
 
 STAGE, VERSION = "leakage", "1"
 GRAVEST_FIRST = ("exact", "normalised", "bag", "near", "prompt", "template", "similar")
@@ -49,7 +52,7 @@ def leakage(
         for name in ("test", "dev", "train"):
             ids = split_of.filter(pc.field("split") == name)["example_id"].to_pylist()
             if ids:
-                sets[name] = table.filter(pc.field("example_id").isin(ids))
+                sets[name] = with_ids(table, ids)
         if pool is not None:
             sets["pool"] = read_table(place, pool)
         found = leak_matrix(sets, LeakSettings.model_validate(settings["thresholds"]), prompts=settings["prompts"])
@@ -58,7 +61,10 @@ def leakage(
         leaks = pa.concat_tables([found, *crossed])
         facts = _facts(leaks, sets, settings)
         if settings["classify"]:
-            facts["shortcuts"] = find_shortcuts(table, split_of, settings["exclude"], settings["shortcuts"])
+            found_shortcuts = find_shortcuts(
+                table, cluster_ids=split_of["cluster_id"].to_pylist(), leave_out=settings["exclude"]
+            )
+            facts["shortcuts"] = _shortcuts(found_shortcuts, settings["shortcuts"])
         return Produced(leaks, facts=facts)
 
     parents = parents_of({"examples": examples, "splits": splits, "pool": pool})
@@ -101,6 +107,21 @@ def _facts(leaks: pa.Table, sets: Mapping[str, pa.Table], settings: dict[str, An
         "similar_ids": sorted(set(similar)),
         "pairs": dict(Counter(leaks["kind"].to_pylist())),
         "shortcuts": None,
+    }
+
+
+def _shortcuts(found: Shortcuts, thresholds: dict[str, float]) -> dict[str, Any]:
+    """Return the facts of SC511: a field decides when it is nearly always right and beats the majority by far."""
+    tokens = [one for one in found.tokens if one.low >= thresholds["token"]]
+    return {
+        "tokens": [[t.token, t.label, t.n_agree / t.n_rows, t.n_rows] for t in tokens if not t.is_label],
+        "label_in_text": [[t.label, t.n_agree / t.n_rows, t.n_rows] for t in tokens if t.is_label],
+        "fields": [
+            [one.field, one.accuracy]
+            for one in found.fields
+            if one.accuracy >= thresholds["field"] and 1 - one.accuracy <= LEFT_MISTAKES * (1 - one.majority)
+        ],
+        "n": found.n_rows,
     }
 
 

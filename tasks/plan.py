@@ -10,13 +10,15 @@ from prefect import task
 from safetycatch.errors import StatisticsError
 from safetycatch.experiment import Candidate
 from safetycatch.stats import detectable_effect, required_n
+from safetycatch.tables import with_ids
 from tasks.calling import read_table, requests_of, shard_rows
 from tasks.session import current
 from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
 
 STAGE, VERSION = "plan", "1"
 SAMPLE_ROWS = 50
-ASSUMED_ICC = 0.2
+# Of item differences, not of scores: what items of one group share cancels in the difference to a large part.
+ASSUMED_ICC = 0.05
 EXPECTED_TOKENS = {"classify": 16}
 BYTES_A_TOKEN = 4
 SCHEMA = pa.schema(
@@ -136,9 +138,7 @@ def highest_cost_of_a_row(
 
 def _power(place: Place, settings: dict[str, Any], splits: dict[str, Any]) -> dict[str, Any]:
     """Return n, clusters, the detectable effect and the n needed; for metrics that are not rates, only the counts."""
-    import pyarrow.compute as pc
-
-    table = read_table(place, splits).filter(pc.field("example_id").isin(settings["ids"]))
+    table = with_ids(read_table(place, splits), settings["ids"])
     clusters: dict[str, int] = {}
     first: dict[str, str] = {}
     for cluster, example_id in zip(table["cluster_id"].to_pylist(), table["example_id"].to_pylist(), strict=True):

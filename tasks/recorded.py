@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from prefect import task
-from safetycatch.data.loading import read_columns
 
+from safetycatch.data.reading import read_columns
 from safetycatch.errors import DataError
 from safetycatch.experiment import Candidate
 from tasks.calling import scorers_of
 from tasks.evaluate import SCHEMA
 from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 STAGE, VERSION = "recorded", "1"
+REQUIRED = ("example_id", "output")
+OPTIONAL = ("candidate", "replicate", "latency_s", "cost_usd")
 
 
 @task(
@@ -36,11 +41,7 @@ def recorded(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -
     def produce() -> Produced:
         candidate = Candidate.model_validate(settings["candidate"])
         path = candidate.outputs or ""
-        columns = read_columns(
-            place.folder / path,
-            required=("example_id", "output"),
-            optional=("candidate", "replicate", "latency_s", "cost_usd"),
-        )
+        columns = _columns(place.folder / path, path)
         parse = scorers_of(place, settings)[0].parse
         found = _by_row(columns, candidate.id, path)
         rows = [
@@ -51,6 +52,12 @@ def recorded(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -
         return Produced(pa.Table.from_pylist(rows, schema=SCHEMA))
 
     return run_stage(STAGE, VERSION, place, settings, parents_of({"examples": examples}), produce)
+
+
+def _columns(path: Path, shown: str) -> dict[str, list[Any]]:
+    data, kind = path.read_bytes(), path.suffix.lower()
+    found = read_columns(data, kind, REQUIRED, shown, optional=OPTIONAL)
+    return {name: [None if cell is None else str(cell) for cell in column] for name, column in found.cells.items()}
 
 
 def _by_row(columns: dict[str, list[str | None]], candidate: str, path: str) -> dict[tuple[str, int], dict[str, Any]]:

@@ -95,8 +95,8 @@ class _Scoring:
 
     def _keep(self, scorer: Scorer, merged: list[dict[str, Any]], targets: list[str]) -> None:
         for row, target in zip(merged, targets, strict=True):
-            readable = row["status"] == "answer" and row["output"] is not None and scorer.kind != "resource"
-            read = scorer.parse(row["output"]) if readable else None
+            output = row["output"] if row["status"] == "answer" and scorer.kind != "resource" else None
+            read = None if output is None else scorer.parse(output)
             missing = row["status"] in {"error", "invalid"}
             self.parsed[scorer.name].append(read)
             self.values[scorer.name].append(math.nan if missing else scorer.score(read, target, row))

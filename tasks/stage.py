@@ -53,6 +53,7 @@ class Place(BaseModel):
 
 @lru_cache(maxsize=8)
 def open_store(path: str) -> Store:
+    """Return the store at `path`, opened once a process."""
     return Store.open(Path(path))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import ExperimentError, UsageError
@@ -15,6 +14,8 @@ from tasks.session import load_function
 from tasks.stage import Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safetycatch.settings import DataSettings
 
 
@@ -30,6 +31,7 @@ class Inputs:
     files: dict[str, Path]
     sha256: dict[str, str]
     sources: dict[str, str]
+    copies: dict[str, bytes]
 
     def place(self, run_id: str) -> Place:
         """Return where the tasks of a run work."""
@@ -51,11 +53,6 @@ class Inputs:
         """Fingerprint of what the run computes: experiment, data, prompts and the user's own code."""
         prompts = {name: prompt.sha256 for name, prompt in self.prompts.items()}
         return fingerprint(self.experiment.identity(), self.sha256, prompts, self.sources)[:40]
-
-    def snapshots(self) -> dict[str, bytes]:
-        """Return the small inputs that a run keeps a copy of: the experiment and its prompts."""
-        kept = {self.path.name: self.text.encode()}
-        return kept | {name: prompt.text.encode() for name, prompt in self.prompts.items()}
 
     def data_settings(self, path: str, *, pool: bool = False) -> dict[str, Any]:
         """Return the settings of a `load` stage for one data file."""
@@ -90,11 +87,13 @@ def read_inputs(path: Path, digest: str = "") -> Inputs:
     root = project.root if project.declared else path.parent
     prompts: dict[str, Prompt] = {}
     files: dict[str, Path] = {path.name: path}
+    copies = {path.name: text.encode()}
     for candidate in experiment.candidates:
         if candidate.prompt and candidate.prompt not in prompts:
             full = path.parent / candidate.prompt
             prompts[candidate.prompt] = load_prompt(_inside(full, root), root)
             files[candidate.prompt] = full
+            copies[candidate.prompt] = full.read_bytes()
     sha256: dict[str, str] = {}
     for name in _data_files(experiment):
         full = path.parent / name
@@ -104,7 +103,7 @@ def read_inputs(path: Path, digest: str = "") -> Inputs:
     sources: dict[str, str] = {}
     for name in {*(c.call for c in experiment.candidates if c.call), *(s for s in experiment.scorers if ":" in s)}:
         _, sources[name] = load_function(name, (path.parent, root), f"{path}: {name}")
-    return Inputs(path, text, experiment, project, prompts, files, sha256, sources)
+    return Inputs(path, text, experiment, project, prompts, files, sha256, sources, copies)
 
 
 def _inside(path: Path, root: Path) -> str:

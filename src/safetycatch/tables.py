@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from safetycatch.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
 Kind = Literal["text", "integer", "number", "boolean", "time"]
@@ -209,15 +211,19 @@ def checked(table: pa.Table, name: str, where: str = "") -> pa.Table:
     import pyarrow.compute as pc
 
     contract, place = CONTRACTS[name], where or name
+    twice = next((column for column in table.column_names if table.column_names.count(column) > 1), None)
+    if twice is not None:
+        raise DataError(f"the column {twice!r} twice", where=place, expected=", ".join(contract.names))
     expected = schema(name)
     arrays: list[pa.ChunkedArray] = []
     for field in expected:
         if field.name not in table.column_names:
             raise DataError(f"no column {field.name!r}", where=place, expected=", ".join(contract.names))
-        try:
-            array = table[field.name].cast(field.type)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"column {field.name!r} is not {field.type}: {error}", where=place) from None
+        given = table[field.name]
+        if pa.types.is_string(field.type) and not _textual(given.type):
+            # A number as text depends on who wrote it: 7, 7.0 and 007 would be three ids.
+            raise DataError(f"column {field.name!r} is {given.type}", where=place, expected="text")
+        array = _cast(given, field, place)
         if not field.nullable and array.null_count:
             row = pc.index(array.is_null(), value=True).as_py()
             raise DataError("missing value", where=f"{place}, row {row}, column {field.name}")
@@ -230,12 +236,56 @@ def checked(table: pa.Table, name: str, where: str = "") -> pa.Table:
     if contract.key and result.num_rows:
         distinct = result.select(list(contract.key)).group_by(list(contract.key)).aggregate([([], "count_all")])
         if distinct.num_rows != result.num_rows:
-            again = distinct.filter(pc.field("count_all") > 1).slice(0, 1).to_pylist()[0]
-            shown = {column: again[column] for column in contract.key}
-            raise DataError(f"{again['count_all']} rows share the key {shown}", where=place, expected="one row a key")
+            raise _repeated(result, contract, place)
     return result
+
+
+def _textual(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+
+
+def _cast(given: pa.ChunkedArray, field: pa.Field, place: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    errors = pa.ArrowInvalid, pa.ArrowNotImplementedError
+    try:
+        return given.cast(field.type)
+    except errors:
+        pass
+    whole, cut = 0, len(given)  # `whole` rows can be cast, `cut` cannot
+    while cut - whole > 1:
+        middle = (whole + cut) // 2
+        try:
+            given.slice(0, middle).cast(field.type)
+            whole = middle
+        except errors:
+            cut = middle
+    found = str(given[whole].as_py())[:80] if len(given) else str(given.type)
+    raise DataError(f"found {found!r}", where=f"{place}, row {whole}, column {field.name}", expected=str(field.type))
+
+
+def _repeated(table: pa.Table, contract: Contract, place: str) -> DataError:
+    seen: dict[tuple[object, ...], int] = {}
+    for row, key in enumerate(zip(*(table[column].to_pylist() for column in contract.key), strict=True)):
+        if key in seen:
+            shown = ", ".join(f"{column} {value!r}" for column, value in zip(contract.key, key, strict=True))
+            return DataError(f"rows {seen[key]} and {row} share {shown}", where=place, expected="one row a key")
+        seen[key] = row
+    raise AssertionError
 
 
 def empty(name: str) -> pa.Table:
     """Return a table of the contract `name` without rows."""
     return schema(name).empty_table()
+
+
+def with_ids(table: pa.Table, ids: Iterable[str]) -> pa.Table:
+    """Return the rows of `table` whose `example_id` is among `ids`, in the table's order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Typed, since an empty list would be an array of nulls, which Arrow refuses to look up texts in.
+    return table.filter(pc.field("example_id").isin(pa.array(list(ids), pa.string())))

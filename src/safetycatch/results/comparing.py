@@ -159,16 +159,20 @@ def guardrail(
     quantile = QUANTILES.get(metric.name)
     name = "latency_s" if quantile is not None else metric.name
     worse_by, relative = settings.worse_by.value, settings.worse_by.relative
+    ours, theirs, clusters = matrix.means(candidate, name), matrix.means(baseline, name), matrix.paired_clusters()
+    if quantile is not None and matrix.rows(candidate, name).shape == matrix.rows(baseline, name).shape:
+        # A mean over replicates hides the slow ones: a percentile is of single calls.
+        (ours, clusters), (theirs, _) = matrix.flat(candidate, name), matrix.flat(baseline, name)
     try:
         return check_guardrail(
-            matrix.means(candidate, name),
-            matrix.means(baseline, name),
+            ours,
+            theirs,
             metric=metric.name,
             worse_by=worse_by,
             relative=relative,
             higher_is_better=metric.higher_is_better,
             quantile=quantile,
-            cluster=matrix.paired_clusters(),
+            cluster=clusters,
         )
     except StatisticsError as error:
         # An unknown price or a free baseline: the run is paid, and BETTER must not be said.
@@ -232,8 +236,8 @@ def compare_all(
     for metric in metrics[1:]:
         pairs = [name for name in candidates if matrix.has(name, metric.name) and matrix.has(baseline, metric.name)]
         rows.extend(_with(compare(matrix, name, baseline, metric), math.nan, None) for name in pairs)
-    sliced = main if not main.corpus else next((m for m in metrics if m.rate and not m.corpus), main)
-    for column, values in matrix.items.slices.items():
+    sliced = metric_of_items(metrics)
+    for column, values in matrix.items.slices.items() if sliced else ():
         for value in sorted({str(item) for item in values.tolist()}):
             picked = np.array([str(item) == value for item in values.tolist()])
             for name in candidates:
@@ -246,6 +250,15 @@ def compare_all(
     reasons = [found.reason for found in sorted(raw, key=lambda found: found.candidate != headline) if found.reason]
     reason = "" if headline in verdicts or mode == "exploring" or not reasons else reasons[0]
     return Outcome(tuple(rows), verdicts, headline, selected=claimed is None and len(raw) > 1, undecided=reason)
+
+
+def metric_of_items(metrics: Sequence[Metric]) -> Metric | None:
+    """Return the metric to show for slices and single items: the first one, or a rate when that needs all rows.
+
+    None when there is no such metric: what items contribute to F1, say, is no F1 of a slice.
+    """
+    main = metrics[0]
+    return main if not main.corpus else next((m for m in metrics if m.rate and not m.corpus), None)
 
 
 def _gain(found: Comparison) -> float:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import ExperimentError, StatisticsError
-from safetycatch.results.comparing import Estimate, Metric, Outcome, compare_all, estimate
+from safetycatch.results.comparing import Estimate, Metric, Outcome, compare_all, estimate, metric_of_items
 from safetycatch.results.health import Flips, Health, flips, item_health
 from safetycatch.stats import detectable_effect
 
@@ -148,15 +148,16 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
     estimates = [
         estimate(matrix, name, metric) for name in scored for metric in table.metrics if matrix.has(name, metric.name)
     ]
-    sliced = main if not main.corpus else next((m for m in table.metrics if m.rate and not m.corpus), main)
+    sliced = metric_of_items(table.metrics)
     slices = [
         SliceEstimate(f"{column}={value}", estimate(matrix, name, sliced, picked))
         for column, value, picked in _slices(matrix)
         for name in scored
+        if sliced
     ]
     counted: list[Flips] = []
     health: Health | None = None
-    if sliced.rate and scored:
+    if sliced and sliced.rate and scored:
         better = sliced.higher_is_better
         counted = [
             flips(matrix, name, baseline, sliced.name, higher_is_better=better)
@@ -168,7 +169,9 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         found
         for kind in ("leaked", "similar")
         for name in settings["candidates"]
-        if name in scored and (found := _leak_score(matrix, name, sliced, kind, set(settings[kind]))) is not None
+        if sliced
+        and name in scored
+        and (found := _leak_score(matrix, name, sliced, kind, set(settings[kind]))) is not None
     ]
     return Summary(
         outcome,

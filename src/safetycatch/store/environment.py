@@ -99,6 +99,7 @@ def _changes(folder: Path) -> dict[str, Any]:
     return {
         "commit": git_commit(folder),
         "dirty": None if status is None else bool(status),
+        "changed": len((status or "").splitlines()),
         "untracked": sum(line.startswith("??") for line in (status or "").splitlines()),
         "diff": text,
         "diff_cut": cut,
