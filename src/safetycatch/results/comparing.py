@@ -237,12 +237,12 @@ def compare_all(
         pairs = [name for name in candidates if matrix.has(name, metric.name) and matrix.has(baseline, metric.name)]
         rows.extend(_with(compare(matrix, name, baseline, metric), math.nan, None) for name in pairs)
     sliced = metric_of_items(metrics)
-    for column, values in matrix.items.slices.items() if sliced else ():
-        for value in sorted({str(item) for item in values.tolist()}):
-            picked = np.array([str(item) == value for item in values.tolist()])
-            for name in candidates:
-                found = compare(matrix, name, baseline, sliced, where=f"{column}={value}", rows=picked)
-                rows.append(_with(found, math.nan, None))
+    if sliced is not None:
+        for where, picked in slices_of(matrix):
+            rows.extend(
+                _with(compare(matrix, name, baseline, sliced, where=where, rows=picked), math.nan, None)
+                for name in candidates
+            )
     sign = 1 if main.higher_is_better else -1
     measured = [found for found in raw if found.difference is not None]
     best = max(measured, key=lambda found: sign * _gain(found), default=None)
@@ -259,6 +259,15 @@ def metric_of_items(metrics: Sequence[Metric]) -> Metric | None:
     """
     main = metrics[0]
     return main if not main.corpus else next((m for m in metrics if m.rate and not m.corpus), None)
+
+
+def slices_of(matrix: ScoreMatrix) -> list[tuple[str, np.ndarray]]:
+    """Return every slice, `column=value`, and which items it holds."""
+    found: list[tuple[str, np.ndarray]] = []
+    for column, values in matrix.items.slices.items():
+        texts = np.array([str(value) for value in values.tolist()], dtype=object)
+        found.extend((f"{column}={value}", texts == value) for value in sorted(set(texts.tolist())))
+    return found
 
 
 def _gain(found: Comparison) -> float:

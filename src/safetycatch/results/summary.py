@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import ExperimentError, StatisticsError
-from safetycatch.results.comparing import Estimate, Metric, Outcome, compare_all, estimate, metric_of_items
+from safetycatch.results.comparing import Estimate, Metric, Outcome, compare_all, estimate, metric_of_items, slices_of
 from safetycatch.results.health import Flips, Health, flips, item_health
 from safetycatch.stats import detectable_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
     from safetycatch.experiment import Claim
     from safetycatch.results.matrix import ScoreMatrix
@@ -150,8 +148,8 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
     ]
     sliced = metric_of_items(table.metrics)
     slices = [
-        SliceEstimate(f"{column}={value}", estimate(matrix, name, sliced, picked))
-        for column, value, picked in _slices(matrix)
+        SliceEstimate(where, estimate(matrix, name, sliced, picked))
+        for where, picked in slices_of(matrix)
         for name in scored
         if sliced
     ]
@@ -203,16 +201,6 @@ def _leak_score(matrix: ScoreMatrix, name: str, metric: Metric, kind: str, ids: 
         float(values[~near & seen].mean()),
         int((~near & seen).sum()),
     )
-
-
-def _slices(matrix: ScoreMatrix) -> list[tuple[str, str, np.ndarray]]:
-    import numpy as np
-
-    found: list[tuple[str, str, np.ndarray]] = []
-    for column, values in matrix.items.slices.items():
-        texts = np.array([str(value) for value in values.tolist()], dtype=object)
-        found.extend((column, value, texts == value) for value in sorted(set(texts.tolist())))
-    return found
 
 
 def _detectable(outcome: Outcome) -> float | None:
