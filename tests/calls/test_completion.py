@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -103,10 +104,8 @@ def test_text_that_no_file_can_hold_is_mended(completion) -> None:
     ).map(lambda data: json.dumps(data).encode())
 )
 def test_any_bytes_are_a_reply_or_a_fault(body: bytes) -> None:
-    try:
+    with contextlib.suppress(CallFaultError, FilteredPromptError):
         assert isinstance(read(body, ASKED), Reply)
-    except (CallFaultError, FilteredPromptError):
-        pass
 
 
 @pytest.mark.parametrize(

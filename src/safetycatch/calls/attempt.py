@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safetycatch.calls.budget import Spent, UnknownPrice, UnknownPriceError
 from safetycatch.calls.faults import CallFaultError, Fault, FilteredPromptError
-from safetycatch.calls.limiter import Lane
+from safetycatch.calls.limiter import SLOW_START, Lane
 from safetycatch.calls.request import Reply
 from safetycatch.errors import SafetycatchError
 
@@ -179,7 +179,9 @@ class Caller:
         transport = await self._transport(request.endpoint)
         place = (request.endpoint, request.model)
         if place not in self._lanes:
-            self._lanes[place] = Lane(settings.concurrency, clock=clock, rng=self._rng)
+            # A function states no rate, and the user asked for this concurrency.
+            slow = settings.concurrency if request.endpoint.transport == "function" else SLOW_START
+            self._lanes[place] = Lane(settings.concurrency, slow_start=slow, clock=clock, rng=self._rng)
         lane = self._lanes[place]
         estimated = len(request.canonical) // BYTES_A_TOKEN + request.max_tokens_out
         attempts, deadline = 0, 0.0

@@ -114,18 +114,20 @@ def retry_after_s(headers: Mapping[str, str], now: dt.datetime | None = None) ->
 class Lane:
     """The gate of one (endpoint, account, model); used from one event loop.
 
-    `clock` returns monotonic seconds, `sleep` waits for them; `rng` jitters pauses that the provider does not state.
+    `slow_start` calls go out before the first answer tells the rate. `clock` returns monotonic seconds; `rng` jitters
+    pauses that the provider does not state.
     """
 
     def __init__(
         self,
         concurrency: int,
         *,
+        slow_start: int = SLOW_START,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         self.concurrency = concurrency
-        self.window = float(min(SLOW_START, concurrency))
+        self.window = float(min(slow_start, concurrency))
         self.in_flight = 0
         self._clock, self._rng = clock, rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._gate = asyncio.Lock()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import json
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from safetycatch.calls import completion
-from safetycatch.calls.faults import CallFaultError, Fault, of_status
+from safetycatch.calls.faults import MAX_TEXT, CallFaultError, Fault, of_status
 from safetycatch.calls.limiter import retry_after_s
 from safetycatch.calls.transports.delivery import Delivery
-from safetycatch.calls.transports.redaction import Redactor, environment_secrets, read_key, url_password
+from safetycatch.calls.transports.redaction import RedactedLogs, Redactor, environment_secrets, read_key, url_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
 
     from safetycatch.calls.request import Endpoint, Request
 
+# How many transports use LiteLLM in each event loop, by the loop's id.
+_users: Counter[int] = Counter()
 _HEADER = "llm_provider-"
+# Their debug logs hold prompts, headers and whatever the provider echoes.
+_LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "aiohttp")
 
 
 def _load() -> ModuleType:
@@ -37,6 +44,23 @@ def _load() -> ModuleType:
     return litellm
 
 
+async def _close_clients(litellm: Any, suffix: str) -> None:
+    """Close and forget the clients whose cache key ends in `suffix`, the loop's id.
+
+    LiteLLM's own way closes those of every loop; and a later loop with the same id would be given closed ones.
+    """
+    cache = litellm.in_memory_llm_clients_cache
+    for key in [key for key in cache.cache_dict if key.endswith(suffix)]:
+        client = cache.cache_dict.pop(key)
+        cache.ttl_dict.pop(key, None)
+        close = getattr(client, "aclose", None) or getattr(client, "close", None)
+        # A client that cannot be closed any more holds nothing that we need.
+        with contextlib.suppress(Exception):
+            closing = close() if close else None
+            if inspect.isawaitable(closing):
+                await closing
+
+
 class LiteLLM:
     """One provider through LiteLLM; the engine bounds the attempt, `read_s` is passed on as its timeout."""
 
@@ -46,6 +70,7 @@ class LiteLLM:
         self._key: str | None = None
         self._redactor = Redactor([])
         self._litellm: Any = None
+        self._logs: RedactedLogs | None = None
 
     async def open(self) -> None:
         """Import LiteLLM (seconds of CPU) and read the key. Raises: UsageError when the key is missing."""
@@ -54,11 +79,23 @@ class LiteLLM:
         secrets = [*([self._key] if self._key else []), *url_password(self.endpoint.base_url), *environment_secrets()]
         self._redactor = Redactor(secrets)
         self._litellm = await asyncio.to_thread(_load)
+        _users[id(asyncio.get_running_loop())] += 1
+        # After the import, which sets the levels of its loggers itself.
+        self._logs = RedactedLogs(self._redactor, _LOGGERS)
+        self._logs.install()
 
     async def close(self) -> None:
-        """Close the connections that LiteLLM keeps for this loop."""
+        """Close the connections that LiteLLM keeps for this loop, once nobody else in it needs them."""
         if self._litellm is not None:
-            await self._litellm.close_litellm_async_clients()
+            loop = id(asyncio.get_running_loop())
+            _users[loop] -= 1
+            if not _users[loop]:
+                del _users[loop]
+                await _close_clients(self._litellm, f"-{loop}")
+            self._litellm = None
+        if self._logs is not None:
+            self._logs.remove()
+            self._logs = None
 
     async def send(self, request: Request) -> Delivery:
         """Send `request` once.
@@ -88,22 +125,23 @@ class LiteLLM:
 
     def _fault(self, error: Exception) -> CallFaultError:
         name = type(error).__name__
-        text = completion.clean(self._redactor.text(str(error)))
-        response: Any = getattr(error, "response", None)
-        headers = {str(k).lower(): str(v) for k, v in dict(getattr(response, "headers", None) or {}).items()}
+        stated: Any = getattr(error, "litellm_response_headers", None)
+        headers = {str(k).lower(): str(v) for k, v in dict(stated or {}).items()}
+        # The body holds the provider's code; LiteLLM's text leaves it out.
+        body: Any = getattr(error, "body", None)
+        text = completion.clean(self._redactor.text(f"{error} {json.dumps(body, default=str) if body else ''}".strip()))
+        status: Any = getattr(error, "status_code", None)
         if name == "ContextWindowExceededError":
-            fault = Fault("row", "context_length", text[:500])
-        elif name == "Timeout":
-            fault = Fault("retry", "hung", text[:500], "perhaps")
-        elif name == "APIConnectionError":
-            fault = Fault("retry", "dropped", text[:500], "perhaps")
+            fault = Fault("row", "context_length", text[:MAX_TEXT])
         elif name == "ContentPolicyViolationError":
             fault = of_status(400, f"content_policy {text}")
+        elif name == "Timeout":
+            fault = Fault("retry", "hung", text[:MAX_TEXT], "perhaps")
+        elif type(status) is int and 300 <= status < 600:
+            fault = of_status(status, text, retry_after_s(headers))
         else:
-            status = getattr(error, "status_code", None)
-            # Errors of LiteLLM's own parsing come without a status of the provider: the reply may have been paid.
-            known = isinstance(status, int) and 300 <= status < 600
-            fault = of_status(status if known and isinstance(status, int) else 500, text, retry_after_s(headers))
-            if fault.kind == "retry":
-                fault = Fault("retry", fault.error_class, fault.text, "perhaps", fault.retry_after_s)
+            fault = Fault("retry", "dropped", text[:MAX_TEXT])
+        if fault.kind == "retry" and stated is None:
+            # LiteLLM made this status up for a reply that it could not read, or for none: it may have been paid.
+            fault = Fault("retry", fault.error_class, fault.text, "perhaps", fault.retry_after_s)
         return CallFaultError(fault, headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import re
 from urllib.parse import quote, urlsplit
@@ -84,3 +85,29 @@ class Redactor:
             elif position == 0 or not hidden[position - 1]:
                 out.append(MASK)
         return "".join(out)
+
+
+class RedactedLogs(logging.Filter):
+    """Keeps other libraries' loggers to warnings, and those without secrets and tracebacks."""
+
+    def __init__(self, redactor: Redactor, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self._redactor = redactor
+        self._loggers = [logging.getLogger(name) for name in names]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Redact `record`; always keeps it."""
+        record.msg, record.args = self._redactor.text(record.getMessage()), ()
+        record.exc_info = record.exc_text = None
+        return True
+
+    def install(self) -> None:
+        """Begin to redact; the levels stay raised, for another run may still use the loggers."""
+        for logger in self._loggers:
+            logger.setLevel(max(logger.level, logging.WARNING))
+            logger.addFilter(self)
+
+    def remove(self) -> None:
+        """End this filter."""
+        for logger in self._loggers:
+            logger.removeFilter(self)
