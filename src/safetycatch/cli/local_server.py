@@ -1,4 +1,4 @@
-"""A Prefect server for one run: its own process on loopback, gone when ours is, even after `kill -9`."""
+"""A Prefect server of our own: a process on loopback, gone when ours is, even after `kill -9`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,22 @@ SETTINGS = {
 
 
 class LocalServer:
-    """Starts a server in the background; `url` answers after `wait`."""
+    """Starts a server in the background; `url` answers after `wait`.
 
-    def __init__(self, log: Path) -> None:
-        self.port = free_port()
+    With `full` it also serves the UI and runs schedules, as `safetycatch up` needs; a run's own server does neither.
+    """
+
+    def __init__(self, log: Path, *, port: int | None = None, full: bool = False) -> None:
+        self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Prefect makes its home only below a folder that exists.
         home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        environment = {**os.environ, **SETTINGS, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_API_URL": self.url}
+        environment = {**SETTINGS, **os.environ, "PREFECT_UI_API_URL": self.url}
+        if not full:
+            environment["PREFECT__SERVER_EPHEMERAL"] = "1"
         environment.pop("PREFECT_API_URL", None)
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
             # Its standard input is a pipe that only we hold: when we die, however, it reads the end and leaves.
@@ -68,6 +73,11 @@ class LocalServer:
         tail = self.log.read_text(errors="replace")[-2000:]
         self.stop()
         raise SafetycatchError(f"the local Prefect server did not start; its log {self.log} ends with:\n{tail}")
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
 
     def stop(self) -> None:
         """Stop the server: close its pipe, then wait, then kill."""

@@ -1,0 +1,172 @@
+"""`check` and `plan`: what a run would find before its first call, and what it would cost; nothing is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from safetycatch.errors import EXIT_OK, EXIT_REFUSED
+
+if TYPE_CHECKING:
+    from safetycatch.cli.output import Output
+
+PANEL = "Evaluate"
+QUIET = frozenset({"passed", "not_applicable", "not_checked"})
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command(rich_help_panel=PANEL)(check)
+    app.command(rich_help_panel=PANEL)(plan)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="An experiment file.")],
+    write_clean: Annotated[bool, typer.Option(help="Write the data without the leaked rows beside it.")] = False,
+    override: Annotated[list[str] | None, typer.Option(help="A catch to override; repeatable.")] = None,
+    because: Annotated[str | None, typer.Option(help="Why.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> int:
+    """Let every catch that needs no answer look at an experiment; free."""
+    from safetycatch.cli.output import Output, quiet_stdout
+
+    output = Output(json=json)
+    with quiet_stdout(output):
+        seen = _preview(file, override, because)
+    code = _told(file, seen, output)
+    written: dict[str, Any] | None = None
+    if write_clean:
+        from safetycatch.cli.cleaning import write_clean_copy
+
+        with quiet_stdout(output):
+            cleaned = write_clean_copy(file, seen.facts)
+        written = {"path": str(cleaned.path), "kept": cleaned.n_kept, "left_out": cleaned.n_left_out}
+        output.field("clean", f"{cleaned.path}: {cleaned.n_kept:,} rows, {cleaned.n_left_out:,} left out")
+    output.document(
+        {
+            "file": str(file),
+            "refused": code == EXIT_REFUSED,
+            "told": list(seen.lines),
+            "findings": _rows(seen),
+            "facts": {key: value for key, value in seen.facts.items() if key != "plan"},
+            "clean": written,
+        }
+    )
+    return code
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="An experiment file.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> int:
+    """Say how many calls a run makes, what they cost, and which difference it could show; free."""
+    from safetycatch.cli.output import Output, quiet_stdout
+
+    output = Output(json=json)
+    with quiet_stdout(output):
+        seen = _preview(file, None, None)
+    refused = [finding for finding in seen.findings if finding.refuses]
+    code = EXIT_REFUSED if refused else EXIT_OK
+    planned = seen.facts["plan"]
+    output.document(
+        {
+            "file": str(file),
+            "mode": seen.facts["mode"],
+            "refused": bool(refused),
+            **planned,
+            "smallest_effect": seen.facts["smallest_effect"],
+            "findings": _rows(seen),
+        }
+    )
+    if not json:
+        _show_plan(seen.facts, output)
+        for finding in refused:
+            _show_finding(finding, output)
+    return code
+
+
+def _preview(file: Path, override: list[str] | None, because: str | None) -> Any:
+    from safetycatch.catches.finding import parse_overrides
+    from safetycatch.cli import pipeline
+    from safetycatch.cli.connection import settle
+    from safetycatch.experiment import load_experiment
+    from safetycatch.project import find_project
+
+    overrides = parse_overrides(override or [], because)
+    load_experiment(file)
+    settle()
+    return pipeline.module("flows.preview", find_project(file)).preview(file.absolute(), overrides)
+
+
+def _told(file: Path, seen: Any, output: Output) -> int:
+    """Print a preview's lines and its findings; return the exit code."""
+    from safetycatch.cli.output import safe
+    from safetycatch.cli.running import catches_line
+
+    refused = any(finding.refuses for finding in seen.findings)
+    if output.json:
+        return EXIT_REFUSED if refused else EXIT_OK
+    output.line(f"{safe(file)} · {safe(seen.facts['mode'])}")
+    output.block("check", seen.lines)
+    output.field("catches", catches_line(_rows(seen)))
+    for finding in seen.findings:
+        if finding.status not in QUIET:
+            _show_finding(finding, output)
+    return EXIT_REFUSED if refused else EXIT_OK
+
+
+def _show_finding(finding: Any, output: Output) -> None:
+    from safetycatch.cli.failure import finding_text
+
+    head, *rest = finding_text(finding).splitlines()
+    output.line()
+    output.line(output.painted(head, "bad" if finding.refuses else "note"))
+    for line in rest:
+        output.line(line)
+
+
+def _rows(seen: Any) -> list[Any]:
+    from safetycatch.cli.failure import finding_row
+
+    return [finding_row(finding) for finding in seen.findings]
+
+
+def _show_plan(facts: dict[str, Any], output: Output) -> None:
+    from safetycatch.cli.output import safe
+    from safetycatch.report.numbers import money
+
+    planned, split = facts["plan"], facts["scored_split"]
+    output.line(f"{safe(facts['name'])} · {safe(facts['mode'])}")
+    rows = [("  candidate", "calls", "expected", "at most", "tokens at most")]
+    rows += [
+        (
+            f"  {row['candidate']}",
+            f"{row['n_calls']:,}",
+            money(row["expected_usd"]),
+            money(row["highest_usd"]),
+            f"{row['highest_tokens']:,}" if row["highest_tokens"] is not None else "—",
+        )
+        for row in planned["candidates"]
+    ]
+    rows.append(("  all", f"{planned['n_calls']:,}", money(planned["expected_usd"]), money(planned["highest_usd"]), ""))
+    output.table(rows)
+    output.field("rows", f"{facts['n_scored']:,} of {facts['n_available']:,} {split} rows")
+    for name in planned["unknown_prices"]:
+        output.field("price", f"of {name} is not known: safetycatch prices {name}")
+    output.field("effect", effect_line(planned, facts["smallest_effect"]))
+
+
+def effect_line(planned: dict[str, Any], asked: float | None) -> str:
+    """Return which difference the items can show, and what the claim asks for."""
+    if planned["detectable"] is None:
+        return "what difference can be shown is not known for this metric before it was measured"
+    text = (
+        f"{planned['n']:,} items can show {100 * planned['detectable']:.1f} points or more "
+        f"(80 % power, {planned['assumption']})"
+    )
+    if asked is None:
+        return text
+    need = planned["n_needed"]
+    return f"{text}; the claim asks for {100 * asked:g}" + (f": about {need:,} items" if need else "")

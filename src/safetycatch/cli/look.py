@@ -1,0 +1,71 @@
+"""A quick look without a file: data, a prompt and a model from the command line become an experiment in the store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetycatch.configuration import read_text
+from safetycatch.errors import InputError, UsageError
+from safetycatch.experiment import parse_experiment, quick_look
+from safetycatch.fewshot.prompts import MAX_PROMPT_BYTES
+from safetycatch.project import STORE_NAME, find_project
+
+if TYPE_CHECKING:
+    from safetycatch.project import Project
+
+LOOKS = "looks"
+
+
+def write_look(data: Path, prompt: Path, model: str, budget: str | None) -> Path:
+    """Write the experiment file of a quick look and return it; the same options give the same file.
+
+    It lies in a folder of its own with a copy of the prompt, below the project, so that project settings apply. The
+    store of a folder without a project is named in the environment, since the file's own folder is another one.
+    Raises: InputError for what is missing or not usable.
+    """
+    project = find_project(Path.cwd())
+    if not data.is_file():
+        raise UsageError("no such file", where=f"--data {data}", expected="a CSV, JSONL or Parquet file")
+    text = read_text(prompt, MAX_PROMPT_BYTES)
+    folder = _folder(project)
+    shown = quick_look(str(data), str(prompt), model)
+    name = parse_experiment(shown, "the command line", "look").name
+    own = folder / name
+    experiment = quick_look(os.path.relpath(data.resolve(), own.resolve()), prompt.name, model)
+    body = "\n".join(
+        [f"name: {name}", *experiment.splitlines()[1:], *([f'budget: "{_sum(budget)}"'] if budget else [])]
+    )
+    file = own / f"{name}.yaml"
+    parse_experiment(body, "the command line", name)
+    try:
+        own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(own / prompt.name, text)
+        _write(file, body + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write the experiment: {error.strerror}", where=str(own)) from None
+    if not project.declared:
+        os.environ.setdefault("SAFETYCATCH_STORE", str(project.store_root))
+    return file
+
+
+def _folder(project: Project) -> Path:
+    root = project.root / STORE_NAME if project.declared else project.store_root
+    return root / LOOKS
+
+
+def _sum(budget: str) -> str:
+    """Return a sum of money as the experiment file writes it."""
+    text = budget.strip()
+    if '"' in text or "\\" in text or "\n" in text:
+        raise UsageError(f"found {budget!r}", where="--budget", expected="a sum such as $5")
+    return text if text.startswith("$") else f"${text}"
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a small file; only we may read it."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    new.replace(path)

@@ -1,0 +1,117 @@
+"""What a run shows while it works: a bar with calls, money and time left on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.cli.output import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from safetycatch.calls import Progress
+    from safetycatch.cli.output import Output
+
+LINE_EVERY_S = 5.0
+CALLS = "calls"
+
+
+class Tally:
+    """Sums the snapshots of engines: each candidate's shards follow each other, and each engine counts from 0."""
+
+    def __init__(self) -> None:
+        self._ended = {"done": 0, "from_journal": 0, "errors": 0}
+        self._now: dict[str, Progress] = {}
+        self.spent_usd = 0.0
+
+    def add(self, candidate: str, seen: Progress) -> None:
+        """Take a candidate's latest snapshot; one with fewer replies than before belongs to its next shard."""
+        before = self._now.get(candidate)
+        if before is not None and seen.done < before.done:
+            for name in self._ended:
+                self._ended[name] += getattr(before, name)
+        self._now[candidate] = seen
+        self.spent_usd = max(self.spent_usd, seen.spent_usd)
+
+    def of(self, name: str) -> int:
+        """Return `done`, `from_journal` or `errors`, summed."""
+        return self._ended[name] + sum(getattr(seen, name) for seen in self._now.values())
+
+    def text(self) -> str:
+        """Return the sums as a person reads them, without the number of calls."""
+        from safetycatch.report.numbers import money
+
+        done, held = self.of("done"), self.of("from_journal")
+        hits = f"{100 * held / done:.0f} % from the journal · " if done and held else ""
+        return f"{hits}{self.of('errors'):,} errors · {money(self.spent_usd)}"
+
+
+class LiveView(AbstractContextManager["LiveView"]):
+    """Prints stages as they end and calls while they are made; `clock` returns monotonic seconds."""
+
+    def __init__(self, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._output, self._clock = output, clock
+        self._tally = Tally()
+        self._total: int | None = None
+        self._began = clock()
+        self._last_line = self._began
+        self._bar: Any = None
+        self._task: Any = None
+        stream = sys.stderr if output.json else sys.stdout
+        self._live = stream.isatty() and not output.json
+
+    def say(self, stage: str, text: str) -> None:
+        """Print the line of a stage; the stage `calls` with a number sets how many calls are expected."""
+        if stage == CALLS and text.replace(",", "").isdigit():
+            self._total, self._began = int(text.replace(",", "")), self._clock()
+            return
+        self._close_bar()
+        self._output.field(stage, text)
+
+    def progress(self, candidate: str, seen: Progress) -> None:
+        """Show a snapshot of one candidate's calls."""
+        self._tally.add(candidate, seen)
+        if self._live:
+            self._draw()
+        elif self._clock() - self._last_line >= LINE_EVERY_S:
+            self._last_line = self._clock()
+            self._output.field(CALLS, f"{self._counted()} · {self._tally.text()}{self._time_left()}")
+
+    def _counted(self) -> str:
+        done = f"{self._tally.of('done'):,}"
+        return f"{done}/{self._total:,}" if self._total else done
+
+    def _time_left(self) -> str:
+        from safetycatch.report.numbers import seconds
+
+        done, passed = self._tally.of("done"), self._clock() - self._began
+        if not self._total or not done or done >= self._total:
+            return ""
+        return f" · {seconds(passed / done * (self._total - done))} left"
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("  calls    "), BarColumn(bar_width=20), TextColumn("{task.fields[words]}"))
+            self._bar = Bar(*columns, console=Console(highlight=False, markup=False), transient=True)
+            self._task = self._bar.add_task("", total=self._total, words="")
+            self._bar.start()
+        words = f"{self._counted()} · {self._tally.text()}{self._time_left()}"
+        self._bar.update(self._task, completed=self._tally.of("done"), total=self._total, words=safe(words))
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._close_bar()

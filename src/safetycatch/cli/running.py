@@ -1,0 +1,200 @@
+"""`run`: one experiment from its file to a verdict; on the same file it resumes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from safetycatch.errors import (
+    EXIT_OK,
+    BudgetReachedError,
+    ProviderUnusableError,
+    StoppedError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from safetycatch.cli.output import Output
+
+RESUMABLE = (BudgetReachedError, ProviderUnusableError, StoppedError)
+PANEL = "Evaluate"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command(rich_help_panel=PANEL)(run)
+
+
+def run(
+    file: Annotated[Path | None, typer.Argument(help="An experiment file.", show_default=False)] = None,
+    data: Annotated[Path | None, typer.Option(help="Quick look: rows with input and target.")] = None,
+    prompt: Annotated[Path | None, typer.Option(help="Quick look: a prompt file.")] = None,
+    model: Annotated[str | None, typer.Option(help="Quick look: provider/model.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Quick look: the ceiling, such as '$5'.")] = None,
+    override: Annotated[list[str] | None, typer.Option(help="A catch to override, e.g. SC501; repeatable.")] = None,
+    because: Annotated[str | None, typer.Option(help="Why; shown on top of the report.")] = None,
+    intersect: Annotated[bool, typer.Option(help="Against a stored run: compare the shared items only.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> int:
+    """Evaluate an experiment FILE, or take a quick look with --data, --prompt and --model.
+
+    The same command resumes a stopped run: answered calls are free.
+    """
+    from safetycatch.catches.finding import parse_overrides
+    from safetycatch.cli.output import Output, quiet_stdout
+    from safetycatch.experiment import load_experiment
+
+    overrides = parse_overrides(override or [], because)
+    path = _experiment_file(file, data, prompt, model, budget)
+    load_experiment(path)  # a wrong file is told before a server is started for it
+    output = Output(json=json)
+    with quiet_stdout(output):
+        result = _evaluate(path, overrides, output, intersect=intersect)
+    if not json:
+        show_result(result, output)
+    output.document(result)
+    return EXIT_OK
+
+
+def _experiment_file(
+    file: Path | None, data: Path | None, prompt: Path | None, model: str | None, budget: str | None
+) -> Path:
+    """Return the file to run, writing one for a quick look.
+
+    Raises: UsageError for anything but a file, or all of data, prompt and model.
+    """
+    given = {"--data": data, "--prompt": prompt, "--model": model}
+    if file is not None:
+        extra = [name for name, value in {**given, "--budget": budget}.items() if value is not None]
+        if extra:
+            fix = "write 'budget: $5' into the file" if extra == ["--budget"] else ""
+            raise UsageError(f"{extra[0]} beside a file", expected=f"it is set in {file}", fix=fix)
+        return file
+    missing = [name for name, value in given.items() if value is None]
+    if missing:
+        found = "no experiment file" if len(missing) == len(given) else f"no {missing[0]}"
+        raise UsageError(
+            found,
+            where="safetycatch run",
+            expected="a file, or --data, --prompt and --model",
+            fix="safetycatch run --data tickets.csv --prompt route.md --model ollama_chat/llama3.1",
+        )
+    from safetycatch.cli.look import write_look
+
+    assert data is not None  # noqa: S101 - nothing is missing
+    assert prompt is not None  # noqa: S101
+    return write_look(data, prompt, model or "", budget)
+
+
+def _evaluate(path: Path, overrides: dict[str, str], output: Output, *, intersect: bool) -> dict[str, Any]:
+    from safetycatch.cli.connection import connect, mute_prefect
+    from safetycatch.cli.progress import LiveView
+    from safetycatch.project import find_project
+
+    project = find_project(path)
+    _head(path, output)
+    mute_prefect()
+    try:
+        with connect(project.store_root) as connection:
+            from safetycatch.cli import pipeline
+
+            session = pipeline.module("tasks.session", project)
+            evaluate = pipeline.flow("evaluate", project)
+            connection.ready()
+            with LiveView(output) as view:
+                token = session.WATCHER.set(session.Watcher(progress=view.progress, say=view.say))
+                try:
+                    return evaluate(
+                        experiment=str(path.absolute()),
+                        digest="",
+                        overrides=overrides,
+                        intersect=intersect,
+                        unattended=False,
+                    )
+                finally:
+                    session.WATCHER.reset(token)
+    except RESUMABLE as error:
+        error.add_note(f"resume   {_same_command()}")
+        raise
+    except KeyboardInterrupt:
+        error = StoppedError("stopped before a call was made", signal.SIGINT)
+        error.add_note(f"resume   {_same_command()}")
+        raise error from None
+
+
+def _same_command() -> str:
+    """Return the command line as it was typed, so that it can be pasted again."""
+    return shlex.join(["safetycatch", *sys.argv[1:]])
+
+
+def _head(path: Path, output: Output) -> None:
+    from importlib import metadata
+
+    from safetycatch.cli.output import safe
+
+    version = metadata.version("safetycatch").rsplit(".", 1)[0]
+    output.line(f"safetycatch {version} · {safe(path.stem)}")
+
+
+def show_result(result: dict[str, Any], output: Output) -> None:
+    """Print what a finished run found: calls, verdict, catches, report."""
+    from safetycatch.cli.output import safe
+    from safetycatch.report.numbers import seconds
+
+    output.field("calls", calls_line(result))
+    banner = result["banner"]
+    kind = safe(banner["kind"])
+    colour = {"BETTER": "good", "WORSE": "bad", "INCONCLUSIVE": "note"}.get(kind, "strong")
+    output.line(f"  {'verdict':<9} {output.painted(kind, colour)}  {safe(banner['sentence'])}")
+    if banner["action"]:
+        output.field("", banner["action"])
+    output.field("catches", catches_line(result["findings"]))
+    output.field("report", f"{near(result['report'])}   ({seconds(result['wall_s'])})")
+
+
+def calls_line(result: dict[str, Any]) -> str:
+    """Return the calls of a run in words; a run that sent nothing says so."""
+    from safetycatch.report.numbers import money
+
+    calls = result["calls"]
+    held = calls["from_journal"]
+    if not calls["sent"]:
+        return "0 calls, all from the journal" if held else "0 calls"
+    parts = [
+        f"{calls['sent']:,} sent",
+        *([f"{held:,} from the journal"] if held else []),
+        f"{calls['errors']:,} errors",
+    ]
+    if calls["perhaps_paid"]:
+        parts.append(f"{calls['perhaps_paid']:,} perhaps paid")
+    return " · ".join([*parts, money(result["spent_usd"])])
+
+
+def catches_line(findings: list[dict[str, Any]]) -> str:
+    """Return how many catches passed, and the codes of those that say something."""
+    by: dict[str, list[str]] = {}
+    for finding in findings:
+        status = finding["status"]
+        kind = "warnings" if status == "fired" and finding["level"] == "warn" else status
+        by.setdefault("refused" if kind == "fired" else kind, []).append(finding["code"])
+    shown = [f"{len(by.get('passed', []))} passed"]
+    for kind in ("refused", "warnings", "overridden", "acknowledged"):
+        if codes := by.get(kind):
+            word = "warning" if kind == "warnings" and len(codes) == 1 else kind
+            shown.append(f"{len(codes)} {word} ({', '.join(codes)})")
+    for kind, word in (("not_applicable", "not applicable"), ("not_checked", "not checked")):
+        if codes := by.get(kind):
+            shown.append(f"{len(codes)} {word}")
+    return " · ".join(shown)
+
+
+def near(path: str) -> str:
+    """Return a path relative to the current folder when it lies below it."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
