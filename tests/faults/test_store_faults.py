@@ -26,7 +26,14 @@ def outside_any_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-class FailingDisk(Disk):
+class QuickDisk(Disk):
+    """Does not wait for the medium: only a power cut, which no test here makes, would tell the difference."""
+
+    def fsync(self, fd):
+        pass
+
+
+class FailingDisk(QuickDisk):
     """Raises `code` at the n-th call of one kind (or of any), once or from then on."""
 
     def __init__(self, kinds, failing_call, code, *, forever):
@@ -62,7 +69,7 @@ def strays(root):
 
 def assert_recovers(root):
     """Nothing half is visible, and the same work then succeeds and leaves no stray."""
-    store = Store.open(root)
+    store = Store.open(root, disk=QuickDisk())
     assert {problem.kind for problem in verify(store)} <= HARMLESS
     assert strays(root) == []
     ref, run = work(store)
