@@ -16,7 +16,7 @@ from safetycatch.calls import Budget, CallCounts, Endpoint, Engine, EngineSettin
 from safetycatch.sandbox import SandboxSettings, running
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
     from pathlib import Path
 
 
@@ -98,7 +98,7 @@ def sandbox() -> Iterator[Callable[..., Any]]:
 
 
 @contextmanager
-def scripted(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> Iterator[str]:
+def scripted(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> Generator[str]:
     """Serve `handler` on loopback in a thread; gives the base URL."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
