@@ -34,6 +34,7 @@ SCALARS = (
         list("-+.0123456789"),
     ),
 )
+TEXT_TAG = "tag:yaml.org,2002:str"
 # NUL cannot stand in a path, escape sequences would reach a terminal, and a lone surrogate cannot be stored.
 UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
@@ -95,7 +96,7 @@ def _line(where: str, event: yaml.Event) -> str:
 
 
 def _check(node: yaml.Node | None, where: str) -> None:
-    """Refuse repeated keys, keys that are no text, unusable characters and numbers beyond 64 bits."""
+    """Refuse repeated keys, unusable characters and numbers beyond 64 bits; make every key text."""
     if isinstance(node, yaml.ScalarNode):
         place = f"{where}, line {node.start_mark.line + 1}"
         found = UNUSABLE.search(node.value)
@@ -112,6 +113,7 @@ def _check(node: yaml.Node | None, where: str) -> None:
             place = f"{where}, line {key.start_mark.line + 1}"
             if not isinstance(key, yaml.ScalarNode):
                 raise ExperimentError("a key that is not text", where=place)
+            key.tag = TEXT_TAG
             if key.value in seen:
                 raise ExperimentError(f"the key {_shown(key.value)} twice", where=place)
             seen.add(key.value)
@@ -145,9 +147,6 @@ def parse_mapping(text: str, where: str) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         found = "an empty file" if loaded is None else f"a {type(loaded).__name__}"
         raise ExperimentError(found, where=where, expected="keys and values, such as 'data: tickets.csv'")
-    bad = next((key for key in loaded if not isinstance(key, str)), None)
-    if bad is not None:
-        raise ExperimentError(f"the key {_shown(bad)} is not text", where=where)
     return loaded
 
 
