@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from safetycatch.data.leakage import find_leaks, leak_matrix
     from safetycatch.data.loading import LoadedExamples, load_examples
-    from safetycatch.data.settings import DataSettings, LeakSettings, SplitSettings
     from safetycatch.data.shortcuts import find_shortcuts
     from safetycatch.data.splitting import SplitResult, derive_dev, split
 
 _HOMES = {
-    "DataSettings": "settings",
-    "LeakSettings": "settings",
     "LoadedExamples": "loading",
     "SplitResult": "splitting",
-    "SplitSettings": "settings",
     "derive_dev": "splitting",
     "find_leaks": "leakage",
     "find_shortcuts": "shortcuts",
@@ -30,11 +26,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "DataSettings",
-    "LeakSettings",
     "LoadedExamples",
     "SplitResult",
-    "SplitSettings",
     "derive_dev",
     "find_leaks",
     "find_shortcuts",

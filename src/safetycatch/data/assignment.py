@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from safetycatch.data.settings import LeakSettings
+    from safetycatch.settings import LeakSettings
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from safetycatch.data.settings import LeakSettings
+    from safetycatch.settings import LeakSettings
 
     Ints = NDArray[np.int64]
 

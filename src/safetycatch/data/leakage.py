@@ -25,9 +25,9 @@ from safetycatch.data.normalisation import (
     token_bag,
     without_digits,
 )
-from safetycatch.data.settings import LeakSettings
 from safetycatch.data.similarity import grams, similar_normals, similarity
 from safetycatch.errors import DataError
+from safetycatch.settings import LeakSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from safetycatch.data.settings import DataSettings
+    from safetycatch.settings import DataSettings
 
 SPLIT_NAMES = {"train": "train", "dev": "dev", "val": "dev", "validation": "dev", "test": "test"}
 ROLES = ("system", "developer", "user", "assistant", "tool")

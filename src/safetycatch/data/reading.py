@@ -57,22 +57,24 @@ class Columns:
     n_rows: int
 
 
-def read_columns(data: bytes, kind: str, wanted: Sequence[str], place: str) -> Columns:
-    """Return the `wanted` columns of a file's bytes; `kind` is its extension, `place` its name in messages.
+def read_columns(data: bytes, kind: str, wanted: Sequence[str], place: str, *, optional: Sequence[str] = ()) -> Columns:
+    """Return the `wanted` columns of a file's bytes, and those of `optional` that are there.
+
+    `kind` is the file's extension, `place` its name in messages.
 
     Raises: DataError with row (counted from 1, without header) and column.
     """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError("the file is UTF-16", where=place, expected="UTF-8", fix="save it as UTF-8")
     if kind == ".parquet":
-        return _parquet(data, wanted, place)
+        return _parquet(data, wanted, place, optional)
     plain = data.removeprefix(b"\xef\xbb\xbf")
     if kind in {".csv", ".tsv"}:
-        return _csv(plain, "," if kind == ".csv" else "\t", wanted, place)
-    return _jsonl(plain, wanted, place)
+        return _csv(plain, "," if kind == ".csv" else "\t", wanted, place, optional)
+    return _jsonl(plain, wanted, place, optional)
 
 
-def _chosen(names: Sequence[str], wanted: Sequence[str], place: str) -> list[str]:
+def _chosen(names: Sequence[str], wanted: Sequence[str], place: str, optional: Sequence[str]) -> list[str]:
     if len(names) > MAX_COLUMNS:
         raise DataError(f"{len(names)} columns", where=place, expected=f"{MAX_COLUMNS} at most")
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -87,10 +89,10 @@ def _chosen(names: Sequence[str], wanted: Sequence[str], place: str) -> list[str
             if other:
                 fix = f"the cells seem to be separated by {other!r}: save it with commas, or tabs as .tsv"
             raise DataError(f"no column {name!r}", where=place, expected=f"one of: {shown}", fix=fix)
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys([*wanted, *(name for name in optional if name in names)]))
 
 
-def _csv(data: bytes, delimiter: str, wanted: Sequence[str], place: str) -> Columns:
+def _csv(data: bytes, delimiter: str, wanted: Sequence[str], place: str, optional: Sequence[str]) -> Columns:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -102,7 +104,7 @@ def _csv(data: bytes, delimiter: str, wanted: Sequence[str], place: str) -> Colu
         raise DataError(f"the header cannot be read: {error}", where=place) from None
     if not names:
         raise DataError("the file is empty", where=place, expected="a header and rows")
-    chosen = _chosen(names, wanted, place)
+    chosen = _chosen(names, wanted, place, optional)
     try:
         data.decode()
         sound = b"\0" not in data
@@ -121,6 +123,8 @@ def _csv(data: bytes, delimiter: str, wanted: Sequence[str], place: str) -> Colu
         except pa.ArrowInvalid as error:
             _csv_fault(data, delimiter, names, place)
             raise DataError(f"the file cannot be read: {error}", where=place) from None
+        if data.count(b'"') % 2:  # Arrow lets a quote that never closes swallow the rest of the file
+            _csv_fault(data, delimiter, names, place)
         cells = {name: table[name].to_pylist() for name in chosen}
     else:
         _csv_fault(data, delimiter, names, place)
@@ -208,7 +212,7 @@ def _constant(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _jsonl(data: bytes, wanted: Sequence[str], place: str) -> Columns:
+def _jsonl(data: bytes, wanted: Sequence[str], place: str, optional: Sequence[str]) -> Columns:
     decoder = json.JSONDecoder(
         object_pairs_hook=_once, parse_float=Number, parse_int=_integer, parse_constant=_constant
     )
@@ -239,19 +243,19 @@ def _jsonl(data: bytes, wanted: Sequence[str], place: str) -> Columns:
         rows.append(row)
     if not rows:
         raise DataError("the file is empty", where=place, expected="one JSON object a line")
-    chosen = _chosen(list(names), wanted, place)
+    chosen = _chosen(list(names), wanted, place, optional)
     cells = {name: [row.get(name) for row in rows] for name in chosen}
     return Columns(_sound_cells(cells, place), tuple(names), len(rows))
 
 
-def _parquet(data: bytes, wanted: Sequence[str], place: str) -> Columns:
+def _parquet(data: bytes, wanted: Sequence[str], place: str, optional: Sequence[str]) -> Columns:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         schema = file.schema_arrow
-        chosen = _chosen(schema.names, wanted, place)
+        chosen = _chosen(schema.names, wanted, place, optional)
         table = file.read(columns=chosen)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"not a whole Parquet file: {str(error)[:200]}", where=place) from None

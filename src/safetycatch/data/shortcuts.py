@@ -202,11 +202,13 @@ def _nearest_rule(values: Sequence[object], targets: Sequence[str]) -> Callable[
 def _tokens(
     ids: Sequence[str], normals: Sequence[str], targets: Sequence[str], verbal: dict[str, str]
 ) -> tuple[TokenShortcut, ...]:
-    """Return the words and label texts with a Wilson lower bound of CERTAIN; equal texts of a label count once."""
+    """Return the words and label texts that predict a label far beyond its share; equal texts of a label count once."""
     support = max(MIN_SUPPORT, MIN_SUPPORT_SHARE * len(ids))
     counts: dict[tuple[str, bool], Counter[str]] = defaultdict(Counter)
     example: dict[tuple[str, bool, str], str] = {}
     phrases = {text for text in verbal.values() if text}
+    lengths = {phrase.count(" ") + 1 for phrase in phrases}
+    shares = {label: count / len(targets) for label, count in Counter(targets).items()}
     seen: set[tuple[str, str]] = set()
     for name, normal, target in zip(ids, normals, targets, strict=True):
         if (normal, target) in seen:
@@ -214,7 +216,7 @@ def _tokens(
         seen.add((normal, target))
         words = set(normal.split())
         found = [(word, False) for word in words - phrases]
-        found += [(phrase, True) for phrase in phrases if f" {phrase} " in f" {normal} "]
+        found += [(phrase, True) for phrase in _runs(normal.split(), lengths) & phrases]
         for key in found:
             counts[key][target] += 1
             example.setdefault((*key, target), name)
@@ -222,9 +224,14 @@ def _tokens(
     for (token, is_label), by_target in counts.items():
         total = by_target.total()
         label, agree = max(by_target.items(), key=lambda item: (item[1], item[0]))
-        if total >= support and (low := wilson_low(agree, total)) >= CERTAIN:
+        low = wilson_low(agree, total)
+        if total >= support and low >= CERTAIN and 1 - low <= LEFT_MISTAKES * (1 - shares[label]):
             shortcuts.append(TokenShortcut(token, label, is_label, total, agree, low, example[token, is_label, label]))
     return tuple(sorted(shortcuts, key=lambda shortcut: (-shortcut.n_rows, shortcut.token)))
+
+
+def _runs(words: Sequence[str], lengths: Iterable[int]) -> set[str]:
+    return {" ".join(words[place : place + length]) for length in lengths for place in range(len(words) - length + 1)}
 
 
 def wilson_low(successes: int, total: int) -> float:

@@ -25,16 +25,16 @@ from safetycatch.data.assignment import (
     set_duplicates_aside,
 )
 from safetycatch.data.leakage import DEFAULT
-from safetycatch.data.settings import SplitSettings
 from safetycatch.errors import DataError
 from safetycatch.identity import keyed_fraction
+from safetycatch.settings import SplitSettings
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from safetycatch.data.settings import LeakSettings
+    from safetycatch.settings import LeakSettings
 
     Ints = NDArray[np.int64]
 
