@@ -34,6 +34,7 @@ from tasks.session import WATCHER, Session, current, make_importable, session
 from tasks.start import Inputs, read_inputs
 
 if TYPE_CHECKING:
+    from flows.chain import Call
     from safetycatch.store import Run
     from safetycatch.store.records import Status
     from tasks.prepared import Prepared
@@ -65,8 +66,21 @@ def evaluate(
     `digest` is the file's SHA-256 when a deployment pins it. Raises: RefusedError, BudgetReachedError,
     ProviderUnusableError, StoppedError; every one of them leaves a run that the same call resumes.
     """
+    return run_experiment(Path(experiment), digest, overrides, intersect=intersect, unattended=unattended, call=as_task)
+
+
+def run_experiment(
+    path: Path,
+    digest: str = "",
+    overrides: dict[str, str] | None = None,
+    *,
+    intersect: bool = False,
+    unattended: bool = True,
+    call: Call,
+) -> dict[str, Any]:
+    """Do what the flow does, with the stages called as `call` says: as Prefect tasks, or as plain functions."""
     began = time.monotonic()
-    inputs = read_inputs(Path(experiment), digest)
+    inputs = read_inputs(path, digest)
     policy = policy_of(inputs, overrides or {})
     runs = Runs(inputs.place("").open_store())
     say = WATCHER.get().say or (lambda _stage, _text: None)
@@ -85,7 +99,9 @@ def evaluate(
         say("run", f"{run.run_id}{' (resumed)' if run.resumed else ''}")
         with session(place, inputs.experiment, inputs.project) as shared:
             try:
-                return _evaluated(inputs, place, policy, run, shared, began, intersect=intersect, unattended=unattended)
+                return _evaluated(
+                    inputs, place, policy, run, shared, began, call, intersect=intersect, unattended=unattended
+                )
             except SafetycatchError as error:
                 _end(run, place, error, policy)
                 raise
@@ -107,6 +123,7 @@ def _evaluated(
     run: Run,
     shared: Session,
     began: float,
+    call: Call,
     *,
     intersect: bool,
     unattended: bool,
@@ -114,11 +131,11 @@ def _evaluated(
     say = WATCHER.get().say or (lambda _stage, _text: None)
     make_importable((place.folder, inputs.project.root))
     spent_before = shared.journal.spent(run.run_id)
-    prepared = prepare(inputs, place, policy, as_task, unattended=unattended)
+    prepared = prepare(inputs, place, policy, call, unattended=unattended)
     stop_if_refused(prepared)
     stored, same = baseline_of(prepared, intersect=intersect)
     refuse(judge(same, policy))
-    parts = answer(prepared, as_task)
+    parts = answer(prepared, call)
     calls = calls_of(prepared, parts, shared.made)
     settings = {
         "task": prepared.task,
@@ -128,7 +145,7 @@ def _evaluated(
         "sources": {name: inputs.sources[name] for name in prepared.scorers if name in inputs.sources},
     }
     scores = [
-        as_task(score, place=place, settings={**settings, "candidate": name}, examples=prepared.examples, parts=refs)
+        call(score, place=place, settings={**settings, "candidate": name}, examples=prepared.examples, parts=refs)
         for name, refs in parts.items()
     ]
     say("score", f"{len(prepared.ids)} items, {', '.join(prepared.scorers[:3])}")
@@ -136,7 +153,7 @@ def _evaluated(
     leaks = store.facts(Ref.from_dict(prepared.leaks))
     claim = inputs.experiment.claim
     effect = claim.smallest_effect if claim else None
-    compared = as_task(
+    compared = call(
         compare,
         place=place,
         settings={
@@ -183,7 +200,7 @@ def _evaluated(
         command=command_of(inputs, policy),
         environment=environment(inputs.path.parent),
     )
-    report(result, run, parts, scores)
+    call(report, result=result, run=run, parts=parts, scores=scores)
     refuse(findings)
     answered = result.as_json(str(run.path("report.html")), _tables(run))
     ended = {
