@@ -12,7 +12,7 @@ from safetycatch.catches import Policy, judge, refuse
 from safetycatch.errors import DataError, ExperimentError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
-from safetycatch.project import address_of
+from safetycatch.project import address_of, key_variable
 from safetycatch.scoring import default_scorers, infer_task, scorer
 from safetycatch.store import Ref as StoreRef
 from safetycatch.tables import with_ids
@@ -275,6 +275,7 @@ def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:
     if candidate.model is None:
         return ""
     address = address_of(candidate.model, inputs.project)
+    key_variable(address)
     return f"{address.transport}:{address.base_url or address.name}"
 
 

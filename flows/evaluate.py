@@ -16,6 +16,7 @@ from flows.stored import baseline_of
 from flows.watching import publish, publish_refusal
 from safetycatch.catches import Finding, Policy, judge, refuse
 from safetycatch.catches.cost import ceiling_reached
+from safetycatch.catches.finding import with_matters
 from safetycatch.errors import (
     BudgetReachedError,
     ProviderUnusableError,
@@ -183,7 +184,8 @@ def _evaluated(
     after = list(observe_after(prepared, policy, summary, scored, spent.usd, changed))
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
-    findings = tuple(sorted([*findings, *(f for f in prepared.findings if f.code not in codes)], key=_code_order))
+    before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]
+    findings = tuple(sorted([*findings, *before], key=_code_order))
     result = Result(
         run_id=run.run_id,
         prepared=prepared,
@@ -213,6 +215,22 @@ def _evaluated(
     run.finish("done", ended)
     publish(result, answered)
     return answered
+
+
+def _with_leak_scores(finding: Finding, summary: dict[str, Any]) -> Finding:
+    """Return SC501 with what the leaked rows do to the headline's score, now that it is known."""
+    leaked = next(
+        (one for one in summary["leaks"] if one["kind"] == "leaked" and one["candidate"] == summary["headline"]), None
+    )
+    if finding.code != "SC501" or leaked is None:
+        return finding
+    n = leaked["n_near"] + leaked["n_far"]
+    whole = (leaked["near"] * leaked["n_near"] + leaked["far"] * leaked["n_far"]) / n
+    return with_matters(
+        finding,
+        f"they score {100 * leaked['near']:.1f} %, the other {leaked['n_far']} score {100 * leaked['far']:.1f} %: "
+        f"the {100 * whole:.1f} % of {leaked['candidate']} is {100 * leaked['far']:.1f} %",
+    )
 
 
 def _code_order(finding: Finding) -> tuple[int, int]:
@@ -251,7 +269,8 @@ def _history(runs: Runs, prepared: Prepared) -> int:
 
 def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> None:
     """Give an unfinished run its status, so that the next call resumes it (or, refused, starts a new one)."""
-    status: Status = next((word for kind, word in STATUS.items() if isinstance(error, kind)), "failed")
+    failed: Status = "failed"
+    status = next((word for kind, word in STATUS.items() if isinstance(error, kind)), failed)
     findings = list(error.findings) if isinstance(error, RefusedError) else []
     if isinstance(error, BudgetReachedError):
         findings = list(judge([ceiling_reached(message=str(error).splitlines()[0])], policy))

@@ -10,7 +10,7 @@ from safetycatch.calls import Endpoint, Engine, EngineSettings, Request
 from safetycatch.experiment import Candidate, ModelName
 from safetycatch.fewshot.prompts import Prompt, make_prompt, render
 from safetycatch.fewshot.selection import Demonstrations
-from safetycatch.project import Project, address_of
+from safetycatch.project import Project, address_of, key_variable
 from safetycatch.scoring import scorer
 from safetycatch.store import Ref
 from safetycatch.tables import with_ids
@@ -35,7 +35,7 @@ def endpoint_of(model: ModelName, project: Project) -> tuple[Endpoint, str]:
     if address.name == "sandbox":
         # The embedded server's port changes from run to run; its answers do not.
         return Endpoint("sandbox", "direct", current().sandbox_url(), known_as="sandbox"), address.model
-    return Endpoint(address.name, address.transport, address.base_url, address.key_env), address.model
+    return Endpoint(address.name, address.transport, address.base_url, key_variable(address)), address.model
 
 
 def shard_rows(examples: pa.Table, ids: list[str]) -> list[dict[str, Any]]:

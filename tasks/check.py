@@ -214,7 +214,7 @@ def _metric_choice(
     rates = {name: found["estimate"] for name, found in main.items() if found["estimate"] is not None}
     orders = None
     if balanced and set(balanced) == set(rates):
-        orders = tuple(sorted(values, key=lambda name: (-values[name], name)) for values in (rates, balanced))
+        orders = (_ranked(rates), _ranked(balanced))
     table = read_table(prepared.place, prepared.examples)
     targets = with_ids(table, list(prepared.ids))["target"].to_pylist()
     share = majority_share(targets).share if prepared.task == "classify" else None

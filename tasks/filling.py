@@ -227,7 +227,7 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         banner=result.banner(),
         metric=metric["name"],
         candidates=candidate_rows(result),
-        unit=UNITS.get(metric["unit"], metric["unit"]),
+        unit=UNITS.get(metric["unit"]) or str(metric["unit"]),
         higher_is_better=metric["higher_is_better"],
         smallest_effect=effect,
         comparisons=comparisons,

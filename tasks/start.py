@@ -87,7 +87,7 @@ def read_inputs(path: Path, digest: str = "") -> Inputs:
     root = project.root if project.declared else path.parent
     prompts: dict[str, Prompt] = {}
     files: dict[str, Path] = {path.name: path}
-    copies = {path.name: text.encode()}
+    copies = {path.name: path.read_bytes()}
     for candidate in experiment.candidates:
         if candidate.prompt and candidate.prompt not in prompts:
             full = path.parent / candidate.prompt

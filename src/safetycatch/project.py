@@ -134,6 +134,22 @@ def address_of(model: ModelName, project: Project) -> Address:
     return Address(name, "direct", url, key, model.model)
 
 
+def key_variable(address: Address) -> str | None:
+    """Return the variable to read the key from: none for an own server without a key.
+
+    Raises: InputError when a hosted provider's key is missing, so that a run stops before its first call.
+    """
+    if address.key_env is None or address.key_env in os.environ:
+        return address.key_env
+    if address.name in BUILT_IN:
+        raise InputError(
+            f"no key for {address.name}",
+            expected=f"{address.key_env} in the environment",
+            fix=f"export {address.key_env}=…",
+        )
+    return None
+
+
 def variable(kind: str, name: str) -> str:
     """Return the environment variable of an endpoint: `SAFETYCATCH_<KIND>_<NAME>`."""
     return f"SAFETYCATCH_{kind}_{name.upper().replace('-', '_')}"

@@ -48,7 +48,7 @@ CREATE INDEX intent_run ON intent (run_id);
 CREATE TABLE answer (
   intent_id BIGINT PRIMARY KEY, call_key TEXT NOT NULL, run_id TEXT NOT NULL, state TEXT NOT NULL, text TEXT,
   model_returned TEXT, n_tokens_in BIGINT, n_tokens_cached BIGINT, n_tokens_out BIGINT, cost_usd REAL, latency_s REAL,
-  attempts BIGINT NOT NULL, error_class TEXT, error_text TEXT, raw BLOB, answered_at REAL NOT NULL);
+  attempts BIGINT NOT NULL, error_class TEXT, error_text TEXT, answered_at REAL NOT NULL, raw BLOB);
 CREATE INDEX answer_key ON answer (call_key);
 CREATE INDEX answer_run ON answer (run_id);
 CREATE TABLE fault (
@@ -234,7 +234,13 @@ class Journal:
                 self._writing.execute("BEGIN IMMEDIATE")
                 for rows, _, _ in group:
                     for statement, values in rows:
-                        self._writing.execute(statement, values)
+                        if statement is _ANSWER:
+                            # Packed here, off the event loop.
+                            raw = values[-1]
+                            packed = (*values[:-1], zlib.compress(raw, 1) if raw else None)
+                            self._writing.execute(statement, packed)
+                        else:
+                            self._writing.execute(statement, values)
                 self._writing.execute("COMMIT")
         except (sqlite3.Error, OverflowError, ValueError) as error:
             # A journal that missed one record cannot vouch for the next: nothing more is sent through it.
@@ -315,8 +321,8 @@ class Journal:
             reply.attempts,
             reply.error_class,
             reply.error_text,
-            zlib.compress(raw, 1) if raw else None,
             time.time(),
+            raw,
         )
         return self._put([(_ANSWER, values)])
 

@@ -143,15 +143,14 @@ def _metric(side: _Side, name: str | None) -> Metric:
     if name is None or name == main.name:
         return main
     scores = side.run.table("scores", ["metric", "value"])
-    known = pc.unique(scores["metric"]).to_pylist()
+    known = scores["metric"].unique().to_pylist()
     if name not in known:
         raise UsageError(f"run {side.run.run_id} has no scores of {name[:80]!r}", expected=", ".join(known))
     if name in RESOURCE_UNITS:
         return Metric(name, RESOURCE_UNITS[name], higher_is_better=False, rate=False)
-    values = scores.filter(pc.field("metric") == name)["value"].drop_null()
-    rate = set(pc.unique(values).to_pylist()) <= {0.0, 1.0}
-    bounded = not len(values) or (pc.min(values).as_py() >= 0 and pc.max(values).as_py() <= 1)
-    return Metric(name, "points" if bounded else "score", rate=rate)
+    values = scores.filter(pc.field("metric") == name)["value"].drop_null().unique().to_pylist()
+    bounded = all(0 <= value <= 1 for value in values)
+    return Metric(name, "points" if bounded else "score", rate=set(values) <= {0.0, 1.0})
 
 
 def _compared(pairs: list[tuple[_Side, str, _Side, str]], metric: Metric) -> list[Comparison]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from safetycatch.cli.local_server import SETTINGS, LocalServer, answers
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 UP = "up.json"
 MAX_UP_BYTES = 10_000
+SEND_REST_S = 5.0
 
 
 @dataclass(slots=True)
@@ -35,13 +37,14 @@ class Connection:
         if self.server is not None:
             self.server.wait()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         if self.server is not None:
+            _send_rest()
             self.server.stop()
             if kind is None:
                 with contextlib.suppress(OSError):
@@ -70,6 +73,17 @@ def settle() -> None:
     """Set Prefect's settings that differ from its defaults: no telemetry, quiet, no pickle; the user's own win."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+
+
+def _send_rest() -> None:
+    """Let Prefect send the log lines and events that it still holds before their server goes."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=SEND_REST_S)
 
 
 def mute_prefect() -> None:

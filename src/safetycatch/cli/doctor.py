@@ -118,7 +118,7 @@ def _versions() -> Iterator[Check]:
             "versions",
             "wrong",
             f"litellm {found['litellm']} is a compromised release",
-            "pip install -U litellm, change all keys",
+            "pip install -U litellm; change all keys",
         )
 
 

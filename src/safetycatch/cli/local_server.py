@@ -49,7 +49,7 @@ class LocalServer:
         environment.pop("PREFECT_API_URL", None)
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
             # Its standard input is a pipe that only we hold: when we die, however, it reads the end and leaves.
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", "safetycatch.cli.local_server", str(self.port)],
                 stdin=subprocess.PIPE,
                 stdout=output,

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar with calls, money and time left on a terminal, now and then a line elsewhere."""
+"""What a run shows while it works: a bar with calls, money and time left; a line now and then when piped."""
 
 from __future__ import annotations
 

@@ -177,17 +177,19 @@ def _scored(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _command(stored: StoredRun) -> str:
-    """Return the command that reproduces a run, else the one that made it."""
-    if command := stored.summary.get("command"):
-        return str(command)
+    """Return the command as it was typed, else the one that reproduces the run."""
     import json
 
     from safetycatch.errors import StoreError
 
     try:
-        return str(json.loads(stored.text("environment.json"))["command"])
+        typed = str(json.loads(stored.text("environment.json"))["command"])
     except (StoreError, ValueError, KeyError):
-        return "not recorded"
+        typed = ""
+    program, _, rest = typed.partition(" ")
+    if Path(program).name == "safetycatch":
+        return f"safetycatch {rest}"
+    return str(stored.summary.get("command") or typed or "not recorded")
 
 
 def _files(stored: StoredRun) -> list[str]:

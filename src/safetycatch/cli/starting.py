@@ -40,7 +40,7 @@ data:
 task: classify
 defaults:
   prompt: example.md
-  model: sandbox/in-context                # later: openai/gpt-4o-mini, ollama_chat/llama3.1, {endpoint: local, model: …}
+  model: sandbox/in-context                # later: openai/gpt-4o-mini, or {endpoint: local, model: …}
   params: {temperature: 0}
 candidates:
   - {id: zero}                             # the first is the baseline
