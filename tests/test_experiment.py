@@ -40,7 +40,10 @@ candidates:
   - {id: app, call: myapp.router:route}
   - {id: v11, outputs: last_month.parquet}
 scorers: [accuracy, macro_f1, "myapp.scores:cost_of_error"]
-claim: {metric: accuracy, smallest_effect: 3 points, guardrails: [{metric: cost_usd, worse_by: 0}, {metric: latency_p95, worse_by: 10%}]}
+claim:
+  metric: accuracy
+  smallest_effect: 3 points
+  guardrails: [{metric: cost_usd, worse_by: 0}, {metric: latency_p95, worse_by: 10%}]
 runs: {replicates: 1, concurrency: 64}
 budget: $5
 catches: {SC510: off, SC512: refuse}
@@ -173,9 +176,9 @@ def test_an_unknown_key_names_the_nearest(path, close):
         (["candidates", 3, "call"], "route", "candidates[3].call", "found 'route'", "module:function"),
         (["candidates", 3, "prompt"], "a.md", "candidates[3]", "'call' beside model, prompt or shots", "only the one"),
         (["candidates", 4, "call"], "a:b", "candidates[4]", "both 'call' and 'outputs'", "one of them"),
-        (["defaults", "model"], "gpt-4o", "candidates[0].model", "found 'gpt-4o'", "provider/name"),
-        (["defaults", "model"], {"endpoint": "My Host", "model": "x"}, "candidates[0].model", "found", "lower case"),
-        (["defaults", "model"], {"endpoint": "sandbox", "model": "x"}, "candidates[0].model", "found", "another"),
+        (["defaults", "model"], "gpt-4o", "defaults.model", "found 'gpt-4o'", "provider/name"),
+        (["defaults", "model"], {"endpoint": "My Host", "model": "x"}, "defaults.model", "found", "lower case"),
+        (["defaults", "model"], {"endpoint": "sandbox", "model": "x"}, "defaults.model", "found", "another"),
         (["defaults", "prompt"], None, "candidates[0]", "no 'prompt'", "under 'defaults'"),
         (["models"], ["openai/x"], "", "both 'candidates' and 'models'", "one way"),
         (["scorers"], "accuracy", "scorers", "found 'accuracy'", "a list"),
