@@ -164,7 +164,26 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
         tuple(notes),
     )
     findings = judge(observe_before(found, policy, unattended=unattended), policy)
+    say("check", next(finding.saw for finding in findings if finding.code == "SC501"))
+    for line in plan_lines(found):
+        say("plan", line)
     return replace(found, findings=findings)
+
+
+def plan_lines(prepared: Prepared) -> list[str]:
+    """Return what the run will cost and what difference it can show, in words."""
+    place = prepared.place
+    rows, facts = read_table(place, prepared.plan).to_pylist(), place.open_store().facts(_ref(prepared.plan))
+    n_calls = sum(row["n_calls"] for row in rows)
+    costs = [row["expected_usd"] for row in rows]
+    cost = "price unknown" if None in costs else f"about ${sum(costs):.2f}"
+    lines = [f"{prepared.scored_split}: {len(rows)} candidates x {len(prepared.ids)} rows · {n_calls:,} calls · {cost}"]
+    if facts["detectable"] is not None:
+        claim = prepared.experiment.claim
+        effect = claim.smallest_effect if claim else None
+        asked = f"; the claim asks for {100 * effect.value:g}" if effect and not effect.relative else ""
+        lines.append(f"a difference of {100 * facts['detectable']:.1f} points or more can be shown (80 % power){asked}")
+    return lines
 
 
 def _quiet(_stage: str, _text: str) -> None:

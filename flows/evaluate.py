@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
     from tasks.stage import Place
 
-STATUS = {
+STATUS: dict[type[SafetycatchError], Status] = {
     BudgetReachedError: "budget",
     ProviderUnusableError: "provider",
     StoppedError: "stopped",
@@ -269,8 +269,9 @@ def _history(runs: Runs, prepared: Prepared) -> int:
 
 def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> None:
     """Give an unfinished run its status, so that the next call resumes it (or, refused, starts a new one)."""
-    failed: Status = "failed"
-    status = next((word for kind, word in STATUS.items() if isinstance(error, kind)), failed)
+    status: Status = "failed"
+    for kind, word in STATUS.items():
+        status = word if isinstance(error, kind) else status
     findings = list(error.findings) if isinstance(error, RefusedError) else []
     if isinstance(error, BudgetReachedError):
         findings = list(judge([ceiling_reached(message=str(error).splitlines()[0])], policy))
