@@ -1,4 +1,4 @@
-"""False alarms of SC501, SC502 and SC511 on our own splits of real sets: group-respecting subsamples, nothing overridden.
+"""False alarms of SC501, SC502 and SC511 on our own splits: group-respecting subsamples of real sets.
 
 `python benchmarks/leak_refusals.py [--data DIR] [--samples 240] [--seed 1]` prints a line per set and the totals: how
 many subsamples have an exact, normalised, bag-equal or near pair (J >= .8) between train, dev and test, a crossing
@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from safetycatch.data import SplitSettings, find_shortcuts, leak_matrix, split
+from safetycatch.data import find_shortcuts, leak_matrix, split
 from safetycatch.data.crossings import group_crossings, time_crossings
 from safetycatch.data.leakage import DUPLICATE_KINDS
 from safetycatch.errors import DataError
+from safetycatch.settings import SplitSettings
 
 SETS = {  # file, id, input, target, group, time, slice
     "banking77": ("banking77/banking77", "item_id", "text", "label", None, None, None),
@@ -53,7 +54,7 @@ def examples(data: Path, name: str) -> pa.Table:
         "input_kind": ["text"] * n_rows,
         "target": rows[target],
         "group_id": rows[group] if group else [None] * n_rows,
-        "created_at": [value.isoformat(timespec="microseconds") + "Z" for value in rows[moment]] if moment else [None] * n_rows,
+        "created_at": [value.isoformat() for value in rows[moment]] if moment else [None] * n_rows,
         "given_split": [None] * n_rows,
     }  # fmt: skip
     if piece:

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safetycatch.data import LeakSettings, find_leaks, leak_matrix
+from safetycatch.data import find_leaks, leak_matrix
 from safetycatch.data.crossings import group_crossings, time_crossings
 from safetycatch.data.leakage import prompt_leaks
 from safetycatch.data.normalisation import Frame, normalise, token_bag
 from safetycatch.data.similarity import similarity
 from safetycatch.errors import DataError
+from safetycatch.settings import LeakSettings
 
 BASE = (
     "I am still waiting for the refund of my last transfer to my account in Spain, which I made a week ago, "

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from safetycatch.data import DataSettings, LeakSettings, SplitSettings, load_examples
+from safetycatch.data import load_examples
 from safetycatch.errors import DataError
+from safetycatch.settings import DataSettings, LeakSettings, SplitSettings
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from safetycatch.data import SplitSettings, derive_dev, find_leaks, leak_matrix, split
+from safetycatch.data import derive_dev, find_leaks, leak_matrix, split
 from safetycatch.data.clusters import near_duplicate_clusters
 from safetycatch.data.crossings import group_crossings, group_keys, time_crossings
 from safetycatch.data.leakage import DUPLICATE_KINDS
 from safetycatch.errors import DataError
+from safetycatch.settings import SplitSettings
 
 SHARES = SplitSettings(train=0.6, dev=0.2, test=0.2)
 WORDS = [
