@@ -62,7 +62,7 @@ class Finding:
         lines = (("saw", self.saw), ("matters", self.matters), ("fix", self.fix), ("or", self.alternative))
         if self.status in {"overridden", "acknowledged"}:
             lines = (("saw", self.saw), ("because", self.reason or ""))
-        return "\n".join([head, *(f"  {label:<8} {text}" for label, text in lines if text)])
+        return "\n".join([head, *(f"  {label:<8} {_visible(text)}" for label, text in lines if text)])
 
     def row(self) -> dict[str, Any]:
         """The finding as a row of the `findings` table; undefined numbers of the evidence are null."""
@@ -80,6 +80,11 @@ class Finding:
             "evidence": canonical_json(evidence).decode(),
             "fingerprint": fingerprint(self.code, evidence),
         }
+
+
+def _visible(text: str) -> str:
+    """Return text from data without line breaks, terminal sequences and bidirectional controls: escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _plain(value: Any) -> Any:

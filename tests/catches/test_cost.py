@@ -1,0 +1,56 @@
+import pytest
+
+from safetycatch.catches import cost
+from safetycatch.experiment import BudgetSettings
+
+FIVE = BudgetSettings(usd=5.0)
+
+
+def budget(**changes):
+    facts = {"budget": None, "sends": True, "claiming": True, "unattended": False}
+    return cost.budget_is_set(**{**facts, **changes})
+
+
+def test_sc301_fires_without_a_budget(fired):
+    fired(budget(), "refuse", "a claim without 'budget'", "budget: $5")
+    fired(budget(claiming=False, unattended=True), "refuse", "an unattended run")
+    fired(budget(budget=BudgetSettings()), "refuse", "a claim without 'budget'")
+
+
+def test_sc301_silent_with_one_or_nothing_to_send(silent):
+    silent(budget(budget=FIVE), "passed", "$5")
+    silent(budget(claiming=False), "passed", "2,000 calls")
+    silent(budget(sends=False), "not_applicable")
+
+
+def test_sc303_fires_at_the_ceiling(fired, policy):
+    found = cost.ceiling_reached(message="$4.99 of $5 are spent; the next call may cost $0.02")
+    fired(found, "stop", "$4.99 of $5", "raise 'budget'")
+    assert policy(claiming=False, overrides={"SC303": "go on"}).finding(found).refuses
+
+
+def test_sc303_silent_below_it(silent):
+    silent(cost.ceiling_held(spent_usd=0.12, budget=FIVE), "passed", "$0.1200 of $5")
+    silent(cost.ceiling_held(spent_usd=0.0, budget=None), "not_applicable")
+
+
+def test_sc307_fires_on_an_unknown_price(fired):
+    found = cost.price_is_known(unknown=["gpu/llama", "gpu/qwen"], budget=FIVE)
+    fired(found, "refuse", "the price of gpu/llama, gpu/qwen is not known", "prices: {gpu/llama:")
+
+
+def test_sc307_silent_with_a_price_or_a_ceiling_in_calls(silent):
+    silent(cost.price_is_known(unknown=[], budget=None))
+    silent(cost.price_is_known(unknown=["gpu/llama"], budget=BudgetSettings(calls=100)), "passed", "100 calls")
+    silent(cost.price_is_known(unknown=["gpu/llama"], budget=BudgetSettings(tokens=100)), "passed", "100 tokens")
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ({"usd": 5.0}, "$5"),
+        ({"usd": 0.5, "tokens": 1_000_000, "calls": 2000}, "$0.5, 1,000,000 tokens, 2,000 calls"),
+    ],
+)
+def test_ceilings_in_words(limits, text):
+    assert cost.budget_text(BudgetSettings(**limits)) == text
