@@ -60,6 +60,8 @@ class Child:
 def main(command: Sequence[str]) -> int:
     """Run `command` until it ends or our standard input does; return its exit code."""
     _adopt_orphans()
+    # A background job of a script inherits a SIGINT that is ignored, and Prefect's worker stops on SIGINT only.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:  # noqa: S603 - the parent's command
         threading.Thread(target=_end_with_parent, daemon=True).start()
         return process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from safetycatch.cli.output import Output
 
 LINE_EVERY_S = 5.0
-CALLS = "calls"
+CALLS, PLAN = "calls", "plan"
+EXPECTED_CALLS = re.compile(r"([0-9][0-9,]*) calls")
 
 
 class Tally:
@@ -65,10 +67,9 @@ class LiveView(AbstractContextManager["LiveView"]):
         self._live = stream.isatty() and not output.json
 
     def say(self, stage: str, text: str) -> None:
-        """Print the line of a stage; the stage `calls` with a number sets how many calls are expected."""
-        if stage == CALLS and text.replace(",", "").isdigit():
-            self._total, self._began = int(text.replace(",", "")), self._clock()
-            return
+        """Print the line of a stage; the plan's also says how many calls to expect."""
+        if stage == PLAN and (found := EXPECTED_CALLS.search(text)):
+            self._total, self._began = int(found[1].replace(",", "")), self._clock()
         self._close_bar()
         self._output.field(stage, text)
 

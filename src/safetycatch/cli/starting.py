@@ -46,9 +46,9 @@ candidates:
   - {id: zero}                             # the first is the baseline
   - {id: static4, shots: {select: static, k: 4}}
   - {id: knn8, shots: {select: knn, k: 8}}
+budget: $1                                 # the ceiling: nothing above it is sent
 # Exploring scores dev and never opens test. To claim a winner:
 # claim: {metric: accuracy, smallest_effect: 7 points}
-# budget: $5
 """
 
 PROMPT = """\
