@@ -13,6 +13,7 @@ from safetycatch.errors import DataError, ExperimentError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
 from safetycatch.project import address_of, key_variable
+from safetycatch.sandbox.settings import ANSWERS_VERSION
 from safetycatch.scoring import default_scorers, infer_task, scorer
 from safetycatch.store import Ref as StoreRef
 from safetycatch.tables import with_ids
@@ -295,7 +296,8 @@ def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:
         return ""
     address = address_of(candidate.model, inputs.project)
     key_variable(address)
-    return f"{address.transport}:{address.base_url or address.name}"
+    own = f"sandbox-{ANSWERS_VERSION}" if address.name == "sandbox" else address.name
+    return f"{address.transport}:{address.base_url or own}"
 
 
 def _affordable(

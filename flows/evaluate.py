@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
     from tasks.stage import Place
 
+UNREADABLE_SHARE = 0.05
+
 STATUS: dict[type[SafetycatchError], Status] = {
     BudgetReachedError: "budget",
     ProviderUnusableError: "provider",
@@ -186,6 +188,8 @@ def _evaluated(
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]
     findings = tuple(sorted([*findings, *before], key=_code_order))
+    for line in (notes := _unreadable(scored)):
+        say("note", line)
     result = Result(
         run_id=run.run_id,
         prepared=prepared,
@@ -201,6 +205,7 @@ def _evaluated(
         wall_s=time.monotonic() - began,
         command=command_of(inputs, policy),
         environment=environment(inputs.path.parent),
+        notes=(*prepared.notes, *notes),
     )
     call(report, result=result, run=run, parts=parts, scores=scores)
     refuse(findings)
@@ -215,6 +220,16 @@ def _evaluated(
     run.finish("done", ended)
     publish(result, answered)
     return answered
+
+
+def _unreadable(scored: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a line for each candidate many of whose replies could not be read: its prompt is more likely at fault."""
+    return [
+        f"{name}: {facts['statuses']['unparsable']} of {facts['n']} replies could not be read, "
+        f"e.g. {facts['unreadable']!r}"
+        for name, facts in scored.items()
+        if facts["statuses"].get("unparsable", 0) > UNREADABLE_SHARE * facts["n"]
+    ]
 
 
 def _with_leak_scores(finding: Finding, summary: dict[str, Any]) -> Finding:

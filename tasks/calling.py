@@ -11,6 +11,7 @@ from safetycatch.experiment import Candidate, ModelName
 from safetycatch.fewshot.prompts import Prompt, make_prompt, render
 from safetycatch.fewshot.selection import Demonstrations
 from safetycatch.project import Project, address_of, key_variable
+from safetycatch.sandbox.settings import ANSWERS_VERSION
 from safetycatch.scoring import scorer
 from safetycatch.store import Ref
 from safetycatch.tables import with_ids
@@ -34,7 +35,9 @@ def endpoint_of(model: ModelName, project: Project) -> tuple[Endpoint, str]:
     address = address_of(model, project)
     if address.name == "sandbox":
         # The embedded server's port changes from run to run; its answers do not.
-        return Endpoint("sandbox", "direct", current().sandbox_url(), known_as="sandbox"), address.model
+        return Endpoint(
+            "sandbox", "direct", current().sandbox_url(), known_as=f"sandbox-{ANSWERS_VERSION}"
+        ), address.model
     return Endpoint(address.name, address.transport, address.base_url, key_variable(address)), address.model
 
 

@@ -43,6 +43,7 @@ class Result:
     wall_s: float
     command: str
     environment: dict[str, Any]
+    notes: tuple[str, ...]
 
     @property
     def mode(self) -> str:
@@ -134,7 +135,7 @@ class Result:
             "wall_s": round(self.wall_s, 3),
             "report": report,
             "artifacts": artifacts,
-            "notes": list(self.prepared.notes),
+            "notes": list(self.notes),
         }
 
 
@@ -263,7 +264,7 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         money=_money(result),
         provenance=_provenance(result),
         command=result.command,
-        notes=prepared.notes,
+        notes=result.notes,
         headline_candidate=summary["headline"] or "",
         unmeasured={}
         if health

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from safetycatch.scoring import Scorer
     from safetycatch.store import Store
 
-STAGE, VERSION = "score", "1"
+STAGE, VERSION = "score", "2"
+MAX_SHOWN = 120
 COLUMNS = [name for name in schema("scores").names if name != "run_id"]
 SCHEMA = pa.schema([schema("scores").field(name) for name in COLUMNS])
 
@@ -66,6 +67,7 @@ class _Scoring:
         self.returned: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.cost_usd, self.n_priced = 0.0, 0
+        self.unreadable = ""
         self.confused: Counter[tuple[str, str]] = Counter()
 
     def batches(
@@ -106,6 +108,7 @@ class _Scoring:
             self.statuses[row["status"]] += 1
             if row["status"] == "answer" and row["parsed"] is None:
                 self.statuses["unparsable"] += 1
+                self.unreadable = self.unreadable or row["output"][:MAX_SHOWN]
             if row["error_class"]:
                 self.errors[row["error_class"]] += 1
             if row["status"] == "invalid" and row["model_returned"]:
@@ -137,5 +140,6 @@ class _Scoring:
             "tokens": dict(self.tokens),
             "cost_usd": self.cost_usd if self.n_priced else None,
             "n_priced": self.n_priced,
+            "unreadable": self.unreadable,
             "confusions": [[*pair, count] for pair, count in self.confused.most_common(10)],
         }

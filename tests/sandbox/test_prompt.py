@@ -121,3 +121,8 @@ def test_the_prompts_we_write_are_read():
         assert [label.name for label in prompt.labels] == ["a_one", "b_two", "c_three"], text
         assert prompt.examples == (Example(shot["input"], "b_two"),)
         assert prompt.query == row["input"]
+
+
+def test_a_list_after_any_colon_names_labels():
+    found = read(("system", "Name the team for this: billing, delivery, refund"), ("user", "x"))
+    assert [label.name for label in found.labels] == ["billing", "delivery", "refund"]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 MAX_LABELS = 1_000
 MAX_LABEL_CHARACTERS = 80
 MAX_LABEL_WORDS = 8
+FEWEST_IN_A_LIST = 3
 
 
 class Label(NamedTuple):
@@ -181,7 +182,18 @@ def _labels(text: str) -> tuple[Label, ...]:
             block.append(label)
         else:
             best, block = max(best, block, key=len), []
-    return tuple(best) if len(best) > 1 else ()
+    return tuple(best) if len(best) > 1 else _after_a_colon(lines)
+
+
+def _after_a_colon(lines: list[str]) -> tuple[Label, ...]:
+    """Return a list of short items at the end of a line, as in "Name the team: billing, delivery, refund"."""
+    for line in lines:
+        _, colon, rest = line.rpartition(":")
+        parts = [_label(part) for part in _SEPARATOR.split(rest.strip().removesuffix("."))] if colon else []
+        named = tuple(label for label in parts if label)
+        if len(named) >= FEWEST_IN_A_LIST and len(named) == len(parts):
+            return named
+    return ()
 
 
 def _listed_lines(lines: list[str]) -> list[Label]:

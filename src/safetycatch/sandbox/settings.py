@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+# Part of the identity of the embedded server: raise it when its models would answer differently than before.
+ANSWERS_VERSION = "2"
 KEY_VARIABLE = "SAFETYCATCH_SANDBOX_KEY"
 LONGEST_LATENCY_S = 600.0
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
