@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safetycatch.data import find_leaks, leak_matrix
+from safetycatch.data.clusters import near_duplicate_clusters
 from safetycatch.data.crossings import group_crossings, time_crossings
 from safetycatch.data.leakage import prompt_leaks
 from safetycatch.data.normalisation import Frame, normalise, token_bag
@@ -216,3 +218,13 @@ def test_row_wise_split_of_irc_leaks_conversations_users_and_time(public, exampl
         assert sets["test"].num_rows == 13162
         assert group_crossings(sets).num_rows == expected
         assert time_crossings(sets).num_rows == 13162
+
+
+def test_thousands_of_word_orders_are_connected_and_each_is_named(examples):
+    words = ["true", "false", "or", "and", "not", "nor", "xor"]
+    texts = [" ".join(order) for order in itertools.permutations(words)][:1500]
+    assert set(near_duplicate_clusters(texts).tolist()) == {0}
+    leaks = find_leaks(examples(texts[:750]), examples(texts[750:]))
+    bags = leaks.filter(pc.field("kind") == "bag")
+    assert len(set(leaks["left_id"].to_pylist())) == len(set(leaks["right_id"].to_pylist())) == 750
+    assert bags.num_rows == leaks.num_rows < 100_000

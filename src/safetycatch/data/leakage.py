@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 DUPLICATE_KINDS = ("exact", "normalised", "bag", "near")
 SCORED_FIRST = ("test", "dev", "judge")
 FULL_CROSS = 64  # beyond so many pairs of one repeated text, each row is paired once instead of with every other
+FULL_SHUFFLES = 4096
 SHORT_QUOTE_CHARACTERS = 20
 DEFAULT = LeakSettings()
 
@@ -77,36 +78,50 @@ def alike(
     every two spellings say so.
     """
     other = right or left
-    bags: dict[str, list[int]] = defaultdict(list)
-    for place, normal in enumerate(other.normals):
-        bags[token_bag(normal)].append(place)
-    shuffled: set[tuple[int, int]] = set()
-    for place, normal in enumerate(left.normals):
-        for match in bags.get(token_bag(normal), ()):
-            if other.normals[match] != normal and (right is not None or place < match):
-                shuffled.add((place, match))
+    left_forms = [(token_bag(normal), without_digits(normal)) for normal in left.normals]
+    right_forms = left_forms if right is None else [(token_bag(n), without_digits(n)) for n in right.normals]
     inner = [frame.strip(normal) for normal in left.normals]
     other_inner = inner if right is None else [frame.strip(normal) for normal in right.normals]
     joined = similar_normals(inner, None if right is None else other_inner, threshold)
+    shuffled = _shuffled(left_forms, right_forms, itself=right is None)
     for i, j, value in zip(joined.left.tolist(), joined.right.tolist(), joined.similarity.tolist(), strict=True):
-        a, b = left.normals[i], other.normals[j]
-        if a == b:
+        if left.normals[i] == other.normals[j]:
             continue
-        bag = (i, j) in shuffled
+        (bag, form), (other_bag, other_form) = left_forms[i], right_forms[j]
         shuffled.discard((i, j))
-        if value < settings.near and not bag:
+        if value < settings.near and bag != other_bag:
             yield TextPair(i, j, "similar", value)
-        elif without_digits(a) == without_digits(b) or (
-            not bag and all(same_form(x, y) for x in left.spellings[i] for y in other.spellings[j])
+        elif form == other_form or (
+            bag != other_bag and all(same_form(x, y) for x in left.spellings[i] for y in other.spellings[j])
         ):
             yield TextPair(i, j, "template", value)
         else:
-            yield TextPair(i, j, "bag" if bag else "near", value)
+            yield TextPair(i, j, "bag" if bag == other_bag else "near", value)
     for i, j in sorted(shuffled):
-        a, b = left.normals[i], other.normals[j]
-        yield TextPair(
-            i, j, "template" if without_digits(a) == without_digits(b) else "bag", similarity(inner[i], other_inner[j])
-        )
+        if left.normals[i] != other.normals[j]:
+            kind = "template" if left_forms[i][1] == right_forms[j][1] else "bag"
+            yield TextPair(i, j, kind, similarity(inner[i], other_inner[j]))
+
+
+def _shuffled(left: list[tuple[str, str]], right: list[tuple[str, str]], *, itself: bool) -> set[tuple[int, int]]:
+    """Return pairs with the same words; where there are thousands, each text with one that is no mere template of it.
+
+    `left` and `right` are word bags and forms without digits; `itself` joins a list to itself, left < right.
+    """
+    places: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for side, forms in enumerate((left, right)):
+        for place, (bag, _) in enumerate(forms):
+            places[bag][side].append(place)
+    pairs: set[tuple[int, int]] = set()
+    for lefts, rights in places.values():
+        if len(lefts) * len(rights) <= FULL_SHUFFLES:
+            pairs.update((i, j) for i in lefts for j in rights)
+            continue
+        left_anchors = list({left[i][1]: i for i in reversed(lefts)}.items())[-2:]
+        right_anchors = list({right[j][1]: j for j in reversed(rights)}.items())[-2:]
+        pairs.update((i, j) for i in lefts for form, j in right_anchors if form != left[i][1])
+        pairs.update((i, j) for j in rights for form, i in left_anchors if form != right[j][1])
+    return {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]} if itself else pairs
 
 
 def _crossed(left: Sequence[int], right: Sequence[int]) -> Iterator[tuple[int, int]]:
