@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +91,10 @@ def estimate(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarr
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One candidate against the baseline on one metric and slice; `difference` is None where it is undefined."""
+    """One candidate against the baseline on one metric and slice.
+
+    `difference` is None where no interval can be given, and `reason` says why; `estimate` is NaN without a pair.
+    """
 
     baseline: str
     candidate: str
@@ -101,6 +104,7 @@ class Comparison:
     reason: str
     n: int
     n_missing: int
+    estimate: float
     p_adjusted: float = math.nan
     verdict: str | None = None
 
@@ -112,7 +116,7 @@ class Comparison:
             "candidate": self.candidate,
             "metric": self.metric,
             "slice": self.slice,
-            "estimate": None if d is None else _number(d.estimate),
+            "estimate": _number(self.estimate),
             "low": None if d is None else _number(d.low),
             "high": None if d is None else _number(d.high),
             "p_value": None if d is None else _number(d.p_value),
@@ -148,8 +152,14 @@ def compare(
     try:
         found = paired_difference(first, second, clusters)
     except StatisticsError as error:
-        return Comparison(baseline, candidate, metric.name, where, None, str(error), len(first) - missing, missing)
-    return Comparison(baseline, candidate, metric.name, where, found, "", found.n, found.n_missing, found.p_value)
+        gains = (first - second)[~np.isnan(first - second)]
+        mean = float(gains.mean()) if len(gains) else math.nan
+        return Comparison(
+            baseline, candidate, metric.name, where, None, f"no interval: {error}", len(gains), missing, mean
+        )
+    return Comparison(
+        baseline, candidate, metric.name, where, found, "", found.n, found.n_missing, found.estimate, found.p_value
+    )
 
 
 def guardrail(
@@ -232,20 +242,20 @@ def compare_all(
             )
             verdicts[found.candidate] = verdict
         word = verdict.kind if verdict else "EXPLORING" if mode == "exploring" else "INCONCLUSIVE"
-        rows.append(_with(found, float(p_value), word))
+        rows.append(replace(found, p_adjusted=float(p_value), verdict=word))
     for metric in metrics[1:]:
         pairs = [name for name in candidates if matrix.has(name, metric.name) and matrix.has(baseline, metric.name)]
-        rows.extend(_with(compare(matrix, name, baseline, metric), math.nan, None) for name in pairs)
+        rows.extend(replace(compare(matrix, name, baseline, metric), p_adjusted=math.nan) for name in pairs)
     sliced = metric_of_items(metrics)
     if sliced is not None:
         for where, picked in slices_of(matrix):
             rows.extend(
-                _with(compare(matrix, name, baseline, sliced, where=where, rows=picked), math.nan, None)
+                replace(compare(matrix, name, baseline, sliced, where=where, rows=picked), p_adjusted=math.nan)
                 for name in candidates
             )
     sign = 1 if main.higher_is_better else -1
     measured = [found for found in raw if found.difference is not None]
-    best = max(measured, key=lambda found: sign * _gain(found), default=None)
+    best = max(measured, key=lambda found: sign * found.estimate, default=None)
     headline = claimed or (best.candidate if best else None)
     reasons = [found.reason for found in sorted(raw, key=lambda found: found.candidate != headline) if found.reason]
     reason = "" if headline in verdicts or mode == "exploring" or not reasons else reasons[0]
@@ -268,22 +278,3 @@ def slices_of(matrix: ScoreMatrix) -> list[tuple[str, np.ndarray]]:
         texts = np.array([str(value) for value in values.tolist()], dtype=object)
         found.extend((f"{column}={value}", texts == value) for value in sorted(set(texts.tolist())))
     return found
-
-
-def _gain(found: Comparison) -> float:
-    return -math.inf if found.difference is None else found.difference.estimate
-
-
-def _with(found: Comparison, p_adjusted: float, verdict: str | None) -> Comparison:
-    return Comparison(
-        found.baseline,
-        found.candidate,
-        found.metric,
-        found.slice,
-        found.difference,
-        found.reason,
-        found.n,
-        found.n_missing,
-        p_adjusted,
-        verdict,
-    )
