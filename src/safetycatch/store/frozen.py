@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from safetycatch.errors import StoreError
-from safetycatch.store.artifacts import Ref
+from safetycatch.errors import InputError, StoreError
+from safetycatch.store import manifest as manifests
+from safetycatch.store.artifacts import Problem, Ref
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from safetycatch.store.artifacts import Store
 
 FOLDER = "frozen"
-MAX_BYTES = 64_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,13 @@ def read_frozen(store: Store, key: str) -> FrozenSplit | None:
     Raises: StoreError when its ledger is missing or damaged: splitting anew would move rows between train and test.
     """
     name = f"{key}.json"
-    if not store.tree.path(FOLDER, name).exists():
-        return None
     try:
-        body = json.loads(store.tree.content(FOLDER, name, limit=MAX_BYTES))
-        found = FrozenSplit(Ref.from_dict(body["ledger"]), Ref.from_dict(body["table"]), str(body["examples_sha256"]))
-    except (ValueError, KeyError, TypeError) as error:
+        body = manifests.load(store.tree, FOLDER, name)
+        found = None if body is None else _parsed(body)
+    except (manifests.ManifestError, InputError, KeyError, TypeError) as error:
         raise StoreError(f"{store.tree.path(FOLDER, name)} is damaged: {error}") from None
+    if found is None:
+        return None
     if store.find(found.ledger.stage, found.ledger.fingerprint) is None:
         raise StoreError(
             f"the frozen split {store.tree.path(FOLDER, name)} points to a ledger that is missing or damaged; "
@@ -55,4 +56,19 @@ def write_frozen(store: Store, key: str, frozen: FrozenSplit) -> None:
     }
     with store.tree.folder(FOLDER, create=True):
         pass
-    store.tree.write(json.dumps(body, sort_keys=True).encode(), FOLDER, f"{key}.json")
+    store.tree.write(manifests.render(body), FOLDER, f"{key}.json")
+
+
+def frozen_problems(store: Store) -> Iterator[Problem]:
+    """Yield every frozen split that is damaged or whose ledger is gone."""
+    if not store.tree.path(FOLDER).is_dir():
+        return
+    for name in store.tree.names(FOLDER):
+        try:
+            read_frozen(store, name.removesuffix(".json"))
+        except StoreError as error:
+            yield Problem(f"{FOLDER}/{name}", "altered", str(error))
+
+
+def _parsed(body: dict[str, Any]) -> FrozenSplit:
+    return FrozenSplit(Ref.from_dict(body["ledger"]), Ref.from_dict(body["table"]), str(body["examples_sha256"]))

@@ -10,6 +10,7 @@ from safetycatch.errors import StoreError
 from safetycatch.identity import NAME_PATTERN
 from safetycatch.store.artifacts import ARTIFACTS, Problem, Store, file_fault
 from safetycatch.store.disk import named
+from safetycatch.store.frozen import frozen_problems
 from safetycatch.store.locks import lock
 from safetycatch.store.parquet import check_pages
 from safetycatch.store.records import INPUTS, MANIFEST, RUN_ID, RUNS, StoredRun, load_run
@@ -30,7 +31,7 @@ def verify(store: Store) -> list[Problem]:
     Raises: StoreError when the medium cannot be read.
     """
     with named("read", store.root):
-        return [*_artifacts(store), *_runs(store), *_databases(store)]
+        return [*_artifacts(store), *_runs(store), *frozen_problems(store), *_databases(store)]
 
 
 def _artifacts(store: Store) -> Iterator[Problem]:
