@@ -124,7 +124,7 @@ def test_hostile_documents_are_refused_soon(text):
     start = time.process_time()
     with pytest.raises(ExperimentError):
         values(text)
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 10
 
 
 def test_nesting_is_allowed_up_to_the_limit():

@@ -290,8 +290,8 @@ def test_other_sizes_are_refused(written):
 
 
 def test_a_long_number_is_no_trap():
-    assert refused(changed(["claim", "smallest_effect"], "1" * 500_000 + "x"))
-    assert refused(changed(["budget"], "$" + "1" * 500_000 + "x"))
+    assert refused(changed(["claim", "smallest_effect"], "1" * 100_000 + "x"))
+    assert refused(changed(["budget"], "$" + "1" * 100_000 + "x"))
 
 
 @pytest.mark.parametrize(
@@ -470,3 +470,42 @@ def test_labels_may_have_aliases():
         "cash": "refund",
     }
     assert parse(LOOK + "labels: [refund, other]").label_aliases == {}
+
+
+def test_candidates_are_limited():
+    many = [{"id": f"c{number}"} for number in range(201)]
+    assert refused(changed(["candidates"], many)).found == "201 candidates"
+
+
+def test_candidates_are_described_in_a_line():
+    described = [candidate.description for candidate in parse(CLAIM).candidates]
+    assert described[1] == "openai/gpt-4o-mini · route.md · static8"
+    assert described[3:] == ["call myapp.router:route", "outputs last_month.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("written", "columns"),
+    [("text", {"text": "text"}), (["a", "b"], {"a": "a", "b": "b"}), ({"question": "q"}, {"question": "q"})],
+)
+def test_inputs_may_be_one_column_a_list_or_named(written, columns):
+    assert parse(changed(["data", "input"], written)).data.input_columns == columns
+
+
+def test_targets_and_groups_may_be_several_columns():
+    found = parse(CLAIM).data
+    assert (found.target_columns, found.group_columns) == (("label",), ("customer_id",))
+    none = parse(changed(["data", "target"], None)).data.model_copy(update={"group": ["a", "b"]})
+    assert (none.target_columns, none.group_columns) == ((), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("written", "shares"),
+    [
+        ({"test": 1}, {"train": 0, "dev": 0, "test": 1}),
+        ({"train": 0.5, "test": 0.5}, {"train": 0.5, "dev": 0, "test": 0.5}),
+        ({"seed": 3}, None),
+        ({"column": "split"}, None),
+    ],
+)
+def test_shares_that_are_left_out_are_none_of_the_rows(written, shares):
+    assert parse(changed(["split"], written)).split.shares == shares

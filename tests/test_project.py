@@ -12,6 +12,7 @@ from safetycatch.project import (
     checked_url,
     find_project,
     is_loopback,
+    key_variable,
     variable,
 )
 
@@ -212,6 +213,23 @@ def test_addresses_that_are_refused(url, said):
         checked_url(url, "here")
     assert said in str(caught.value)
     assert "secret@" not in str(caught.value)
+
+
+def test_a_hosted_model_needs_its_key_before_the_start(tmp_path, monkeypatch):
+    hosted = address_of(ModelName(model="openai/gpt-4o"), project(tmp_path))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(InputError, match="no key for openai"):
+        key_variable(hosted)
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    assert key_variable(hosted) == "OPENAI_API_KEY"
+
+
+def test_an_own_server_may_have_no_key(tmp_path, monkeypatch):
+    own = address_of(model(), project(tmp_path, gpu=LOCAL))
+    monkeypatch.delenv("SAFETYCATCH_KEY_GPU", raising=False)
+    assert key_variable(own) is None
+    monkeypatch.setenv("SAFETYCATCH_KEY_GPU", "x")
+    assert key_variable(own) == "SAFETYCATCH_KEY_GPU"
 
 
 def test_plain_http_elsewhere_is_said_twice(tmp_path):
