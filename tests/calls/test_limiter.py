@@ -81,7 +81,7 @@ def test_calls_are_paced_at_the_stated_rate_and_none_is_refused(simulated) -> No
         sent.append(simulated.time())
         await asyncio.sleep(0.05)
         lane.answered({"x-ratelimit-limit-requests": "600"}, estimated=10, used=10)
-        lane.leave()
+        lane.leave(boarded=False)
 
     async def go() -> None:
         await asyncio.gather(*(call() for _ in range(200)))
@@ -104,7 +104,7 @@ def test_tokens_are_paced_and_unused_ones_given_back_where_the_provider_does(sim
             await lane.enter(100)
             await asyncio.sleep(0.01)
             lane.answered(headers, estimated=100, used=50)
-            lane.leave()
+            lane.leave(boarded=False)
 
         async def go() -> None:
             await asyncio.gather(*(call() for _ in range(100)))
@@ -129,7 +129,7 @@ def test_a_refusal_pauses_the_whole_lane_and_cuts_it_once_where_no_rate_is_state
             lane.refused(3.0, {}, at)
         else:
             lane.answered({}, estimated=1, used=1)
-        lane.leave()
+        lane.leave(boarded=False)
 
     async def go() -> None:
         await call(refused=False)
@@ -156,7 +156,7 @@ def test_pauses_grow_while_nothing_but_refusals_come(simulated) -> None:
             await lane.enter(1)
             waits.append(simulated.time() - before)
             lane.refused(None, {}, simulated.time())
-            lane.leave()
+            lane.leave(boarded=False)
 
     simulated.run_until_complete(go())
     assert waits[1] < 1.0
@@ -174,7 +174,7 @@ def test_absurd_limits_are_ignored(simulated, stated: str) -> None:
         for _ in range(100):
             await lane.enter(5)
             lane.answered({"x-ratelimit-limit-requests": stated}, estimated=5, used=5)
-            lane.leave()
+            lane.leave(boarded=False)
 
     simulated.run_until_complete(go())
     assert simulated.time() == 0.0

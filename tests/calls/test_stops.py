@@ -89,7 +89,8 @@ def test_r01_after_a_kill_no_answered_call_is_repeated_and_the_rest_is_listed(sa
         spent = journal.spent("run")
         (answered,) = journal._read("SELECT COUNT(*) FROM answer")[0]
     assert answered >= 60
-    assert 0 < len(perhaps) <= 32
+    # 32 in flight, and an eighth of that waits with its intent committed
+    assert 0 < len(perhaps) <= 32 + 4
     assert all(call.max_cost_usd and call.max_cost_usd > 0 for call in perhaps)
     assert spent.perhaps_usd == pytest.approx(sum(call.max_cost_usd or 0 for call in perhaps))
     # every request that reached the provider is either answered or listed
@@ -103,7 +104,8 @@ def test_r01_after_a_kill_no_answered_call_is_repeated_and_the_rest_is_listed(sa
     assert result["sent"] == N - answered
     stats = server.stats()
     assert stats["distinct"] == N
-    assert stats["billed"] - N <= len(perhaps)
+    assert stats["billed"] - N <= 32
+    assert stats["most_in_flight"] <= 32
     with Journal.open(journal_path) as journal:
         assert journal.perhaps_paid("run") == perhaps
 

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from safetycatch.calls.transports.delivery import Transport
 
 BYTES_A_TOKEN = 4
+# An eighth of the concurrency may wait with intents committed: after a kill those are listed as perhaps paid too.
+AHEAD = 8
 MAX_BACKOFF_S = 30.0
 ABANDONED = Fault("retry", "abandoned", "the run stopped before the reply came", "perhaps")
-NOT_SENT = Fault("retry", "not_sent", "stopped between the intent and the sending", "none")
+NOT_SENT = Fault("wait", "not_sent", "stopped or paused between the intent and the sending", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,9 @@ class Caller:
         halted: Callable[[], bool],
     ) -> None:
         self.tally = Tally()
+        # The intents of so many calls are committed while those before them are in flight.
+        self.ahead = settings.concurrency // AHEAD
+        self._places = asyncio.Semaphore(settings.concurrency)
         # Tasks between an intent and its outcome: a stop waits for these and cancels all others.
         self.sending: set[asyncio.Task[Any]] = set()
         self._journal, self._prices, self._budget, self._settings = journal, prices, budget, settings
@@ -181,12 +186,16 @@ class Caller:
         if place not in self._lanes:
             # A function states no rate, and the user asked for this concurrency.
             slow = settings.concurrency if request.endpoint.transport == "function" else SLOW_START
-            self._lanes[place] = Lane(settings.concurrency, slow_start=slow, clock=clock, rng=self._rng)
+            self._lanes[place] = Lane(
+                settings.concurrency, ahead=self.ahead, slow_start=slow, clock=clock, rng=self._rng
+            )
         lane = self._lanes[place]
         estimated = len(request.canonical) // BYTES_A_TOKEN + request.max_tokens_out
         attempts, deadline = 0, 0.0
         fault: Fault | None = None
         while True:
+            if self._halted():
+                raise HaltedError
             await self._budget.reserve(bound.usd or 0.0, bound.tokens)
             try:
                 paced = await lane.enter(estimated)
@@ -198,13 +207,15 @@ class Caller:
             else:
                 deadline += paced
                 if clock() >= deadline:
-                    lane.leave()
+                    lane.leave(boarded=False)
                     self._budget.settle(bound.usd or 0.0, bound.tokens, Spent())
                     return self._gave_up(fault, attempts)
-                self.tally.retried += 1
             tried = await self._attempt(request, transport, lane, bound, attempts + 1, estimated)
+            self.tally.retried += fault is not None and tried is not NOT_SENT
             if isinstance(tried, Outcome):
                 return tried
+            if tried is NOT_SENT:
+                continue
             fault = tried
             if fault.kind == "lane":
                 raise LaneStoppedError(request, fault)
@@ -218,8 +229,6 @@ class Caller:
             if not self._halted():
                 jitter = self._rng.uniform(0, min(MAX_BACKOFF_S, settings.backoff_s * 2 ** (attempts - 1)))
                 await asyncio.sleep(min(max(jitter, fault.retry_after_s or 0.0), max(0.0, deadline - clock())))
-            if self._halted():
-                raise HaltedError
 
     @staticmethod
     def _gave_up(fault: Fault, attempts: int) -> Outcome:
@@ -233,16 +242,26 @@ class Caller:
         task = asyncio.current_task()
         if task is not None:
             self.sending.add(task)
-        tally, settled = self.tally, Spent()
+        tally, settled, boarded = self.tally, Spent(), False
         fault, reply, raw = NOT_SENT, None, b""
         headers: Mapping[str, str] = {}
         try:
             intent = await self._journal.intent(
                 request, self._run_id, attempt=attempt, max_cost_usd=bound.usd, max_tokens=bound.tokens
             )
-            if self._halted():
+            try:
+                await lane.board()
+                boarded = True
+                await self._places.acquire()
+            except asyncio.CancelledError:
                 self._record(intent, request, NOT_SENT)
-                raise HaltedError
+                raise
+            if self._halted() or lane.paused:
+                self._places.release()
+                self._record(intent, request, NOT_SENT)
+                if self._halted():
+                    raise HaltedError
+                return NOT_SENT
             # Until something better is known, the provider may have answered and billed.
             settled = bound.perhaps
             tally.sent += 1
@@ -268,6 +287,7 @@ class Caller:
                 raise
             finally:
                 tally.in_flight -= 1
+                self._places.release()
             if reply is None:
                 settled = bound.perhaps if fault.charge == "perhaps" else Spent()
                 self._record(intent, request, fault)
@@ -291,7 +311,7 @@ class Caller:
             self._budget.settle(bound.usd or 0.0, bound.tokens, settled)
             tally.spent_usd += settled.usd
             tally.perhaps_paid += settled.perhaps_calls
-            lane.leave()
+            lane.leave(boarded=boarded)
 
     def _cost(self, request: Request, reply: Reply, bound: _Bound) -> float | None:
         """Return the price of a reply, US dollars; None when price or usage is not known."""

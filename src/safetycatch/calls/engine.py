@@ -133,6 +133,7 @@ class _Run:
             halted=lambda: self._reason is not None,
         )
         self._tally = self._caller.tally
+        self._n_workers = engine.settings.concurrency + self._caller.ahead
 
     def counts(self) -> CallCounts:
         tally = self._tally
@@ -177,7 +178,7 @@ class _Run:
 
         end = stop.listen(stopped) if stop is not None else None
         tasks = [asyncio.create_task(self._guarded(self._feed))]
-        tasks += [asyncio.create_task(self._guarded(self._work)) for _ in range(settings.concurrency)]
+        tasks += [asyncio.create_task(self._guarded(self._work)) for _ in range(self._n_workers)]
         halted = asyncio.create_task(self._halted.wait())
         try:
             pending = set(tasks)
@@ -241,7 +242,7 @@ class _Run:
                     self._deliver(request, reply)
             # Between two readings full of known replies, signals and progress get their turn.
             await asyncio.sleep(0)
-        for _ in range(self._engine.settings.concurrency):
+        for _ in range(self._n_workers):
             await self._queue.put(None)
 
     async def _work(self) -> None:

@@ -13,6 +13,7 @@ import math
 import random
 import re
 import time
+from collections import deque
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -114,6 +115,8 @@ def retry_after_s(headers: Mapping[str, str], now: dt.datetime | None = None) ->
 class Lane:
     """The gate of one (endpoint, account, model); used from one event loop.
 
+    A call enters (takes its slot in the schedule), boards (takes one of the places in flight) and leaves. `ahead` more
+    calls may enter than have a place, so that what happens in between keeps no place empty.
     `slow_start` calls go out before the first answer tells the rate. `clock` returns monotonic seconds; `rng` jitters
     pauses that the provider does not state.
     """
@@ -122,16 +125,18 @@ class Lane:
         self,
         concurrency: int,
         *,
+        ahead: int = 0,
         slow_start: int = SLOW_START,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
-        self.concurrency = concurrency
+        self.concurrency, self.ahead = concurrency, ahead
         self.window = float(min(slow_start, concurrency))
-        self.in_flight = 0
+        self.entered = self.in_flight = 0
         self._clock, self._rng = clock, rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._gate = asyncio.Lock()
         self._left = asyncio.Event()
+        self._boarding: deque[asyncio.Future[None]] = deque()
         self._started: float | None = None
         self._n_sent = self._n_tokens = 0
         self._answered = self._cut = self._stated = self._refunds = False
@@ -148,6 +153,11 @@ class Lane:
         """Seconds for which the provider has answered nothing but 429."""
         return 0.0 if self._refused_since is None else self._clock() - self._refused_since
 
+    @property
+    def paused(self) -> bool:
+        """Whether the provider asked to wait, and the time is not over."""
+        return self._clock() < self._paused_until
+
     def _paused_s(self, now: float) -> float:
         """Seconds of pause so far; the rest of a pause under way is not counted."""
         return self._paused_sum - max(0.0, self._paused_until - now)
@@ -162,7 +172,7 @@ class Lane:
                 if now < self._paused_until:
                     await asyncio.sleep(self._paused_until - now)
                     continue
-                if self.in_flight >= self.concurrency or self.in_flight >= int(self.window):
+                if self.entered >= int(self.window) + self.ahead:
                     self._left.clear()
                     await self._left.wait()
                     continue
@@ -178,13 +188,37 @@ class Lane:
             self._next_token = max(self._next_token, oldest) + tokens * self._token_gap
             self._n_sent += 1
             self._n_tokens += tokens
-            self.in_flight += 1
+            self.entered += 1
         now = self._clock()
         return max(0.0, now - begun - (self._paused_s(now) - paused))
 
-    def leave(self) -> None:
-        """End one call's time in flight, however it went."""
-        self.in_flight -= 1
+    async def board(self) -> None:
+        """Wait for a place in flight; only the calls that entered ahead ever wait."""
+        if self.in_flight < int(self.window) and not self._boarding:
+            self.in_flight += 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        self._boarding.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.in_flight -= 1
+                self._call_next()
+            raise
+
+    def leave(self, *, boarded: bool = True) -> None:
+        """End one call's time in the lane, however it went."""
+        self.entered -= 1
+        self.in_flight -= boarded
+        self._call_next()
+
+    def _call_next(self) -> None:
+        while self._boarding and self.in_flight < int(self.window):
+            place = self._boarding.popleft()
+            if not place.done():
+                self.in_flight += 1
+                place.set_result(None)
         self._left.set()
 
     def answered(self, headers: Mapping[str, str], *, estimated: int, used: int | None) -> None:
@@ -200,7 +234,7 @@ class Lane:
             self.window += 1 / self.window
         if self._refunds and used is not None:
             self._next_token -= (estimated - used) * self._token_gap
-        self._left.set()
+        self._call_next()
 
     def refused(self, wait_s: float | None, headers: Mapping[str, str], sent_at: float) -> None:
         """Pause the lane after a 429 for a call sent at `sent_at` (clock seconds)."""
