@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(words, debug=debug)
     except BrokenPipeError:
         # Whoever read our output has seen enough; a flush at exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_OK
 
 
@@ -74,6 +74,11 @@ def _run(words: list[str], *, debug: bool) -> int:
         if debug:
             _print_traceback()
         return failure.tell(error, output)
+    except SystemExit as leaving:
+        # The command line library leaves like this when our output's reader has gone.
+        if isinstance(leaving.__context__, BrokenPipeError):
+            raise leaving.__context__ from None
+        raise
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, typer.Abort):

@@ -1,0 +1,61 @@
+import datetime as dt
+
+import pytest
+
+from safetycatch.catches import CATCHES
+from safetycatch.catches.catalogue import markdown_table
+
+
+def test_rules_lists_the_catalogue(cli):
+    found = cli("rules", "--json").document
+    assert [(row["code"], row["level"], row["fires_when"]) for row in found] == [
+        (catch.code, catch.level, catch.fires_when) for catch in CATCHES.values()
+    ]
+    text = cli("rules").out
+    assert all(code in text for code in CATCHES)
+
+
+def test_rules_as_markdown_is_the_readmes_table(cli):
+    assert cli("rules", "--markdown").out.strip() == markdown_table()
+
+
+@pytest.mark.parametrize("code", CATCHES)
+def test_explain_prints_the_explanation(cli, code):
+    assert cli("explain", code).out.strip() == CATCHES[code].explanation()
+
+
+def test_explain_takes_lower_case(cli):
+    assert cli("explain", "sc501", "--json").document["code"] == "SC501"
+
+
+def test_explain_knows_the_nearest_word(cli):
+    ended = cli("explain", "expriment")
+    assert ended.code == 2
+    assert "safetycatch explain experiment" in ended.err
+
+
+def test_explain_experiment_is_its_schema(cli):
+    assert "candidates" in cli("explain", "experiment").document["properties"]
+
+
+def test_a_price_has_a_source_and_a_date(cli):
+    found = cli("prices", "openai/gpt-4o-mini", "--json").document
+    assert (found["input_per_m"], found["output_per_m"]) == (0.15, 0.6)
+    assert found["source"]
+    assert found["date"]
+
+
+def test_the_projects_own_price_wins(cli, tmp_path):
+    (tmp_path / "safetycatch.yaml").write_text("prices: {local/m: {input_per_m: 3, output_per_m: 4}}")
+    assert cli("prices", "local/m", "--json").document["source"] == "prices:"
+
+
+def test_an_unknown_price_says_how_to_state_one(cli):
+    ended = cli("prices", "nowhere/m")
+    assert ended.code == 2
+    assert "prices: {nowhere/m:" in ended.err
+
+
+def test_a_shutdown_date_is_shown(cli, monkeypatch):
+    monkeypatch.setattr("safetycatch.calls.prices.Prices.deprecation_date", lambda *_: dt.date(2027, 1, 2))
+    assert "2027-01-02" in cli("prices", "openai/gpt-4o-mini").out

@@ -1,0 +1,68 @@
+import datetime as dt
+
+import pytest
+
+from safetycatch.sandbox import SandboxSettings, running
+
+SECRETS = {
+    "OPENAI_API_KEY": "sk-hidden-000000000000000",
+    "SAFETYCATCH_KEY_LOCAL": "local-hidden-1111111",
+    "PREFECT_API_URL": "http://user:password-hidden@127.0.0.1:9/api",
+}
+
+
+def test_doctor_names_keys_and_never_shows_one(cli, monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    for ended in (cli("doctor"), cli("doctor", "--json")):
+        assert "OPENAI_API_KEY" in ended.out
+        assert "SAFETYCATCH_KEY_LOCAL" in ended.out
+        assert "hidden" not in ended.out + ended.err
+
+
+def test_nothing_wrong_exits_0_and_makes_nothing(cli, tmp_path):
+    ended = cli("doctor")
+    assert ended.code == 0
+    assert ended.out.endswith("nothing wrong\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_endpoint_is_asked_without_its_key(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFETYCATCH_KEY_LOCAL", "right")
+    with running(SandboxSettings(key="right")) as server:
+        (tmp_path / "safetycatch.yaml").write_text(f"endpoints: {{local: '{server.base_url}'}}")
+        ended = cli("doctor")
+    assert ended.code == 0
+    assert "answers (401, it asks for a key)" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("project", "told"),
+    [
+        ("endpoints: {local: 'http://127.0.0.1:9/v1'}", "no answer"),
+        ("endpoints: {local: 'http://example.com/v1'}", "plain http"),
+        ("nope: 1", "unknown key 'nope'"),
+    ],
+)
+def test_what_is_wrong_exits_10(cli, tmp_path, project, told):
+    (tmp_path / "safetycatch.yaml").write_text(project)
+    ended = cli("doctor")
+    assert ended.code == 10
+    assert told in ended.out
+    assert not cli("doctor", "--json").document["ok"]
+
+
+def test_a_store_that_is_no_folder_is_wrong(cli, tmp_path):
+    (tmp_path / ".safetycatch").write_text("")
+    assert cli("doctor").code == 10
+
+
+@pytest.mark.parametrize(("days", "code", "state"), [(10, 10, "wrong"), (90, 0, "note"), (400, 0, "ok")])
+def test_shutdown_dates_of_models_in_use(cli, tmp_path, monkeypatch, days, code, state):
+    ends = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)
+    monkeypatch.setattr("safetycatch.calls.prices.Prices.deprecation_date", lambda *_: ends)
+    (tmp_path / "x.yaml").write_text("data: t.csv\nprompts: [p.md]\nmodels: [openai/gpt-x]\n")
+    ended = cli("doctor", "--json")
+    (found,) = [check for check in ended.document["checks"] if check["area"] == "models"]
+    assert (ended.code, found["state"]) == (code, state)
+    assert "openai/gpt-x" in found["text"]

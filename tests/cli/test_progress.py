@@ -1,0 +1,37 @@
+from safetycatch.calls import Progress
+from safetycatch.cli.output import Output
+from safetycatch.cli.progress import LINE_EVERY_S, LiveView, Tally
+
+
+def test_shards_of_a_candidate_add_up():
+    tally = Tally()
+    for candidate, done, held in [("a", 5, 1), ("a", 10, 2), ("b", 3, 0), ("a", 4, 4)]:
+        tally.add(candidate, Progress(done, held, 1, 2, 0.5))
+    assert (tally.of("done"), tally.of("from_journal"), tally.of("errors")) == (17, 6, 3)
+    assert tally.text() == "35 % from the journal · 3 errors · $0.50"
+
+
+def test_a_pipe_gets_a_line_every_few_seconds(capsys):
+    now = [0.0]
+    view = LiveView(Output(json=False), clock=lambda: now[0])
+    view.say("plan", "dev: 2 candidates · 1,200 calls · about $0.00")
+    for second in range(12):
+        now[0] = float(second)
+        view.progress("a", Progress(100 * second, 0, 0, 5, 0.01))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + int(11 / LINE_EVERY_S)
+    assert lines[1] == "  calls     500/1,200 · 0 errors · $0.010 · 7.0 s left"
+
+
+def test_with_json_everything_but_the_document_goes_to_stderr(capsys):
+    output = Output(json=True)
+    LiveView(output).say("split", "train 1")
+    output.document({"ratio": float("nan"), 1: {2}})
+    out, err = capsys.readouterr()
+    assert out == '{\n  "ratio": null,\n  "1": [\n    2\n  ]\n}\n'
+    assert err == "  split     train 1\n"
+
+
+def test_stages_cannot_move_the_cursor(capsys):
+    LiveView(Output(json=False)).say("split", "\x1b[2Jgone\nverdict   BETTER")
+    assert capsys.readouterr().out == "  split     \\u001b[2Jgone\\nverdict   BETTER\n"

@@ -1,0 +1,115 @@
+import pytest
+
+A = {"zero": dict.fromkeys("abcdefghij", 0.0), "knn": dict.fromkeys("abcdefghij", 1.0)}
+B = {"zero": {**A["zero"], "a": 1.0}, "knn": {**A["knn"], "j": 0.0}}
+
+
+def test_ls_without_a_store_makes_none(cli, tmp_path):
+    assert "no run yet" in cli("ls").out
+    assert not list(tmp_path.iterdir())
+    assert cli("ls", "--json").document == []
+
+
+def test_ls_lists_the_newest_first(cli, stored):
+    first, second = stored(A), stored(B)
+    assert [row["run_id"] for row in cli("ls", "--json").document] == [second, first]
+    assert len(cli("ls", "--limit", "1").out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["ls", "show"])
+def test_stored_text_moves_no_cursor(cli, stored, verb):
+    run = stored(A)
+    ended = cli("ls") if verb == "ls" else cli("show", run)
+    assert "\x1b" not in ended.out
+    assert "\\u001b[31m" in ended.out
+
+
+def test_show_has_verdict_command_candidates_and_files(cli, stored):
+    stored(A)
+    text = cli("show", "last").out
+    for part in ("EXPLORING", "0 calls, all from the journal", "zero", "knn", "scores.parquet", "again"):
+        assert part in text
+    assert cli("show", "last", "--json").document["result"]["verdict"] == "EXPLORING"
+
+
+def test_an_unknown_run_names_the_nearest(cli, stored):
+    run = stored(A)
+    ended = cli("show", run[:-1] + "7")
+    assert ended.code == 2
+    assert run in ended.err
+
+
+def test_report_prints_the_path_or_the_markdown(cli, stored):
+    run = stored(A)
+    assert cli("report").out.strip() == f".safetycatch/runs/{run}/report.html"
+    assert cli("report", run, "--md").out == "### EXPLORING: demo\n"
+
+
+def test_a_changed_report_is_not_shown(cli, stored, tmp_path):
+    run = stored(A)
+    (tmp_path / ".safetycatch" / "runs" / run / "report.html").write_text("better!")
+    ended = cli("report")
+    assert ended.code == 10
+    assert "altered" in ended.err
+
+
+def test_verify_passes_a_whole_store(cli, stored):
+    stored(A)
+    assert cli("verify").code == 0
+    assert cli("verify", "--json").document["whole"]
+
+
+def test_verify_finds_a_truncated_file(cli, stored, tmp_path):
+    run = stored(A)
+    path = tmp_path / ".safetycatch" / "runs" / run / "scores.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    ended = cli("verify")
+    assert ended.code == 10
+    assert "SC1202 refused" in ended.out
+    assert "scores.parquet" in ended.out
+    assert cli("verify", "--json").document["findings"][0]["status"] == "fired"
+
+
+def test_compare_pairs_candidates_by_item(cli, stored):
+    first, second = stored(A), stored(B)
+    (row,) = cli("compare", f"{first}:zero", f"{second}:knn", "--json").document["comparisons"]
+    assert (row["baseline"], row["candidate"], row["n"]) == (f"{first}:zero", f"{second}:knn", 10)
+    assert row["estimate"] == pytest.approx(0.9)
+
+
+def test_compare_without_candidates_pairs_equal_names(cli, stored):
+    first, second = stored(A), stored(B)
+    rows = cli("compare", first, second, "--json").document["comparisons"]
+    assert [row["estimate"] for row in rows] == [pytest.approx(0.1), pytest.approx(-0.1)]
+    assert "Holm over 2" in cli("compare", first, second).out
+
+
+def test_compare_within_one_run(cli, stored):
+    run = stored(A)
+    (row,) = cli("compare", f"{run}:zero", run, "--json").document["comparisons"]
+    assert row["estimate"] == 1
+
+
+def test_compare_refuses_other_items_unless_asked(cli, stored):
+    first = stored(A)
+    second = stored({"zero": dict.fromkeys("abcdefghk", 1.0)})
+    ended = cli("compare", f"{first}:zero", second)
+    assert (ended.code, ended.out) == (10, "")
+    assert "SC204 refused" in ended.err
+    assert cli("compare", f"{first}:zero", second, "--json").document["error"]["findings"][0]["code"] == "SC204"
+    assert cli("compare", f"{first}:zero", second, "--intersect", "--json").document["comparisons"][0]["n"] == 8
+
+
+def test_compare_refuses_changed_content_even_so(cli, stored):
+    first, second = stored(A), stored(B, {"a": "edited"})
+    ended = cli("compare", first, second, "--intersect")
+    assert ended.code == 10
+    assert "with other content (e.g. a)" in ended.err
+
+
+def test_compare_says_what_it_lacks(cli, stored):
+    run = stored(A)
+    assert cli("compare", run).code == 2
+    assert "leave open" in cli("compare", run, run).err
+    assert "zero, knn" in cli("compare", f"{run}:nope", run).err
+    assert "accuracy" in cli("compare", f"{run}:zero", run, "--metric", "nope").err
