@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from safetycatch.calls import Budget, StopFlag, install
 from safetycatch.calls.journal import Journal
 from safetycatch.calls.prices import Prices
@@ -75,6 +77,8 @@ def ceiling(experiment: Experiment) -> BudgetSettings:
 @contextlib.contextmanager
 def session(place: Place, experiment: Experiment, project: Project) -> Generator[Session]:
     """Open what the tasks of a flow run share, and close it at the end."""
+    # Arrow's own allocator keeps what each of its threads once held: 40 MB more at 10,000 rows, for no measurable time.
+    pa.set_memory_pool(pa.system_memory_pool())
     store = place.open_store()
     limits = ceiling(experiment)
     prices = {**project.settings.prices, **experiment.prices}

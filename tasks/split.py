@@ -115,6 +115,8 @@ def clusters_with_pool(splits: pa.Table, pool: pa.Table, examples: pa.Table) -> 
     from safetycatch.data.leakage import DUPLICATE_KINDS, find_leaks
 
     clusters = dict(zip(splits["example_id"].to_pylist(), splits["cluster_id"].to_pylist(), strict=True))
+    if not pool.num_rows:
+        return clusters
     ids = pool["example_id"].to_pylist()
     found = {example_id: example_id for example_id in ids}
     for pair in find_leaks(pool, examples).to_pylist():

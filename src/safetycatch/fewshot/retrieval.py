@@ -13,11 +13,11 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from scipy.sparse import csr_matrix
 
-MAX_CELLS = 4_000_000  # similarities held at a time (32 MB)
+MAX_CELLS, MAX_QUERIES = 1_000_000, 256  # similarities (8 MB) and queries held as vectors at a time
 MAX_CHARACTERS = 20_000  # of one text that are compared
 WORD = r"(?u)\w+"  # one letter is a word too
 SCORE_DIGITS = 9  # differences beyond are rounding, and must not order shots
@@ -56,11 +56,11 @@ def nearest(
     """
     import numpy as np
 
-    pool_vectors, query_vectors = _vectors(pool, queries)
-    across = pool_vectors.T.tocsr()
-    step = max(1, MAX_CELLS // len(pool))
+    across, vectors = _index(pool)
+    step = max(1, min(MAX_QUERIES, MAX_CELLS // len(pool)))
     for start in range(0, len(queries), step):
-        block = np.round((query_vectors[start : start + step] @ across).toarray(), SCORE_DIGITS)
+        block = (vectors(queries[start : start + step]) @ across).toarray()
+        np.round(block, SCORE_DIGITS, out=block)
         for row, barred in zip(block, excluded[start : start + step], strict=True):
             row[list(barred)] = -1.0
             bound = np.partition(row, len(row) - k)[len(row) - k]
@@ -69,12 +69,12 @@ def nearest(
             yield chosen.tolist(), np.clip(row[chosen], 0, 1).tolist()
 
 
-def _vectors(pool: Sequence[str], queries: Sequence[str]) -> tuple[csr_matrix, csr_matrix]:
+def _index(pool: Sequence[str]) -> tuple[csr_matrix, Callable[[Sequence[str]], csr_matrix]]:
+    """Return the pool as columns, and what makes rows of queries: their product holds the cosines."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     shown = [text[:MAX_CHARACTERS] for text in pool]
-    asked = [text[:MAX_CHARACTERS] for text in queries]
     words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
     # A vectorizer refuses a pool without any gram of its kind (only symbols, only blanks).
@@ -82,8 +82,12 @@ def _vectors(pool: Sequence[str], queries: Sequence[str]) -> tuple[csr_matrix, c
         vectorizer for vectorizer in (words, characters) if any(vectorizer.build_analyzer()(text) for text in shown)
     ]
     if not usable:
-        return csr_matrix((len(shown), 1)), csr_matrix((len(asked), 1))
+        return csr_matrix((1, len(shown))), lambda asked: csr_matrix((len(asked), 1))
     scale = len(usable) ** -0.5
-    left = hstack([vectorizer.fit_transform(shown) for vectorizer in usable], format="csr") * scale
-    right = hstack([vectorizer.transform(asked) for vectorizer in usable], format="csr") * scale
-    return left, right
+
+    def vectors(asked: Sequence[str]) -> csr_matrix:
+        cut = [text[:MAX_CHARACTERS] for text in asked]
+        return hstack([vectorizer.transform(cut) for vectorizer in usable], format="csr") * scale
+
+    rows = hstack([vectorizer.fit_transform(shown) for vectorizer in usable], format="csr") * scale
+    return rows.T.tocsr(), vectors
