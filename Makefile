@@ -1,8 +1,12 @@
 # Two commands do everything: `make demo` and `make test`. Uses uv when it is there, else venv and pip.
-PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-UV := $(shell command -v uv 2>/dev/null)
+# A version manager may leave a `uv` or `python3.12` on the path that does not run: ask it for something first.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
+ifndef PYTHON
+PYTHON := $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+  $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))) python3)
+endif
 
 .PHONY: demo test check lock clean
 
@@ -11,9 +15,10 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	  { echo "safetycatch needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 ifneq ($(UV),)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[test]'
+	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[test]' || \
+	  { echo "uv could not; trying pip"; rm -rf $(VENV); $(MAKE) UV= $@; }
 else
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 endif
 	@touch $@

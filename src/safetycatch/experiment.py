@@ -368,6 +368,11 @@ def parse_experiment(text: str, where: str, default_name: str) -> Experiment:
         checked_name(experiment.name, f"{where}: name")
     except InputError as error:
         raise ExperimentError(error.found, where=error.where, expected=error.expected, fix=error.fix) from None
+    column = experiment.data.split_column
+    if column is not None:
+        raise ExperimentError(
+            "'split_column' here", where=f"{where}: data.split_column", fix=f"split: {{column: {column}}}"
+        )
     experiment = _expanded(experiment, where)
     _check_candidates(experiment, where)
     _check_claim(experiment, where)
