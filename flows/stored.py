@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.catches.statistics import same_items
+from safetycatch.configuration import nearest
 from safetycatch.errors import UsageError
 from safetycatch.results.matrix import items_of
 from safetycatch.store import Runs
@@ -48,7 +49,17 @@ def baseline_of(prepared: Prepared, *, intersect: bool) -> tuple[dict[str, Any] 
 def _find(prepared: Prepared, name: str) -> StoredRun | None:
     runs = Runs(prepared.place.open_store())
     if name != LAST:
-        return runs.load(name)
+        try:
+            return runs.load(name)
+        except UsageError as error:
+            ids = [candidate.id for candidate in prepared.experiment.candidates]
+            close = nearest(name, ids)
+            raise UsageError(
+                f"{name!r} is no candidate and no stored run ({error.found})",
+                where="claim.baseline",
+                expected=f"one of {', '.join(ids)}, a run id, or 'last'",
+                fix=f"did you mean {close!r}?" if close else "safetycatch ls",
+            ) from None
     own = (run for run in runs.ls(limit=1000) if run.name == prepared.experiment.name)
     return next((run for run in own if run.status == "done" and run.run_id != prepared.place.run_id), None)
 

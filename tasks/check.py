@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -68,6 +69,8 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
             example=leaks["example"],
             n_similar=leaks["rows"].get("similar", 0),
             n_template=leaks["rows"].get("template", 0),
+            near=policy.threshold("SC501", "near"),
+            similar=policy.threshold("SC501", "similar"),
         ),
         experiment=prepared.inputs.path.name,
     )
@@ -77,7 +80,7 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
             has_group=bool(experiment.data.group),
             has_time=experiment.data.time is not None,
             n_groups=leaks["n_groups"],
-            n_rows=leaks["n_groups"],
+            n_rows=leaks["n_group_rows"],
             example=leaks["group_example"],
             n_future=leaks["n_future"],
             future_example=leaks["future_example"],
@@ -196,10 +199,14 @@ def observe_after(
     )
     yield _metric_choice(prepared, policy, summary, main)
     yield harness.inputs_unchanged(changed=changed)
-    for name, facts in scored.items():
-        if facts["returned"]:
-            asked = next(c.model.full for c in experiment.candidates if c.id == name and c.model)
-            yield harness.answered_by(others=facts["returned"], asked=asked)
+    others: Counter[str] = Counter()
+    asked: list[str] = []
+    for candidate in experiment.candidates:
+        if candidate.model and scored[candidate.id]["returned"]:
+            others.update(scored[candidate.id]["returned"])
+            asked.append(candidate.model.full)
+    if others:
+        yield harness.answered_by(others=others, asked=", ".join(dict.fromkeys(asked)))
 
 
 def _metric_choice(
@@ -213,13 +220,21 @@ def _metric_choice(
     }
     rates = {name: found["estimate"] for name, found in main.items() if found["estimate"] is not None}
     orders = None
-    if balanced and set(balanced) == set(rates):
+    if set(balanced) == set(rates) and _reversed(rates, balanced, policy.threshold("SC512", "rank_margin")):
         orders = (_ranked(rates), _ranked(balanced))
     table = read_table(prepared.place, prepared.examples)
     targets = with_ids(table, list(prepared.ids))["target"].to_pylist()
     share = majority_share(targets).share if prepared.task == "classify" else None
     return illusory.right_metric(
         claimed=claimed, best=max(rates.values(), default=None), majority=share, orders=orders, policy=policy
+    )
+
+
+def _reversed(rates: dict[str, float], balanced: dict[str, float], margin: float) -> bool:
+    """Whether a candidate leads another by more than `margin` under one metric and trails by it under the other."""
+    return any(
+        rates[left] - rates[right] > margin and balanced[right] - balanced[left] > margin
+        for left, right in permutations(rates, 2)
     )
 
 

@@ -9,20 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
 
-from safetycatch.data.crossings import group_crossings, time_crossings
+from safetycatch.data.crossings import group_crossings, group_keys, time_crossings
 from safetycatch.data.leakage import leak_matrix
 from safetycatch.data.shortcuts import LEFT_MISTAKES, find_shortcuts
 from safetycatch.settings import LeakSettings
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
-from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from safetycatch.data.shortcuts import Shortcuts
 
-STAGE, VERSION = "leakage", "1"
+STAGE, VERSION = "leakage", "2"
 GRAVEST_FIRST = ("exact", "normalised", "bag", "near", "prompt", "template", "similar")
 DUPLICATES = frozenset({"exact", "normalised", "bag", "near", "prompt"})
 
@@ -30,7 +30,7 @@ DUPLICATES = frozenset({"exact", "normalised", "bag", "near", "prompt"})
 @task(
     name=STAGE,
     task_run_name="leakage {settings[scored]}",
-    cache_key_fn=cache_key(STAGE, VERSION),
+    cache_key_fn=CacheKey(STAGE, VERSION),
     persist_result=True,
     result_serializer="json",
     retries=2,
@@ -93,21 +93,29 @@ def _facts(leaks: pa.Table, sets: Mapping[str, pa.Table], settings: dict[str, An
     kinds = Counter(GRAVEST_FIRST[rank] for rank, _ in gravest.values())
     worst = min(gravest.values(), key=lambda item: (item[0], item[1]["left_id"]), default=None)
     leaked = [example_id for example_id, (_, pair) in gravest.items() if pair["kind"] in DUPLICATES]
-    leaked += [*groups, *future] if given else []
+    crossed = {*groups, *future} if given else set[str]()
     similar = [example_id for example_id, (_, pair) in gravest.items() if pair["right_split"] in {"train", "pool"}]
     return {
         "n_scored": sets[scored].num_rows if scored in sets else 0,
         "rows": {kind: kinds[kind] for kind in GRAVEST_FIRST if kinds[kind]},
         "example": _shown(worst[1]) if worst else "",
-        "n_groups": len(groups),
+        "n_groups": _n_groups(sets[scored], groups) if scored in sets else 0,
+        "n_group_rows": len(groups),
         "group_example": _shown(next(iter(groups.values()))) if groups else "",
         "n_future": len(future),
         "future_example": _shown(next(iter(future.values()))) if future else "",
         "leaked_ids": sorted(set(leaked)),
+        "crossed_ids": sorted(crossed),
         "similar_ids": sorted(set(similar)),
         "pairs": dict(Counter(leaks["kind"].to_pylist())),
         "shortcuts": None,
     }
+
+
+def _n_groups(scored: pa.Table, crossing: Mapping[str, Any]) -> int:
+    """Return how many different groups the crossing rows belong to."""
+    keys = zip(scored["example_id"].to_pylist(), group_keys(scored), strict=True)
+    return len({key for example_id, own in keys if example_id in crossing for key in own})
 
 
 def _shortcuts(found: Shortcuts, thresholds: dict[str, float]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from safetycatch.stats import detectable_effect, required_n
 from safetycatch.tables import with_ids
 from tasks.calling import read_table, requests_of, shard_rows
 from tasks.session import current
-from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
-STAGE, VERSION = "plan", "1"
+STAGE, VERSION = "plan", "2"
 SAMPLE_ROWS = 50
 # Of item differences, not of scores: what items of one group share cancels in the difference to a large part.
 ASSUMED_ICC = 0.05
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 @task(
     name=STAGE,
     task_run_name="plan {settings[split]}",
-    cache_key_fn=cache_key(STAGE, VERSION),
+    cache_key_fn=CacheKey(STAGE, VERSION),
     persist_result=True,
     result_serializer="json",
     retries=2,
@@ -164,11 +164,15 @@ def _power(place: Place, settings: dict[str, Any], splits: dict[str, Any]) -> di
         f", intra-cluster correlation {ASSUMED_ICC}" if size > 1 else ""
     )
     try:
-        facts["detectable"] = detectable_effect(n, discordance=settings["discordance"], design_effect=effect)
+        # Holm tests the first of several candidates at this level.
+        spread = {
+            "discordance": settings["discordance"],
+            "design_effect": effect,
+            "alpha": 0.05 / settings["n_compared"],
+        }
+        facts["detectable"] = detectable_effect(n, **spread)
         if settings["smallest_effect"]:
-            facts["n_needed"] = required_n(
-                settings["smallest_effect"], discordance=settings["discordance"], design_effect=effect
-            )
+            facts["n_needed"] = required_n(settings["smallest_effect"], **spread)
     except StatisticsError:
         pass  # too few items for any difference, or an effect above the discordance: SC202 says not checked
     return facts

@@ -72,13 +72,24 @@ def find_project(start: Path) -> Project:
     for root in (folder, *folder.parents):
         path = root / FILE_NAME
         if path.is_file():
+            _own(path)
             text = read_text(path)
             values = parse_mapping(text, str(path)) if text.strip() else {}
             return Project(root, build(ProjectSettings, values, str(path)), declared=True)
         pyproject = root / "pyproject.toml"
         if pyproject.is_file() and (values := _tool_table(pyproject)) is not None:
+            _own(pyproject)
             return Project(root, build(ProjectSettings, values, f"{pyproject}: tool.safetycatch"), declared=True)
     return Project(folder, ProjectSettings(), declared=False)
+
+
+def _own(path: Path) -> None:
+    """Refuse settings of another user: they could name an address that our keys are then sent to."""
+    owner = path.stat().st_uid
+    if owner not in {os.getuid(), 0}:
+        raise ExperimentError(
+            f"a project file of another user (uid {owner})", where=str(path), fix="copy the project, or move out of it"
+        )
 
 
 def _tool_table(path: Path) -> dict[str, Any] | None:
@@ -116,11 +127,11 @@ def address_of(model: ModelName, project: Project) -> Address:
         if provider not in BUILT_IN:
             return Address(provider, "litellm", None, None, model.model)
         url, key = BUILT_IN[provider]
-        own = _environment_url(provider)
+        own = _environment_url(provider, project)
         return Address(provider, "direct", own or url, key, name)
     name = model.endpoint
     key = variable("KEY", name)
-    url = _environment_url(name)
+    url = _environment_url(name, project)
     if url is None:
         known = project.settings.endpoints
         if name not in known:
@@ -141,7 +152,7 @@ def key_variable(address: Address) -> str | None:
     """
     if address.key_env is None or address.key_env in os.environ:
         return address.key_env
-    if address.name in BUILT_IN:
+    if address.name in BUILT_IN and address.base_url == BUILT_IN[address.name][0]:
         raise InputError(
             f"no key for {address.name}",
             expected=f"{address.key_env} in the environment",
@@ -155,9 +166,10 @@ def variable(kind: str, name: str) -> str:
     return f"SAFETYCATCH_{kind}_{name.upper().replace('-', '_')}"
 
 
-def _environment_url(name: str) -> str | None:
-    found = os.environ.get(variable("ENDPOINT", name))
-    return checked_url(found, variable("ENDPOINT", name)) if found else None
+def _environment_url(name: str, project: Project) -> str | None:
+    found, known = os.environ.get(variable("ENDPOINT", name)), project.settings.endpoints.get(name)
+    insecure = known is not None and known.insecure
+    return checked_url(found, variable("ENDPOINT", name), insecure=insecure) if found else None
 
 
 def checked_url(url: str, where: str, *, insecure: bool = False) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from safetycatch.experiment import Guardrail as GuardrailSettings
 from safetycatch.results.comparing import Metric, compare, compare_all, estimate, guardrail, metric_of_items, slices_of
+from safetycatch.results.matrix import MOST_SLICES, OTHER, _slice
 from safetycatch.stats import check_guardrail, holm, mean_interval, paired_difference, rate_interval
 
 ACCURACY = Metric("accuracy")
@@ -35,10 +36,10 @@ def test_a_score_that_is_no_rate_has_a_mean_interval(matrix):
     assert (found.low, found.high) == (mean_interval(values).low, mean_interval(values).high)
 
 
-def test_replicates_are_clustered_by_item(matrix):
+def test_replicates_are_averaged_and_do_not_count_as_items(matrix):
     values = np.repeat(np.random.default_rng(1).integers(0, 2, 60), 4).reshape(60, 4)
     once, four = estimate(matrix({"a": values[:, :1]}), "a", ACCURACY), estimate(matrix({"a": values}), "a", ACCURACY)
-    assert (four.n, four.n_clusters) == (240, 60)
+    assert (four.n, four.estimate) == (60, values.mean())
     assert four.high - four.low > 0.9 * (once.high - once.low)
 
 
@@ -48,10 +49,16 @@ def test_a_slice_is_the_estimate_of_its_rows(matrix, answers):
     assert (found.estimate, found.n) == (values["a"][picked].mean(), 100)
 
 
-def test_a_slice_of_replicates_keeps_rows_together(matrix):
+def test_a_slice_of_replicates_counts_items(matrix):
     values = np.array([[1, 1], [0, 0], [1, 1], [0, 0]] * 10)
     found = estimate(matrix({"a": values}), "a", ACCURACY, np.arange(40) % 2 == 0)
-    assert (found.estimate, found.n, found.n_clusters) == (1, 40, 20)
+    assert (found.estimate, found.n) == (1, 20)
+
+
+def test_rare_slice_values_are_one_slice():
+    values = [f"v{number}" for number in range(60)] + ["v0"] * 3
+    assert len(set(_slice(values).tolist())) == MOST_SLICES + 1
+    assert _slice(values).tolist().count(OTHER) == 10
 
 
 def test_below_five_clusters_there_is_a_reason_and_no_interval(matrix):

@@ -234,7 +234,7 @@ CATCHES: dict[str, Catch] = {
             "accuracy ranks the candidates differently",
             "on uneven classes accuracy rewards ignoring the rare ones",
             "Brodersen et al. 2010, The Balanced Accuracy and Its Posterior Distribution",
-            thresholds={"majority_gap": 0.05},
+            thresholds={"majority_gap": 0.05, "rank_margin": 0.01},
         ),
         Catch(
             "SC701",

@@ -60,11 +60,13 @@ class Estimate:
 
 
 def estimate(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarray | None = None) -> Estimate:
-    """Return a candidate's mean with its 95 % interval; `rows` picks the items of a slice."""
-    values, clusters = matrix.flat(candidate, metric.name)
+    """Return a candidate's mean with its 95 % interval; `rows` picks the items of a slice.
+
+    Replicates of an item are averaged first: n counts items, and an item is missing when no replicate has a score.
+    """
+    values, clusters = matrix.means(candidate, metric.name), matrix.paired_clusters()
     if rows is not None:
-        picked = np.repeat(rows, matrix.rows(candidate, metric.name).shape[1])
-        values, clusters = values[picked], None if clusters is None else clusters[picked]
+        values, clusters = values[rows], None if clusters is None else clusters[rows]
     n_missing = int(np.isnan(values).sum())
     try:
         found: Interval = (rate_interval if metric.rate else mean_interval)(values, clusters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+MOST_SLICES = 50
+OTHER = "(other)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,14 @@ class ScoreMatrix:
         """Return the clusters of item means; None when every item is independent."""
         return self.items.clusters if self.items.clustered else None
 
+    def without(self, ids: set[str]) -> ScoreMatrix:
+        """Return the matrix of the other items; the same one when there is nothing to leave out."""
+        kept = [row for row, example_id in enumerate(self.items.ids) if example_id not in ids]
+        if len(kept) == len(self.items.ids):
+            return self
+        values = {key: array[kept] for key, array in self.values.items()}
+        return ScoreMatrix(_taken(self.items, kept), self.candidates, self.metrics, values)
+
     def joined(self, other: ScoreMatrix, prefix: str) -> ScoreMatrix:
         """Return this matrix with `other`'s candidates added as `prefix:candidate`, on the items both hold."""
         place = {example_id: row for row, example_id in enumerate(other.items.ids)}
@@ -133,10 +146,16 @@ def items_of(
     return Items(
         ids=found,
         clusters=np.asarray([clusters[example_id] for example_id in found], dtype=object),
-        slices={name: np.asarray(chosen[name].to_pylist(), dtype=object) for name in slices},
+        slices={name: _slice(chosen[name].to_pylist()) for name in slices},
         targets=targets,
         content=content,
     )
+
+
+def _slice(values: list[str | None]) -> np.ndarray:
+    """Return a slice column; beyond 50 different values the rarer ones are one slice, `(other)`."""
+    common = dict(Counter(str(value) for value in values).most_common(MOST_SLICES))
+    return np.asarray([str(value) if str(value) in common else OTHER for value in values], dtype=object)
 
 
 def hash_of(text: str, target: str | None) -> str:

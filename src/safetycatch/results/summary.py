@@ -123,8 +123,11 @@ def _json(value: Any) -> Any:
 def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, settings: dict[str, Any]) -> Summary:
     """Return the summary of a run; `settings` names mode, candidates, baseline and how many were ever scored.
 
+    Items of `settings[exclude]` count only in the scores with and without leaked rows.
+
     Raises: ExperimentError when a guardrail names a metric that is not scored.
     """
+    everything, matrix = matrix, matrix.without(set(settings["exclude"]))
     main, baseline = table.metrics[0], settings["baseline"]
     candidates = [name for name in settings["candidates"] if name != baseline]
     scored = [name for name in (*settings["candidates"], baseline) if matrix.has(name, main.name)]
@@ -165,11 +168,11 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         health = item_health(matrix, scored, sliced.name, settings["k_history"], higher_is_better=better)
     leaks = [
         found
-        for kind in ("leaked", "similar")
+        for kind in ("leaked", "crossed", "similar")
         for name in settings["candidates"]
         if sliced
         and name in scored
-        and (found := _leak_score(matrix, name, sliced, kind, set(settings[kind]))) is not None
+        and (found := _leak_score(everything, name, sliced, kind, set(settings[kind]))) is not None
     ]
     return Summary(
         outcome,
@@ -204,15 +207,20 @@ def _leak_score(matrix: ScoreMatrix, name: str, metric: Metric, kind: str, ids: 
 
 
 def _detectable(outcome: Outcome) -> float | None:
-    """Return what the observed spread and design effect let these items show with 80 % power; the largest of all."""
+    """Return what the observed spread and design effect let these items show with 80 % power; the largest of all.
+
+    With several candidates at the level that Holm demands of the first.
+    """
     sizes: list[float] = []
+    n_compared = sum(c.slice == "all" and c.metric == outcome.comparisons[0].metric for c in outcome.comparisons)
     for comparison in outcome.comparisons:
         d = comparison.difference
         if comparison.slice != "all" or comparison.metric != outcome.comparisons[0].metric or d is None:
             continue
         if d.sd_difference > 0 and d.design_effect > 0:
             try:
-                sizes.append(detectable_effect(d.n, sd_difference=d.sd_difference, design_effect=d.design_effect))
+                spread = {"sd_difference": d.sd_difference, "design_effect": d.design_effect}
+                sizes.append(detectable_effect(d.n, **spread, alpha=0.05 / n_compared))
             except StatisticsError:
                 continue
     return max(sizes, default=None)
