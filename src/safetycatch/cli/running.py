@@ -55,9 +55,11 @@ def run(
     load_experiment(path)  # a wrong file is told before a server is started for it
     output = Output(json=json)
     with quiet_stdout(output):
-        result = _evaluate(path, overrides, output, intersect=intersect)
+        result, own_server = _evaluate(path, overrides, output, intersect=intersect)
     if not json:
         show_result(result, output)
+        if own_server:
+            output.field("", "watch the next run in a browser: safetycatch up")
     output.document(result)
     return EXIT_OK
 
@@ -92,7 +94,8 @@ def _experiment_file(
     return write_look(data, prompt, model or "", budget)
 
 
-def _evaluate(path: Path, overrides: dict[str, str], output: Output, *, intersect: bool) -> dict[str, Any]:
+def _evaluate(path: Path, overrides: dict[str, str], output: Output, *, intersect: bool) -> tuple[dict[str, Any], bool]:
+    """Return the flow's result, and whether the Prefect server was one of our own that is gone again."""
     from safetycatch.cli.connection import connect, mute_prefect
     from safetycatch.cli.progress import LiveView
     from safetycatch.project import find_project
@@ -110,13 +113,14 @@ def _evaluate(path: Path, overrides: dict[str, str], output: Output, *, intersec
             with LiveView(output) as view:
                 token = session.WATCHER.set(session.Watcher(progress=view.progress, say=view.say))
                 try:
-                    return evaluate(
+                    result = evaluate(
                         experiment=str(path.absolute()),
                         digest="",
                         overrides=overrides,
                         intersect=intersect,
                         unattended=False,
                     )
+                    return result, connection.server is not None
                 finally:
                     session.WATCHER.reset(token)
     except RESUMABLE as error:
