@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.compute as pc
 
+from flows.watching import StageError, quietly
 from safetycatch.catches import Policy, judge, refuse
-from safetycatch.errors import DataError, ExperimentError
+from safetycatch.errors import DataError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
 from safetycatch.project import address_of, key_variable
@@ -28,8 +29,11 @@ from tasks.prepared import Prepared, Ref
 from tasks.recorded import recorded
 from tasks.session import WATCHER, ceiling, make_importable
 from tasks.split import split, split_key
+from tasks.stage import CacheKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from safetycatch.experiment import Experiment
@@ -49,8 +53,19 @@ class Call(Protocol):
 
 
 def as_task(task: Any, /, **parameters: Any) -> Ref:
-    """Call a stage as a Prefect task."""
-    return task(**parameters)
+    """Call a stage as a Prefect task, which is `Cached` while its artifact is there and whole.
+
+    Prefect learns what kind of error it ended with, the caller gets the error itself.
+    """
+    key, options = task.cache_key_fn, {}
+    if isinstance(key, CacheKey):
+        options = {"cache_key_fn": key.always, "refresh_cache": key(None, parameters) is None}
+    quiet = task.with_options(**options)
+    quiet.fn = quietly(task.fn)
+    try:
+        return quiet(**parameters)
+    except StageError as told:
+        raise told.error from None
 
 
 def as_function(task: Any, /, **parameters: Any) -> Ref:
@@ -113,11 +128,10 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
     )
     leak_facts = place.open_store().facts(_ref(leaks))
     notes = [f"task: {task} ({reason})", *facts["notes"]]
-    if not experiment.claiming and leak_facts["leaked_ids"]:
-        leaked = set(leak_facts["leaked_ids"])
-        kept = [example_id for example_id in available if example_id not in leaked]
-        notes.append(f"{len(available) - len(kept)} leaked rows are left out of the scores")
-        available = kept or available
+    leaked = {*leak_facts["leaked_ids"], *leak_facts["crossed_ids"]} & set(available)
+    exclude = () if experiment.claiming else tuple(sorted(leaked))
+    if exclude:
+        notes.append(f"{len(exclude)} leaked rows are left out of the scores; the report shows both figures")
     entries, shots = _entries(inputs, place, call, task, labels, scorers, examples, splits, pool, scored_split)
     ids = _affordable(inputs, place, available, entries, examples, shots, pool)
     if len(ids) < len(available):
@@ -135,6 +149,7 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
             "replicates": experiment.runs.replicates,
             "task": task,
             "is_rate": main.is_rate,
+            "n_compared": max(1, len(entries) - (0 if experiment.baseline_is_run else 1)),
             "discordance": policy.threshold("SC202", "discordance"),
             "smallest_effect": effect.value if effect and not effect.relative else None,
             "prices": {name: price.model_dump() for name, price in experiment.prices.items()},
@@ -163,6 +178,7 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
         tuple(entries),
         (),
         tuple(notes),
+        exclude,
     )
     findings = judge(observe_before(found, policy, unattended=unattended), policy)
     say("check", next(finding.saw for finding in findings if finding.code == "SC501"))
@@ -214,7 +230,7 @@ def _labels(experiment: Experiment, table: pa.Table, task: str) -> tuple[str, ..
     declared = list(experiment.labels)
     missing = [label for label in seen if label not in declared]
     if missing:
-        raise ExperimentError(
+        raise DataError(
             f"the data has the label {missing[0]!r}, which 'labels' does not list",
             where=f"{experiment.name}: labels",
             expected=", ".join(declared[:20]),
@@ -329,9 +345,12 @@ def _affordable(
     return [example_id for example_id in available if example_id in kept]
 
 
-def answer(prepared: Prepared, call: Call) -> dict[str, list[Ref]]:
-    """Return every candidate's shards of replies, in order; the only step that spends money."""
-    place, experiment = prepared.place, prepared.experiment
+def answer(prepared: Prepared, call: Call, done: Callable[[int], None]) -> dict[str, list[Ref]]:
+    """Return every candidate's shards of replies, in order; the only step that spends money.
+
+    `done` gets the number of replies of every finished shard.
+    """
+    place, replicates = prepared.place, prepared.experiment.runs.replicates
     ids = list(prepared.ids)
     size = max(SHARD_ROWS, -(-len(ids) * len(prepared.entries) // MAX_TASK_RUNS))
     shards = [ids[start : start + size] for start in range(0, len(ids), size)]
@@ -343,13 +362,14 @@ def answer(prepared: Prepared, call: Call) -> dict[str, list[Ref]]:
                 **entry,
                 "ids": ids,
                 "sha256": prepared.inputs.sha256[candidate["outputs"]],
-                "replicates": experiment.runs.replicates,
+                "replicates": replicates,
             }
             parts[candidate["id"]] = [call(recorded, place=place, settings=settings, examples=prepared.examples)]
             continue
         shots = prepared.shots[entry["shots_at"]] if entry["shots_at"] is not None else None
-        parts[candidate["id"]] = [
-            call(
+        parts[candidate["id"]] = []
+        for number, shard in enumerate(shards, 1):
+            reference = call(
                 evaluate,
                 place=place,
                 settings={
@@ -357,14 +377,14 @@ def answer(prepared: Prepared, call: Call) -> dict[str, list[Ref]]:
                     "ids": shard,
                     "shard": number,
                     "shards": len(shards),
-                    "replicates": experiment.runs.replicates,
+                    "replicates": replicates,
                 },
                 examples=prepared.examples,
                 shots=shots,
                 pool=prepared.pool,
             )
-            for number, shard in enumerate(shards, 1)
-        ]
+            parts[candidate["id"]].append(reference)
+            done(len(shard) * replicates)
     return parts
 
 

@@ -6,24 +6,19 @@ import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import flow
 from prefect.runtime import flow_run
+from pydantic import Field
 
 from flows.chain import answer, as_task, calls_of, prepare, stop_if_refused
 from flows.stored import baseline_of
-from flows.watching import publish, publish_refusal
+from flows.watching import CallsArtifact, failed, publish, publish_refusal, status_of
 from safetycatch.catches import Finding, Policy, judge, refuse
 from safetycatch.catches.cost import ceiling_reached
-from safetycatch.catches.finding import with_matters
-from safetycatch.errors import (
-    BudgetReachedError,
-    ProviderUnusableError,
-    RefusedError,
-    SafetycatchError,
-    StoppedError,
-)
+from safetycatch.catches.finding import parse_overrides, with_matters
+from safetycatch.errors import BudgetReachedError, RefusedError, SafetycatchError
 from safetycatch.store import Ref, Runs
 from safetycatch.store.environment import environment
 from tasks.check import observe_after
@@ -37,39 +32,49 @@ from tasks.start import Inputs, read_inputs
 if TYPE_CHECKING:
     from flows.chain import Call
     from safetycatch.store import Run
-    from safetycatch.store.records import Status
     from tasks.prepared import Prepared
     from tasks.stage import Place
 
 UNREADABLE_SHARE = 0.05
-
-STATUS: dict[type[SafetycatchError], Status] = {
-    BudgetReachedError: "budget",
-    ProviderUnusableError: "provider",
-    StoppedError: "stopped",
-    RefusedError: "refused",
-}
 
 
 def _run_name() -> str:
     return f"evaluate {Path(str(flow_run.parameters.get('experiment', ''))).stem}"
 
 
-@flow(name="evaluate", flow_run_name=_run_name, persist_result=False, validate_parameters=False)
+# The form of a deployment: constraints from here, descriptions from the docstring.
+ExperimentFile = Annotated[str, Field(min_length=1, max_length=4096)]
+Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{8,64})?$")]
+Overrides = dict[Annotated[str, Field(pattern=r"^SC\d{3,4}$")], Annotated[str, Field(min_length=1, max_length=2000)]]
+
+
+@flow(name="evaluate", flow_run_name=_run_name, persist_result=False, result_serializer="json")
 def evaluate(
-    experiment: str,
-    digest: str = "",
-    overrides: dict[str, str] | None = None,
+    experiment: ExperimentFile,
+    digest: Digest = "",
+    overrides: Overrides | None = None,
     *,
     intersect: bool = False,
     unattended: bool = True,
-) -> dict[str, Any]:
-    """Evaluate the experiment file `experiment`; return what `safetycatch run --json` prints.
+) -> Any:
+    """Evaluate one experiment file; return what `safetycatch run --json` prints.
 
-    `digest` is the file's SHA-256 when a deployment pins it. Raises: RefusedError, BudgetReachedError,
-    ProviderUnusableError, StoppedError; every one of them leaves a run that the same call resumes.
+    The caller gets RefusedError, BudgetReachedError, ProviderUnusableError or StoppedError as they are; every one of
+    them leaves a run that the same call resumes.
+
+    Args:
+        experiment: The experiment file, from the project's root, such as experiments/demo.yaml
+        digest: The first 8 to 64 hex digits of the file's SHA-256, where only this content may run
+        overrides: Catches to override, each with the reason that the report shows, such as {"SC501": "known, see 12"}
+        intersect: Against a stored run, compare the shared items only
+        unattended: Nobody is there to be asked, so a budget must be set
     """
-    return run_experiment(Path(experiment), digest, overrides, intersect=intersect, unattended=unattended, call=as_task)
+    try:
+        return run_experiment(
+            Path(experiment), digest, overrides, intersect=intersect, unattended=unattended, call=as_task
+        )
+    except Exception as error:  # noqa: BLE001 - raised to the caller; Prefect, which may be shared, gets no row's text
+        return failed(error)
 
 
 def run_experiment(
@@ -87,13 +92,20 @@ def run_experiment(
     policy = policy_of(inputs, overrides or {})
     runs = Runs(inputs.place("").open_store())
     say = WATCHER.get().say or (lambda _stage, _text: None)
-    run = runs.begin(
-        inputs.experiment.name,
-        inputs.identity(),
-        config=inputs.experiment.model_dump(mode="json"),
-        now=datetime.now(UTC),
-        wait=lambda message: say("wait", message),
-    )
+
+    def begin() -> Run:
+        return runs.begin(
+            inputs.experiment.name,
+            inputs.identity(),
+            config=inputs.experiment.model_dump(mode="json"),
+            now=datetime.now(UTC),
+            wait=lambda message: say("wait", message),
+        )
+
+    run = begin()
+    while run.status == "refused":
+        # Another process was refused while we waited: a refusal costs nothing, and is told with its findings.
+        run = begin()
     if run.finished:
         return run.stored().summary["result"]
     with run:
@@ -116,6 +128,8 @@ def policy_of(inputs: Inputs, overrides: dict[str, str]) -> Policy:
 
     settings = {**inputs.project.settings.catches, **inputs.experiment.catches}
     checked_settings(settings, str(inputs.path))
+    for code, reason in overrides.items():
+        parse_overrides([code], reason)
     return Policy(claiming=inputs.experiment.claiming, settings=settings, overrides=overrides)
 
 
@@ -138,13 +152,16 @@ def _evaluated(
     stop_if_refused(prepared)
     stored, same = baseline_of(prepared, intersect=intersect)
     refuse(judge(same, policy))
-    parts = answer(prepared, call)
+    callers = [entry for entry in prepared.entries if not entry["candidate"]["outputs"]]
+    progress = CallsArtifact(len(callers) * len(prepared.ids) * inputs.experiment.runs.replicates)
+    parts = answer(prepared, call, progress.add)
     calls = calls_of(prepared, parts, shared.made)
     settings = {
         "task": prepared.task,
         "labels": list(prepared.labels),
         "aliases": inputs.experiment.label_aliases,
         "scorers": list(prepared.scorers),
+        "exclude": list(prepared.exclude),
         "sources": {name: inputs.sources[name] for name in prepared.scorers if name in inputs.sources},
     }
     scores = [
@@ -173,6 +190,7 @@ def _evaluated(
             "stored": stored,
             "k_history": _history(runs=Runs(store), prepared=prepared),
             "leaked": leaks["leaked_ids"],
+            "crossed": leaks["crossed_ids"],
             "similar": leaks["similar_ids"],
         },
         examples=prepared.examples,
@@ -197,7 +215,7 @@ def _evaluated(
         summary=summary,
         scored=scored,
         findings=findings,
-        calls=calls,
+        calls={**calls, "perhaps_paid": spent.perhaps_calls},
         perhaps_usd=spent.perhaps_usd,
         spent_usd=spent.usd,
         saved_usd=_saved(scored, spent.usd - spent_before.usd),
@@ -233,11 +251,12 @@ def _unreadable(scored: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _with_leak_scores(finding: Finding, summary: dict[str, Any]) -> Finding:
-    """Return SC501 with what the leaked rows do to the headline's score, now that it is known."""
-    leaked = next(
-        (one for one in summary["leaks"] if one["kind"] == "leaked" and one["candidate"] == summary["headline"]), None
-    )
-    if finding.code != "SC501" or leaked is None:
+    """Return SC501 or SC502 with what its rows do to the headline's score, now that it is known."""
+    kind = {"SC501": "leaked", "SC502": "crossed"}.get(finding.code)
+    shown = summary["headline"] or summary["baseline"]
+    found = (one for one in summary["leaks"] if one["kind"] == kind and one["candidate"] == shown)
+    leaked = next(found, None)
+    if leaked is None or finding.status == "passed":
         return finding
     n = leaked["n_near"] + leaked["n_far"]
     whole = (leaked["near"] * leaked["n_near"] + leaked["far"] * leaked["n_far"]) / n
@@ -284,9 +303,7 @@ def _history(runs: Runs, prepared: Prepared) -> int:
 
 def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> None:
     """Give an unfinished run its status, so that the next call resumes it (or, refused, starts a new one)."""
-    status: Status = "failed"
-    for kind, word in STATUS.items():
-        status = word if isinstance(error, kind) else status
+    status = status_of(error)
     findings = list(error.findings) if isinstance(error, RefusedError) else []
     if isinstance(error, BudgetReachedError):
         findings = list(judge([ceiling_reached(message=str(error).splitlines()[0])], policy))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect import get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -13,30 +16,102 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.context import FlowRunContext
+from prefect.states import Failed
+
+from safetycatch.errors import (
+    BudgetReachedError,
+    ExperimentError,
+    ProviderUnusableError,
+    RefusedError,
+    SafetycatchError,
+    StoppedError,
+    UsageError,
+)
+from tasks.stage import TRANSIENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
+    from prefect.client.schemas.objects import State
+
+    from safetycatch.store.records import Status
     from tasks.filling import Result
 
 MAX_TABLE_ROWS = 200
+STATUS: dict[type[Exception], Status] = {
+    BudgetReachedError: "budget",
+    ProviderUnusableError: "provider",
+    StoppedError: "stopped",
+    RefusedError: "refused",
+}
+
+
+class StageError(Exception):
+    """What Prefect is told of an error in a stage: its kind. The `error` itself may quote rows and stays with us."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
+
+
+def quietly(stage: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `stage` raising StageError in place of its errors, those that Prefect may retry left as they are."""
+
+    @wraps(stage)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return stage(*args, **kwargs)
+        except TRANSIENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - handed on by `as_task`
+            raise StageError(error).with_traceback(error.__traceback__) from None
+
+    return quiet
+
+
+def failed(error: Exception) -> State[Any]:
+    """Return the final state of a flow that ended with `error`; to the flow's caller it raises `error` itself.
+
+    What is wrong in the experiment or the call is told in full; anything else may quote rows, so it has its kind only.
+    """
+    codes = ", ".join(finding.code for finding in getattr(error, "findings", ()))
+    kind = type(error).__name__
+    text = str(error) if isinstance(error, (ExperimentError, UsageError)) else codes or kind
+    if not isinstance(error, SafetycatchError):
+        # A bug: where it happened, without its text.
+        get_run_logger().error("%s\n%s", kind, "".join(traceback.format_tb(error.__traceback__)))
+    return Failed(name=status_of(error).capitalize(), message=text, data=error)
+
+
+def status_of(error: Exception) -> Status:
+    """Return how a run ends that ends with `error`."""
+    for known, status in STATUS.items():
+        if isinstance(error, known):
+            return status
+    return "failed"
 
 
 class CallsArtifact:
     """The progress artifact `calls`: moves with every finished shard."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done = max(total, 1), 0
+        self.total, self.done = total, 0
         self._id: UUID | None = None
         if FlowRunContext.get() is not None:
-            created: Any = create_progress_artifact(progress=0.0, key="calls", description="answered calls, per cent")
+            created: Any = create_progress_artifact(
+                progress=self._per_cent(), key="calls", description="answered calls, per cent"
+            )
             self._id = created
 
     def add(self, n: int) -> None:
-        """Count `n` more rows."""
+        """Count `n` more replies."""
         self.done += n
         if self._id is not None:
-            update_progress_artifact(self._id, progress=round(100 * min(self.done / self.total, 1.0), 1))
+            update_progress_artifact(self._id, progress=self._per_cent())
+
+    def _per_cent(self) -> float:
+        return round(100 * min(self.done / self.total, 1.0), 1) if self.total else 100.0
 
 
 def publish(result: Result, answered: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from safetycatch.store import Ref
 from safetycatch.store.runs import Runs
 from safetycatch.tables import checked, schema
 from tasks.calling import read_table, scorers_of
-from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ STAGE, VERSION = "compare", "1"
 @task(
     name=STAGE,
     task_run_name="compare {settings[split]}",
-    cache_key_fn=cache_key(STAGE, VERSION),
+    cache_key_fn=CacheKey(STAGE, VERSION),
     persist_result=True,
     result_serializer="json",
     retries=2,

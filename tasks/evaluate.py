@@ -12,7 +12,7 @@ from safetycatch.identity import fingerprint
 from safetycatch.tables import schema
 from tasks.calling import engine_of, read_table, requests_of, scorers_of, shard_rows
 from tasks.session import current
-from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, stage_fingerprint, transient
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, stage_fingerprint, transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ SCHEMA = pa.schema([schema("rows").field(column) for column in COLUMNS])
 @task(
     name=STAGE,
     task_run_name="evaluate {settings[candidate][id]} {settings[shard]}/{settings[shards]}",
-    cache_key_fn=cache_key(STAGE, VERSION),
+    cache_key_fn=CacheKey(STAGE, VERSION),
     persist_result=True,
     result_serializer="json",
     retries=1,

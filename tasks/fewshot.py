@@ -12,7 +12,7 @@ from safetycatch.settings import ShotSettings
 from safetycatch.store import Ref
 from safetycatch.tables import with_ids
 from tasks.split import clusters_with_pool
-from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
 STAGE, VERSION = "fewshot", "1"
 
@@ -20,7 +20,7 @@ STAGE, VERSION = "fewshot", "1"
 @task(
     name=STAGE,
     task_run_name="fewshot {settings[shots][select]} {settings[shots][k]}",
-    cache_key_fn=cache_key(STAGE, VERSION),
+    cache_key_fn=CacheKey(STAGE, VERSION),
     persist_result=True,
     result_serializer="json",
     retries=2,

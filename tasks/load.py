@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import task
-from safetycatch.data.loading import load_examples
 
+from safetycatch.data.loading import load_examples
 from safetycatch.settings import DataSettings
 from tasks.split import prefixed
-from tasks.stage import Place, Produced, cache_key, run_stage, transient
+from tasks.stage import CacheKey, Place, Produced, run_stage, transient
 
 STAGE, VERSION = "load", "1"
 
@@ -17,7 +17,7 @@ STAGE, VERSION = "load", "1"
 @task(
     name=STAGE,
     task_run_name="load {settings[path]}",
-    cache_key_fn=cache_key(STAGE, VERSION),
+    cache_key_fn=CacheKey(STAGE, VERSION),
     persist_result=True,
     result_serializer="json",
     retries=2,

@@ -38,6 +38,7 @@ class Prepared:
     entries: tuple[dict[str, Any], ...]
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     @property
     def experiment(self) -> Experiment:

@@ -12,7 +12,7 @@ from safetycatch.errors import DataError
 from safetycatch.experiment import Candidate
 from tasks.calling import scorers_of
 from tasks.evaluate import SCHEMA
-from tasks.stage import Place, Produced, cache_key, parents_of, run_stage, transient
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ OPTIONAL = ("candidate", "replicate", "latency_s", "cost_usd")
 @task(
     name=STAGE,
     task_run_name="recorded {settings[candidate][id]}",
-    cache_key_fn=cache_key(STAGE, VERSION),
+    cache_key_fn=CacheKey(STAGE, VERSION),
     persist_result=True,
     result_serializer="json",
     retries=2,

@@ -14,7 +14,7 @@ from safetycatch.scoring import row_values
 from safetycatch.store import Ref
 from safetycatch.tables import schema
 from tasks.calling import read_table, scorers_of, shard_rows
-from tasks.stage import Place, Produced, cache_key, run_stage, transient
+from tasks.stage import CacheKey, Place, Produced, run_stage, transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ SCHEMA = pa.schema([schema("scores").field(name) for name in COLUMNS])
 @task(
     name=STAGE,
     task_run_name="score {settings[candidate]}",
-    cache_key_fn=cache_key(STAGE, VERSION),
+    cache_key_fn=CacheKey(STAGE, VERSION),
     persist_result=True,
     result_serializer="json",
     retries=2,
@@ -43,7 +43,7 @@ def score(
     """Return the reference of the `scores` of one candidate; `parts` are its shards of `rows`, in order."""
 
     def produce() -> Produced:
-        scoring = _Scoring(scorers_of(place, settings), settings["candidate"])
+        scoring = _Scoring(scorers_of(place, settings), settings["candidate"], set(settings["exclude"]))
         store = place.open_store()
         batches = scoring.batches(place, store, examples, parts)
         return Produced(pa.Table.from_batches(list(batches), schema=SCHEMA), facts=scoring.facts())
@@ -54,8 +54,9 @@ def score(
 class _Scoring:
     """Scores shards one after the other; what metrics over the whole set need is only readings and targets."""
 
-    def __init__(self, scorers: list[Scorer], candidate: str) -> None:
-        self.candidate = candidate
+    def __init__(self, scorers: list[Scorer], candidate: str, exclude: set[str]) -> None:
+        # Metrics over the whole set are taken without excluded rows, or their values would not average to the metric.
+        self.candidate, self.exclude = candidate, exclude
         self.single = [scorer for scorer in scorers if scorer.whole is None]
         self.whole = [scorer for scorer in scorers if scorer.whole is not None]
         self.keys: list[tuple[str, int]] = []
@@ -99,7 +100,7 @@ class _Scoring:
         for row, target in zip(merged, targets, strict=True):
             output = row["output"] if row["status"] == "answer" and scorer.kind != "resource" else None
             read = None if output is None else scorer.parse(output)
-            missing = row["status"] in {"error", "invalid"}
+            missing = row["status"] in {"error", "invalid"} or row["example_id"] in self.exclude
             self.parsed[scorer.name].append(read)
             self.values[scorer.name].append(math.nan if missing else scorer.score(read, target, row))
 

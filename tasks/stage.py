@@ -70,16 +70,28 @@ def stage_fingerprint(stage: str, version: str, settings: dict[str, Any], parent
     return fingerprint(stage, version, settings, [parent["sha256"] for parent in parents])
 
 
-def cache_key(stage: str, version: str) -> Callable[[Any, dict[str, Any]], str | None]:
-    """Return Prefect's `cache_key_fn` of a stage: a key while the artifact is there and whole, else None."""
+class CacheKey:
+    """Prefect's `cache_key_fn` of a stage.
 
-    def key(_context: Any, parameters: dict[str, Any]) -> str | None:
-        place: Place = parameters["place"]
-        name = stage_fingerprint(stage, version, parameters["settings"], parents_of(parameters))
-        store = place.open_store()
-        return fingerprint(store.url, name) if store.find(stage, name) else None
+    Prefect keeps what a task returns only where its key was known before: a first run needs the key that is `always`
+    there, and to be told that what is kept under it counts no more.
+    """
 
-    return key
+    def __init__(self, stage: str, version: str) -> None:
+        self._stage, self._version = stage, version
+
+    def __call__(self, context: Any, parameters: dict[str, Any]) -> str | None:
+        """Return the key while the artifact is there and whole, else None."""
+        store: Store = parameters["place"].open_store()
+        found = store.find(self._stage, self._name(parameters))
+        return self.always(context, parameters) if found else None
+
+    def always(self, _context: Any, parameters: dict[str, Any]) -> str:
+        """Return the key whether the artifact is there or not."""
+        return fingerprint(parameters["place"].open_store().url, self._name(parameters))
+
+    def _name(self, parameters: dict[str, Any]) -> str:
+        return stage_fingerprint(self._stage, self._version, parameters["settings"], parents_of(parameters))
 
 
 def parents_of(parameters: dict[str, Any]) -> list[dict[str, Any]]:
