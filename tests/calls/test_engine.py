@@ -122,12 +122,12 @@ def test_r18_a_storm_of_429_loses_nothing_and_uses_up_no_attempt(sandbox, run, m
 
 
 def test_a_stated_rate_is_kept_without_a_refusal(sandbox, run, make_request) -> None:
-    server, here = sandbox(requests_per_minute=6000)
+    server, here = sandbox(requests_per_minute=600, latency="20ms")
     start = time.monotonic()
-    result = run((make_request(here, i) for i in range(150)), EngineSettings(concurrency=64))
+    result = run((make_request(here, i) for i in range(25)), EngineSettings(concurrency=64))
     assert result.error is None
-    assert 150 <= server.stats()["received"] <= 153
-    assert 1.2 < time.monotonic() - start < 4
+    assert server.stats()["received"] == 25
+    assert 2.3 < time.monotonic() - start < 6
 
 
 def test_a_lane_that_only_refuses_stops_the_run(server, run, make_request) -> None:

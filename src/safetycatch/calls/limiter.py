@@ -172,7 +172,8 @@ class Lane:
                 if now < self._paused_until:
                     await asyncio.sleep(self._paused_until - now)
                     continue
-                if self.entered >= int(self.window) + self.ahead:
+                # Before the first answer nobody goes ahead: those would pass unpaced.
+                if self.entered >= int(self.window) + (self.ahead if self._answered else 0):
                     self._left.clear()
                     await self._left.wait()
                     continue
