@@ -16,7 +16,7 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 ifneq ($(UV),)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[test]' || \
-	  { echo "uv could not; trying pip"; rm -rf $(VENV); $(MAKE) UV= $@; }
+	  { echo "uv could not; trying pip"; $(MAKE) UV= $@; }
 else
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
