@@ -184,6 +184,8 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
     say("check", next(finding.saw for finding in findings if finding.code == "SC501"))
     for line in plan_lines(found):
         say("plan", line)
+    if (expect := WATCHER.get().expect) is not None:
+        expect(sum(row["n_calls"] for row in read_table(place, planned).to_pylist()))
     return replace(found, findings=findings)
 
 
@@ -194,7 +196,9 @@ def plan_lines(prepared: Prepared) -> list[str]:
     n_calls = sum(row["n_calls"] for row in rows)
     costs = [row["expected_usd"] for row in rows]
     cost = "price unknown" if None in costs else f"about ${sum(costs):.2f}"
-    lines = [f"{prepared.scored_split}: {len(rows)} candidates x {len(prepared.ids)} rows · {n_calls:,} calls · {cost}"]
+    several = "s" if len(rows) > 1 else ""
+    what = f"{len(rows)} candidate{several} x {len(prepared.ids)} rows"
+    lines = [f"{prepared.scored_split}: {what} · {n_calls:,} calls · {cost}"]
     if facts["detectable"] is not None:
         claim = prepared.experiment.claim
         effect = claim.smallest_effect if claim else None

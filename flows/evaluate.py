@@ -282,8 +282,9 @@ def _saved(scored: dict[str, dict[str, Any]], paid_now: float) -> float:
 
 
 def command_of(inputs: Inputs, policy: Policy) -> str:
-    """Return the command that reproduces the run."""
-    words = ["safetycatch", "run", inputs.path.name]
+    """Return the command that reproduces the run, from the project's root (or the file's folder)."""
+    root = inputs.project.root if inputs.project.declared else inputs.path.parent
+    words = ["safetycatch", "run", str(inputs.path.relative_to(root))]
     for code in policy.overrides:
         words += ["--override", code]
     if policy.overrides:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from safetycatch.cli.output import Output
 
 LINE_EVERY_S = 5.0
-CALLS, PLAN = "calls", "plan"
-EXPECTED_CALLS = re.compile(r"([0-9][0-9,]*) calls")
+CALLS = "calls"
 
 
 class Tally:
@@ -67,11 +65,13 @@ class LiveView(AbstractContextManager["LiveView"]):
         self._live = stream.isatty() and not output.json
 
     def say(self, stage: str, text: str) -> None:
-        """Print the line of a stage; the plan's also says how many calls to expect."""
-        if stage == PLAN and (found := EXPECTED_CALLS.search(text)):
-            self._total, self._began = int(found[1].replace(",", "")), self._clock()
+        """Print the line of a stage."""
         self._close_bar()
         self._output.field(stage, text)
+
+    def expect(self, n_calls: int) -> None:
+        """Take the number of replies that the run is made of; the time left is counted from here."""
+        self._total, self._began = n_calls, self._clock()
 
     def progress(self, candidate: str, seen: Progress) -> None:
         """Show a snapshot of one candidate's calls."""

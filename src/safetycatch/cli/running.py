@@ -111,7 +111,7 @@ def _evaluate(path: Path, overrides: dict[str, str], output: Output, *, intersec
             evaluate = pipeline.flow("evaluate", project)
             connection.ready()
             with LiveView(output) as view:
-                token = session.WATCHER.set(session.Watcher(progress=view.progress, say=view.say))
+                token = session.WATCHER.set(session.Watcher(progress=view.progress, say=view.say, expect=view.expect))
                 try:
                     result = evaluate(
                         experiment=str(path.absolute()),

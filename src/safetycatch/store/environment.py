@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -122,5 +123,5 @@ def environment(folder: Path | None = None, argv: Sequence[str] | None = None) -
         "packages": _packages(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "command": redacted(" ".join(sys.argv if argv is None else argv)),
+        "command": redacted(shlex.join(sys.argv if argv is None else argv)),
     }
