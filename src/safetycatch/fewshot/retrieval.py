@@ -59,7 +59,8 @@ def nearest(
     across, vectors = _index(pool)
     step = max(1, min(MAX_QUERIES, MAX_CELLS // len(pool)))
     for start in range(0, len(queries), step):
-        block = (vectors(queries[start : start + step]) @ across).toarray()
+        product: Any = vectors(queries[start : start + step]) @ across
+        block = product.toarray()
         np.round(block, SCORE_DIGITS, out=block)
         for row, barred in zip(block, excluded[start : start + step], strict=True):
             row[list(barred)] = -1.0
