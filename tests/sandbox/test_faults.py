@@ -50,7 +50,7 @@ def test_faults_in_the_content(faulty, chat):
         with faulty({"kind": kind}) as server:
             return chat(server, "echo", ("user", "hello"))[1]
 
-    assert first("wrong_model")["model"] == "echo-2020-01-01"
+    assert first("wrong_model")["model"] == "echo-turbo"
     assert "usage" not in first("no_usage")
     filtered = first("content_filter")["choices"][0]
     assert (filtered["finish_reason"], filtered["message"]["content"]) == ("content_filter", None)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from safetycatch.sandbox.faults import Fault
 
 REFUSAL = "I'm sorry, but I can't help with that."
-WRONG_MODEL_SUFFIX = "-2020-01-01"
+WRONG_MODEL_SUFFIX = "-turbo"  # another model: a date would be a legal name of the same one
 NOT_UTF8 = b"\xff\xfe"
 
 
