@@ -24,9 +24,19 @@ from typing import Any
 BAR_MB = 150
 # Lazily imported by a run; imported before the first look, so that the figure is data, not code.
 LIBRARIES = (
-    *("aiohttp", "jinja2", "numpy", "openai", "pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.dataset"),
+    *(
+        "flows.evaluate",
+        "aiohttp",
+        "jinja2",
+        "numpy",
+        "openai",
+        "pandas",
+        "pyarrow.compute",
+        "pyarrow.csv",
+        "pyarrow.dataset",
+    ),
     *("pyarrow.parquet", "scipy.sparse.csgraph", "scipy.special", "scipy.stats", "sqlite3", "yaml"),
-    *("sklearn.feature_extraction.text", "flows.evaluate", "safetycatch.calls.transports.direct"),
+    *("sklearn.feature_extraction.text", "safetycatch.calls.transports.direct"),
 )
 SERVER = "from safetycatch.sandbox import SandboxSettings, serve; serve(SandboxSettings())"
 EXPERIMENT = """

@@ -253,10 +253,11 @@ def _parquet(data: bytes, wanted: Sequence[str], place: str, optional: Sequence[
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        # Without threads: one of Arrow's may free `data` while Python ends, and abort the process.
+        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
         schema = file.schema_arrow
         chosen = _chosen(schema.names, wanted, place, optional)
-        table = file.read(columns=chosen)
+        table = file.read(columns=chosen, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"not a whole Parquet file: {str(error)[:200]}", where=place) from None
     cells = {name: _parquet_cells(table[name], f"{place}, column {name}", place, name) for name in chosen}

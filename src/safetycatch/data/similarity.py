@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 GRAM = 5
 LONG_TEXT_WORDS = 200
 BLOCK_TEXTS = 1 << 14  # a text's place in its block and a 48-bit gram share one 64-bit sort key
-BLOCK_CHARACTERS = 1 << 19
+BLOCK_CHARACTERS = 1 << 17
 BUCKET_BITS = 20
 HASH_BITS = 48
 LOW_BITS = HASH_BITS - BUCKET_BITS
-BLOCK_WORK = 1 << 20
-VERIFY_GRAMS = 1 << 20
+BLOCK_GRAMS = 1 << 18
+BLOCK_WORK = 1 << 19
+VERIFY_GRAMS = 1 << 18
 SHARED_PREFIX = 6  # candidates share this many grams of prefixes that are as much longer: less to verify
 
 
@@ -96,13 +97,14 @@ def _blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield first, len(lengths)
 
 
-def _gram_sets(codes_of_blocks: Iterator[tuple[NDArray[np.uint64], Ints]], n_texts: int) -> GramSets:
+def _gram_sets(codes_of_blocks: Iterator[tuple[NDArray[np.uint64], Ints]], normals: Sequence[str]) -> GramSets:
     """Return the gram sets of blocks of concatenated codes, each with the lengths of its texts."""
     import numpy as np
 
-    pieces: list[Ints] = []
-    sizes = np.zeros(n_texts, np.int64)
-    done = 0
+    # Room for more grams than there can be: what is not written to costs no memory, pieces joined would cost it twice.
+    grams = np.empty(sum(len(text) + GRAM for text in normals), np.int64)
+    sizes = np.zeros(len(normals), np.int64)
+    done = n_grams = 0
     for codes, lengths in codes_of_blocks:
         # A text shorter than a gram is one window, padded to five codes by its caller.
         ends = np.cumsum(lengths)
@@ -117,10 +119,10 @@ def _gram_sets(codes_of_blocks: Iterator[tuple[NDArray[np.uint64], Ints]], n_tex
         sizes[done : done + len(lengths)] = np.bincount(
             (keys >> np.uint64(HASH_BITS)).astype(np.int64), minlength=len(lengths)
         )
-        pieces.append((keys & np.uint64((1 << HASH_BITS) - 1)).astype(np.int64))
+        grams[n_grams : n_grams + len(keys)] = keys & np.uint64((1 << HASH_BITS) - 1)
+        n_grams += len(keys)
         done += len(lengths)
-    start = np.concatenate(([0], np.cumsum(sizes)))
-    return GramSets(np.concatenate(pieces) if pieces else np.zeros(0, np.int64), start)
+    return GramSets(grams[:n_grams], np.concatenate(([0], np.cumsum(sizes))))
 
 
 def _padded(normal: str) -> str:
@@ -138,7 +140,7 @@ def character_grams(normals: Sequence[str]) -> GramSets:
             codes = np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32).astype(np.uint64)
             yield codes, np.array([len(text) for text in padded], np.int64)
 
-    return _gram_sets(coded(), len(normals))
+    return _gram_sets(coded(), normals)
 
 
 def word_grams(normals: Sequence[str], vocabulary: dict[str, int] | None = None) -> GramSets:
@@ -158,18 +160,19 @@ def word_grams(normals: Sequence[str], vocabulary: dict[str, int] | None = None)
                 lengths.append(len(words))
             yield np.array(numbers, np.uint64), np.array(lengths, np.int64)
 
-    return _gram_sets(coded(), len(normals))
+    return _gram_sets(coded(), normals)
 
 
 def _rarest_first(*sets: GramSets) -> tuple[GramSets, ...]:
     """Return the sets with every gram renamed so that ascending order is rarest first; equal grams stay equal."""
     import numpy as np
 
-    counts = np.zeros(1 << BUCKET_BITS, np.int64)
+    counts = np.zeros(1 << BUCKET_BITS, np.int32)
     for one in sets:
-        counts += np.bincount(one.grams >> LOW_BITS, minlength=1 << BUCKET_BITS)
-    rank = np.empty(1 << BUCKET_BITS, np.int64)
-    rank[np.argsort(counts, kind="stable")] = np.arange(1 << BUCKET_BITS)
+        for first in range(0, len(one.grams), BLOCK_GRAMS):
+            np.add.at(counts, one.grams[first : first + BLOCK_GRAMS] >> LOW_BITS, 1)
+    rank = np.empty(1 << BUCKET_BITS, np.int32)
+    rank[np.argsort(counts, kind="stable")] = np.arange(1 << BUCKET_BITS, dtype=np.int32)
     renamed: list[GramSets] = []
     for one in sets:
         grams = np.empty_like(one.grams)
@@ -178,7 +181,8 @@ def _rarest_first(*sets: GramSets) -> tuple[GramSets, ...]:
             span = slice(int(one.start[first]), int(one.start[last]))
             part = one.grams[span]
             owner = np.repeat(np.arange(last - first, dtype=np.int64), sizes[first:last])
-            keys = (owner << HASH_BITS) | (rank[part >> LOW_BITS] << LOW_BITS) | (part & ((1 << LOW_BITS) - 1))
+            keys = (owner << HASH_BITS) | (part & ((1 << LOW_BITS) - 1))
+            keys |= rank[part >> LOW_BITS].astype(np.int64) << LOW_BITS
             keys.sort()
             grams[span] = keys & ((1 << HASH_BITS) - 1)
         renamed.append(GramSets(grams, one.start))
