@@ -68,7 +68,8 @@ def _content(message: dict[str, Any]) -> str | None:
 def _state(choice: dict[str, Any], request: Request) -> tuple[State, str | None, str | None]:
     """Return the state, the text, and the class of what is wrong."""
     message = _mapping(choice.get("message"))
-    text, finish = _content(message), choice.get("finish_reason")
+    text, stated = _content(message), choice.get("finish_reason")
+    finish = stated if isinstance(stated, str) else ""
     # LiteLLM moves what it does not model to provider_specific_fields.
     refusal = message.get("refusal") or _mapping(message.get("provider_specific_fields")).get("refusal")
     if finish in _FILTERED:
