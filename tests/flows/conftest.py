@@ -85,10 +85,10 @@ def environment(server):
 
 
 class Api:
-    """What the server has recorded; `results` is where Prefect keeps what tasks return."""
+    """Asks the server over plain HTTP."""
 
-    def __init__(self, url, results):
-        self.url, self.results = url, results
+    def __init__(self, url):
+        self.url, self.results = url, None
 
     def post(self, path, **body):
         request = urllib.request.Request(  # noqa: S310 - our own loopback address
@@ -123,24 +123,37 @@ class Api:
         return self.post("logs/filter", logs={"flow_run_id": {"any_": [str(run_id)]}}, limit=200)
 
 
+@pytest.fixture(scope="session")
+def recorded(server):
+    """What the server has recorded."""
+    return Api(server.url)
+
+
 @pytest.fixture
-def api(server, tmp_path):
-    """The server's recorded states and artifacts; flows called here talk to it."""
+def api(server, recorded, tmp_path):
+    """What the server has recorded; flows called here talk to it and keep what tasks return in `api.results`."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
     results = tmp_path / "results"
     with temporary_settings(
         {PREFECT_API_URL: server.url, PREFECT_HOME: HOME / "home", PREFECT_LOCAL_STORAGE_PATH: results}
     ):
-        yield Api(server.url, results)
+        recorded.results = results
+        yield recorded
 
 
-@pytest.fixture(name="until")
+@pytest.fixture(scope="session")
+def root():
+    """The checkout's root."""
+    return ROOT
+
+
+@pytest.fixture(name="until", scope="session")
 def _until():
     return until
 
 
-@pytest.fixture(name="tickets")
+@pytest.fixture(name="tickets", scope="session")
 def _tickets():
     return tickets
 

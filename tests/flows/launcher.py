@@ -4,19 +4,22 @@
 A run's JSON, or its error, is written to `out/<pid>.json`.
 """
 
+import importlib
 import json
 import os
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as _  # noqa: F401 - what a run imports late is shared by all forks
-import sklearn.feature_extraction.text as _  # noqa: F401, F811
-
 from flows.evaluate import evaluate
 from safetycatch.errors import SafetycatchError
 
+# What a run imports late is shared by all forks.
+LATE = ("matplotlib.figure", "sklearn.feature_extraction.text")
+
 
 def main():
+    for name in LATE:
+        importlib.import_module(name)
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

@@ -95,6 +95,8 @@ def test_a_second_run_sends_nothing_and_a_deleted_artifact_is_computed_again(pro
 
 def test_exploring_scores_dev_and_never_opens_test(project):
     text = "candidates: [{id: zero}, {id: knn4, shots: {select: knn, k: 4}}]\n"
+    refused = project.run(project.write(text))
+    assert (refused.name, refused.message) == ("Refused", "SC301")
     result = project.run(project.write(text), unattended=False).result()
     assert (result["mode"], result["verdict"]) == ("exploring", "EXPLORING")
     splits = project.table("split").to_pylist()
@@ -110,7 +112,7 @@ def test_exploring_scores_dev_and_never_opens_test(project):
     assert any("12 of" in note for note in sampled["notes"])
 
 
-APP = '''\
+APP = """\
 from pathlib import Path
 
 CALLS = Path(__file__).with_name("calls.txt")
@@ -127,7 +129,7 @@ async def later(row):
     with CALLS.open("a") as file:
         file.write("a")
     return "refund"
-'''
+"""
 
 
 def test_functions_recorded_outputs_a_declared_pool_json_inputs_and_replicates(project, tickets):

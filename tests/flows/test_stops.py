@@ -3,11 +3,18 @@
 import json
 import os
 import signal
+import threading
+from datetime import UTC, datetime
 
 import pyarrow.compute as pc
 import pytest
 
+from flows.chain import as_function
+from flows.evaluate import run_experiment
 from safetycatch.errors import BudgetReachedError, ProviderUnusableError, RefusedError
+from safetycatch.store import Runs
+from tasks.session import WATCHER, Watcher
+from tasks.start import read_inputs
 
 pytestmark = pytest.mark.flow
 
@@ -137,6 +144,8 @@ def test_a_refused_run_sends_nothing_and_keeps_its_findings(project, api, ticket
     found = api.artifacts(state.state_details.flow_run_id)
     assert "SC501" in found["verdict"]["data"]
     assert project.n_intents() == 0
+    unknown = project.run(path, overrides={"SC999": "known"})
+    assert unknown.message.startswith("no catch is called 'SC999'")
     accepted = project.run(path, overrides={"SC501": "known"}).result()
     assert [row["reason"] for row in accepted["findings"] if row["code"] == "SC501"] == ["known"]
 
@@ -199,11 +208,39 @@ def test_r41_no_text_of_a_row_reaches_prefect(project, api, tickets, ends):
     seen += json.dumps(tasks)
     assert mark not in seen
     assert "<script" not in seen
-    storage = [path for path in api.results.rglob("*") if path.is_file()]
-    for path in storage:
-        stored = json.loads(path.read_text())
-        assert stored["metadata"]["serializer"]["type"] == "json"
-        assert mark not in path.read_text()
+    kept = [path.read_text() for path in api.results.rglob("*") if path.is_file()]
+    assert len(kept) >= {"done": 9, "refused": 4, "wrong": 1}[ends]
+    for text in kept:
+        assert json.loads(text)["metadata"]["serializer"]["type"] == "json"
+        assert mark not in text
+
+
+def test_r04_a_waiting_process_is_refused_with_findings_of_its_own(project, tickets):
+    """The one it waited for was refused: it looks for itself, for a refusal costs nothing."""
+    rows = [{**row, "split": ("train", "dev", "test")[number % 3]} for number, row in enumerate(tickets(60))]
+    rows[2]["text"] = rows[0]["text"]
+    project.write_rows(rows)
+    path = project.write(
+        "data: {path: tickets.csv, id: ticket_id, input: text, target: label}\nsplit: {column: split}\n" + TEXT
+    )
+    waits, ended = threading.Event(), []
+
+    def second():
+        WATCHER.set(Watcher(say=lambda stage, _text: waits.set() if stage == "wait" else None))
+        try:
+            run_experiment(path, call=as_function)
+        except RefusedError as error:
+            ended.extend(error.findings)
+
+    inputs = read_inputs(path)
+    first = Runs(inputs.place("").open_store()).begin("e", inputs.identity(), config={}, now=datetime.now(UTC))
+    thread = threading.Thread(target=second)
+    thread.start()
+    assert waits.wait(30)
+    first.finish("refused", {"error": "SC501", "findings": []})
+    thread.join(60)
+    assert [finding.code for finding in ended] == ["SC501"]
+    assert [run.status for run in project.runs()] == ["refused", "refused"]
 
 
 def test_r46_files_of_the_store_are_ours_alone(project):
