@@ -4,10 +4,10 @@ The Jaccard similarity of two texts is that of the *sets* of character 5-grams o
 texts of more than 200 words each are compared by sets of word 5-grams instead: long English documents share most of
 their character 5-grams whatever they say. A normal form below 5 characters is one gram of its own.
 
-Grams are 48-bit hashes: two different grams of a pair of 200-character texts collide once in 10^10 pairs. The hash's
-upper bits are then replaced by the frequency rank of their bucket, so that ascending order is "rarest first" and a
-text's prefix filter is simply its first grams (Chaudhuri et al. 2006; Bayardo et al. 2007). Every pair returned was
-verified on the full sets.
+Grams are 48-bit hashes: two different grams of a pair of 200-character texts collide once in 10^10 pairs. For the
+prefix filter the hash's upper bits are replaced by the frequency rank of their bucket, so that ascending order is
+"rarest first" and a text's prefix is simply its first grams (Chaudhuri et al. 2006; Bayardo et al. 2007). Every pair
+returned was verified on the full sets.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
@@ -34,7 +35,7 @@ BUCKET_BITS = 20
 HASH_BITS = 48
 LOW_BITS = HASH_BITS - BUCKET_BITS
 BLOCK_GRAMS = 1 << 18
-BLOCK_WORK = 1 << 19
+BLOCK_WORK = 1 << 18
 VERIFY_GRAMS = 1 << 18
 SHARED_PREFIX = 6  # candidates share this many grams of prefixes that are as much longer: less to verify
 
@@ -163,8 +164,8 @@ def word_grams(normals: Sequence[str], vocabulary: dict[str, int] | None = None)
     return _gram_sets(coded(), normals)
 
 
-def _rarest_first(*sets: GramSets) -> tuple[GramSets, ...]:
-    """Return the sets with every gram renamed so that ascending order is rarest first; equal grams stay equal."""
+def _ranks(*sets: GramSets) -> NDArray[np.int32]:
+    """Return the place of every bucket of grams, the rarest first."""
     import numpy as np
 
     counts = np.zeros(1 << BUCKET_BITS, np.int32)
@@ -173,55 +174,82 @@ def _rarest_first(*sets: GramSets) -> tuple[GramSets, ...]:
             np.add.at(counts, one.grams[first : first + BLOCK_GRAMS] >> LOW_BITS, 1)
     rank = np.empty(1 << BUCKET_BITS, np.int32)
     rank[np.argsort(counts, kind="stable")] = np.arange(1 << BUCKET_BITS, dtype=np.int32)
-    renamed: list[GramSets] = []
-    for one in sets:
-        grams = np.empty_like(one.grams)
-        sizes = one.sizes
-        for first, last in _blocks(sizes.tolist()):
-            span = slice(int(one.start[first]), int(one.start[last]))
-            part = one.grams[span]
-            owner = np.repeat(np.arange(last - first, dtype=np.int64), sizes[first:last])
-            keys = (owner << HASH_BITS) | (part & ((1 << LOW_BITS) - 1))
-            keys |= rank[part >> LOW_BITS].astype(np.int64) << LOW_BITS
-            keys.sort()
-            grams[span] = keys & ((1 << HASH_BITS) - 1)
-        renamed.append(GramSets(grams, one.start))
-    return tuple(renamed)
+    return rank
 
 
-def _prefixes(sets: GramSets, threshold: float) -> tuple[Ints, Ints]:
-    """Return owner and gram of every prefix: two texts at `threshold` share SHARED_PREFIX grams of their prefixes."""
+def _prefixes(sets: GramSets, threshold: float, rank: NDArray[np.int32]) -> tuple[Ints, Ints]:
+    """Return owner and gram of every prefix, a text's rarest grams, renamed so that their order is that of `rank`.
+
+    Two texts at `threshold` share SHARED_PREFIX grams of their prefixes. Equal grams stay equal.
+    """
     import numpy as np
 
     sizes = sets.sizes
     needed = np.ceil(threshold * sizes - 1e-9).astype(np.int64)
     lengths = np.minimum(sizes - needed + SHARED_PREFIX, sizes)
-    owner = np.repeat(np.arange(len(sizes)), lengths)
-    inside = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return owner, sets.grams[np.repeat(sets.start[:-1], lengths) + inside]
+    prefixes = np.empty(int(lengths.sum()), np.int64)
+    done = 0
+    for first, last in _blocks(sizes.tolist()):
+        part = sets.grams[sets.start[first] : sets.start[last]]
+        owner = np.repeat(np.arange(last - first, dtype=np.int64), sizes[first:last])
+        keys = (owner << HASH_BITS) | (part & ((1 << LOW_BITS) - 1))
+        keys |= rank[part >> LOW_BITS].astype(np.int64) << LOW_BITS
+        keys.sort()
+        starts, own = sets.start[first:last] - sets.start[first], lengths[first:last]
+        ends = np.cumsum(own)
+        kept = keys[np.arange(ends[-1]) + np.repeat(starts - ends + own, own)]
+        prefixes[done : done + len(kept)] = kept & ((1 << HASH_BITS) - 1)
+        done += len(kept)
+    return np.repeat(np.arange(len(sizes)), lengths), prefixes
 
 
-def _shared(left: GramSets, right: GramSets, i: Ints, j: Ints) -> Ints:
-    """Return the number of common grams of each pair (i, j), exactly."""
+def _rows(sets: GramSets) -> csr_array:
+    """Return the sets as rows of a matrix of ones."""
     import numpy as np
     from scipy.sparse import csr_array
 
-    def rows(sets: GramSets) -> csr_array:
-        ones = np.ones(len(sets.grams), np.int8)
-        matrix = csr_array((ones, sets.grams, sets.start), shape=(len(sets.start) - 1, 1 << HASH_BITS))
-        matrix.has_canonical_format = True
-        return matrix
+    ones = np.ones(len(sets.grams), np.int8)
+    matrix = csr_array((ones, sets.grams, sets.start), shape=(len(sets.start) - 1, 1 << HASH_BITS))
+    matrix.has_canonical_format = True
+    return matrix
 
-    a, b = rows(left), rows(right)
-    work = np.cumsum(left.sizes[i] + right.sizes[j])
+
+def _shared(left: csr_array, right: csr_array, i: Ints, j: Ints) -> Ints:
+    """Return the number of common grams of each pair of rows (i, j), exactly."""
+    import numpy as np
+
+    work = np.cumsum(np.diff(left.indptr)[i] + np.diff(right.indptr)[j])
     counts = np.zeros(len(i), np.int64)
     first = 0
     while first < len(i):
         already = work[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(work, already + VERIFY_GRAMS)))
-        counts[first:last] = a[i[first:last]].multiply(b[j[first:last]]).sum(axis=1)
+        counts[first:last] = left[i[first:last]].multiply(right[j[first:last]]).sum(axis=1)
         first = last
     return counts
+
+
+def _common_prefixes(left: GramSets, right: GramSets | None, threshold: float) -> tuple[csr_array, csr_array]:
+    """Return matrices whose product counts the common grams of the prefixes of every left and right text."""
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    rank = _ranks(left) if right is None else _ranks(left, right)
+    owner, gram = _prefixes(right or left, threshold, rank)
+    columns, counts = np.unique(gram, return_counts=True)
+    columns = columns[counts > 1] if right is None else columns
+
+    def matrix(owner: Ints, gram: Ints, n_rows: int) -> csr_array:
+        place = np.searchsorted(columns, gram)
+        place[place == len(columns)] = 0
+        keep = columns[place] == gram if len(columns) else np.zeros(len(gram), bool)
+        ones = np.ones(int(keep.sum()), np.int32)
+        starts = np.concatenate(([0], np.cumsum(np.bincount(owner[keep], minlength=n_rows))))
+        return csr_array((ones, place[keep].astype(np.int32), starts.astype(np.int32)), shape=(n_rows, len(columns)))
+
+    b = matrix(owner, gram, len((right or left).start) - 1)
+    a = b if right is None else matrix(*_prefixes(left, threshold, rank), len(left.start) - 1)
+    return a, b.T.tocsr()
 
 
 def jaccard_pairs(left: GramSets, right: GramSets | None, threshold: float) -> Pairs:
@@ -230,36 +258,15 @@ def jaccard_pairs(left: GramSets, right: GramSets | None, threshold: float) -> P
     Exact: equal to comparing every pair. A self-join returns each pair once, left < right.
     """
     import numpy as np
-    from scipy.sparse import csr_array
 
     itself = right is None
-    if right is None:
-        (left,) = _rarest_first(left)
-        right = left
-    else:
-        left, right = _rarest_first(left, right)
-    n_left, n_right = len(left.start) - 1, len(right.start) - 1
-    right_owner, right_gram = _prefixes(right, threshold)
-    left_owner, left_gram = (right_owner, right_gram) if itself else _prefixes(left, threshold)
-    columns, counts = np.unique(right_gram, return_counts=True)
-    columns = columns[counts > 1] if itself else columns
-
-    def prefix_matrix(owner: Ints, gram: Ints, n_rows: int) -> csr_array:
-        place = np.searchsorted(columns, gram)
-        place[place == len(columns)] = 0
-        keep = columns[place] == gram if len(columns) else np.zeros(len(gram), bool)
-        ones = np.ones(int(keep.sum()), np.int32)
-        starts = np.concatenate(([0], np.cumsum(np.bincount(owner[keep], minlength=n_rows))))
-        return csr_array((ones, place[keep].astype(np.int32), starts.astype(np.int32)), shape=(n_rows, len(columns)))
-
-    b = prefix_matrix(right_owner, right_gram, n_right)
-    a = b if itself else prefix_matrix(left_owner, left_gram, n_left)
-    across = b.T.tocsr()
-    left_sizes, right_sizes = left.sizes, right.sizes
+    a, across = _common_prefixes(left, right, threshold)
+    left_rows, left_sizes = _rows(left), left.sizes
+    right_rows, right_sizes = (left_rows, left_sizes) if right is None else (_rows(right), right.sizes)
     work = np.concatenate(([0], np.cumsum(np.diff(across.indptr)[a.indices])))[a.indptr]
     found: list[tuple[Ints, Ints, Floats]] = []
     first = 0
-    while first < n_left:
+    while first < len(left_sizes):
         last = max(first + 1, int(np.searchsorted(work, work[first] + BLOCK_WORK, side="right")) - 1)
         product = (a[first:last] @ across).tocoo()
         i, j = product.row.astype(np.int64) + first, product.col.astype(np.int64)
@@ -270,7 +277,7 @@ def jaccard_pairs(left: GramSets, right: GramSets | None, threshold: float) -> P
         if itself:
             keep &= i < j
         i, j = i[keep], j[keep]
-        both = _shared(left, right, i, j)
+        both = _shared(left_rows, right_rows, i, j)
         similarity = both / (left_sizes[i] + right_sizes[j] - both)
         enough = similarity >= threshold - 1e-9
         found.append((i[enough], j[enough], similarity[enough]))
