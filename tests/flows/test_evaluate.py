@@ -1,10 +1,15 @@
 """The main path: what a run leaves in its folder and in Prefect, and what a second one computes again."""
 
 import json
+from collections import Counter
 
 import pytest
+from prefect import flow, task
 
+from flows.chain import as_task
+from safetycatch.errors import DataError
 from safetycatch.tables import CONTRACTS, checked
+from tasks.stage import transient
 
 pytestmark = pytest.mark.flow
 
@@ -187,3 +192,29 @@ def test_two_processes_pay_once_and_both_get_the_result(project, processes, endp
     assert project.answered_twice() == []
     assert project.n_answers() == first["calls"]["sent"] == billed["billed"]
     assert [run.status for run in project.runs()] == ["done"]
+
+
+def test_a_stage_is_tried_again_for_errors_of_the_machine_only(api):
+    tried = Counter()
+
+    @task(retries=2, retry_condition_fn=transient)
+    def stage(kind):
+        tried[kind] += 1
+        if kind == "machine" and tried[kind] == 1:
+            raise OSError("the disk is busy")
+        if kind == "ours":
+            raise DataError("found 'a row'")
+        if kind == "bug":
+            raise ValueError("a row")
+        return {}
+
+    @flow
+    def chain():
+        as_task(stage, kind="machine")
+        with pytest.raises(DataError, match="a row"):
+            as_task(stage, kind="ours")
+        with pytest.raises(ValueError, match="a row"):
+            as_task(stage, kind="bug")
+
+    chain()
+    assert tried == {"machine": 2, "ours": 1, "bug": 1}
