@@ -17,7 +17,9 @@ import pandas as pd
 
 ROOT = Path(__file__).parents[2] / "shared" / "data"
 SMALLEST, LARGEST = 200, 3000
-LABEL_PROMPT = "Answer with one of these labels and nothing else:\n{% for label in labels %}\n- {{ label }}\n{% endfor %}\n"
+LABEL_PROMPT = (
+    "Answer with one of these labels and nothing else:\n{% for label in labels %}\n- {{ label }}\n{% endfor %}\n"
+)
 HELD_OUT, LEARN_ROWS = 0.25, 4000  # what the classifiers learn from: rows of a quarter of the groups
 
 Frame = pd.DataFrame
@@ -132,9 +134,7 @@ def _candidates(rng: Rng, split: dict[str, Any], names: list[str], *, live: bool
     """Return the candidates: recorded ones, or three prompts to the sandbox's learner."""
     if live and _live(split):
         k = int(rng.choice([2, 4, 8]))
-        shots = [{"id": "zero"}] + [
-            {"id": f"{how}{k}", "shots": {"select": how, "k": k}} for how in ("static", "knn")
-        ]
+        shots = [{"id": "zero"}] + [{"id": f"{how}{k}", "shots": {"select": how, "k": k}} for how in ("static", "knn")]
         return {
             "defaults": {"prompt": "ask.md", "model": "sandbox/in-context", "params": {"temperature": 0}},
             "candidates": shots,
@@ -174,9 +174,7 @@ def intents(name: str, rng: Rng, *, live: bool) -> Subsample:
     frame = _intents(name)
     labels = sorted(set(frame.label))
     kept = rng.permutation(labels)[: int(rng.choice([4, 7] if name == "snips" else [5, 10, 20, 40, 77]))]
-    return _texts(
-        name, frame[frame.label.isin(kept)], "label", None, rng, live=live, time=None, slices="characters"
-    )
+    return _texts(name, frame[frame.label.isin(kept)], "label", None, rng, live=live, time=None, slices="characters")
 
 
 def messages(rng: Rng, *, live: bool) -> Subsample:

@@ -134,7 +134,10 @@ def report(outcomes: list[Outcome], wall_s: float) -> bool:
             ok &= refused <= 0.01 * max(n, 1)
             cells += [str(n), wilson(refused, n), wilson(warned, n)]
         print("| " + " | ".join(cells) + " |")
-    print("\n| set | rows, median | claiming | refused | exploring | refused | not run (input error) |\n|---|---|---|---|---|---|---|")
+    print(
+        "\n| set | rows, median | claiming | refused | exploring | refused | not run (input error) |\n"
+        "|---|---|---|---|---|---|---|"
+    )
     for name in sorted({o.name for o in outcomes}):
         own = [o for o in outcomes if o.name == name]
         cells = [name, str(sorted(o.n for o in own)[len(own) // 2])]

@@ -178,7 +178,7 @@ def _ranks(*sets: GramSets) -> NDArray[np.int32]:
 
 
 def _prefixes(sets: GramSets, threshold: float, rank: NDArray[np.int32]) -> tuple[Ints, Ints]:
-    """Return owner and gram of every prefix, a text's rarest grams, renamed so that their order is that of `rank`.
+    """Return the length and the grams of every prefix, a text's rarest grams, renamed into the order of `rank`.
 
     Two texts at `threshold` share SHARED_PREFIX grams of their prefixes. Equal grams stay equal.
     """
@@ -200,7 +200,7 @@ def _prefixes(sets: GramSets, threshold: float, rank: NDArray[np.int32]) -> tupl
         kept = keys[np.arange(ends[-1]) + np.repeat(starts - ends + own, own)]
         prefixes[done : done + len(kept)] = kept & ((1 << HASH_BITS) - 1)
         done += len(kept)
-    return np.repeat(np.arange(len(sizes)), lengths), prefixes
+    return lengths, prefixes
 
 
 def _rows(sets: GramSets) -> csr_array:
@@ -235,20 +235,24 @@ def _common_prefixes(left: GramSets, right: GramSets | None, threshold: float) -
     from scipy.sparse import csr_array
 
     rank = _ranks(left) if right is None else _ranks(left, right)
-    owner, gram = _prefixes(right or left, threshold, rank)
-    columns, counts = np.unique(gram, return_counts=True)
+    lengths, grams = _prefixes(right or left, threshold, rank)
+    columns, counts = np.unique(grams, return_counts=True)
     columns = columns[counts > 1] if right is None else columns
 
-    def matrix(owner: Ints, gram: Ints, n_rows: int) -> csr_array:
-        place = np.searchsorted(columns, gram)
-        place[place == len(columns)] = 0
-        keep = columns[place] == gram if len(columns) else np.zeros(len(gram), bool)
-        ones = np.ones(int(keep.sum()), np.int32)
-        starts = np.concatenate(([0], np.cumsum(np.bincount(owner[keep], minlength=n_rows))))
-        return csr_array((ones, place[keep].astype(np.int32), starts.astype(np.int32)), shape=(n_rows, len(columns)))
+    def matrix(lengths: Ints, grams: Ints) -> csr_array:
+        place = np.zeros(len(grams), np.int32)
+        keep = np.zeros(len(grams), bool)
+        for first in range(0, len(grams) if len(columns) else 0, BLOCK_GRAMS):
+            part = slice(first, first + BLOCK_GRAMS)
+            found = np.minimum(np.searchsorted(columns, grams[part]), len(columns) - 1)
+            place[part], keep[part] = found, columns[found] == grams[part]
+        kept = np.add.reduceat(keep, np.cumsum(lengths) - lengths, dtype=np.int32) if len(lengths) else lengths
+        starts = np.concatenate(([0], np.cumsum(kept))).astype(np.int32)
+        place = place[keep]
+        return csr_array((np.ones(len(place), np.int32), place, starts), shape=(len(lengths), len(columns)))
 
-    b = matrix(owner, gram, len((right or left).start) - 1)
-    a = b if right is None else matrix(*_prefixes(left, threshold, rank), len(left.start) - 1)
+    b = matrix(lengths, grams)
+    a = b if right is None else matrix(*_prefixes(left, threshold, rank))
     return a, b.T.tocsr()
 
 
@@ -263,7 +267,7 @@ def jaccard_pairs(left: GramSets, right: GramSets | None, threshold: float) -> P
     a, across = _common_prefixes(left, right, threshold)
     left_rows, left_sizes = _rows(left), left.sizes
     right_rows, right_sizes = (left_rows, left_sizes) if right is None else (_rows(right), right.sizes)
-    work = np.concatenate(([0], np.cumsum(np.diff(across.indptr)[a.indices])))[a.indptr]
+    work = np.concatenate(([0], np.cumsum(a @ np.diff(across.indptr).astype(np.int64))))
     found: list[tuple[Ints, Ints, Floats]] = []
     first = 0
     while first < len(left_sizes):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from safetycatch.settings import ShotSettings
 
 Reason = Literal["the query itself", "its cluster", "the same text", "not in the pool"]
+BATCH_ROWS = 10_000
 SHARED = ""  # the example_id of shots that all queries share
 
 
@@ -179,20 +180,25 @@ def _knn(shown: list[_Row], asked: list[_Row], settings: ShotSettings) -> Iterat
 
 
 class Demonstrations:
-    """The shots of one strategy, by query: a query's own ones where it has some, else the shared ones."""
+    """The shots of one strategy, by query: a query's own ones where it has some, else the shared ones.
 
-    def __init__(self, shots: pa.Table, pool: pa.Table, strategy: str) -> None:
+    With `queries` only their shots are held.
+    """
+
+    def __init__(self, shots: pa.Table, pool: pa.Table, strategy: str, queries: Iterable[str] | None = None) -> None:
         names = ("example_id", "input", "input_kind", "target")
-        rows = {row["example_id"]: row for row in pool.select(list(names)).to_pylist()}
+        if queries is not None:
+            shots = tables.with_ids(shots, [SHARED, *queries])
+        listed = [shot for shot in shots.to_pylist() if shot["strategy"] == strategy]
+        picked = tables.with_ids(pool.select(list(names)), {shot["shot_id"] for shot in listed})
+        rows = {row["example_id"]: row for row in picked.to_pylist()}
         ranked: dict[str, list[tuple[int, dict[str, str]]]] = defaultdict(list)
-        for shot in shots.to_pylist():
-            if shot["strategy"] != strategy:
-                continue
+        for shot in listed:
             if shot["shot_id"] not in rows:
                 raise DataError(f"shot {shot['shot_id']!r} is not in the pool", where=f"shots of {strategy}")
             ranked[shot["example_id"]].append((shot["rank"], rows[shot["shot_id"]]))
         self._shown = {
-            query: tuple(row for _, row in sorted(listed, key=lambda item: item[0])) for query, listed in ranked.items()
+            query: tuple(row for _, row in sorted(own, key=lambda item: item[0])) for query, own in ranked.items()
         }
 
     def of(self, example_id: str) -> tuple[Mapping[str, str], ...]:
@@ -220,26 +226,31 @@ def verify_shots(
     held against every query without shots of its own under that strategy.
     """
     shown = {row.example_id: row for row in _rows(pool, clusters)}
-    asked = _rows(queries, clusters)
-    by_strategy: dict[str, dict[str, list[_Shot]]] = defaultdict(lambda: defaultdict(list))
-    for item in shots.to_pylist():
-        shot = _Shot(item["example_id"], item["rank"], item["shot_id"], item["score"])
-        by_strategy[item["strategy"]][shot.example_id].append(shot)
+    asked = {row.example_id: row for row in _rows(queries, clusters)}
+    own: dict[str, set[str]] = defaultdict(set)
+    shared: dict[str, list[_Shot]] = defaultdict(list)
     faults: list[ShotFault] = []
-    for strategy, by_query in by_strategy.items():
-        shared = by_query.get(SHARED, [])
-        foreign = [(SHARED, shot) for shot in shared if shot.shot_id not in shown]
-        faults.extend(_fault(strategy, query, shot, "not in the pool") for query, shot in foreign)
-        known = [shot for shot in shared if shot.shot_id in shown]
-        among = _Barred([shown[shot.shot_id] for shot in known])
-        for query in asked:
-            own = by_query.get(query.example_id)
-            suspects: Iterable[_Shot] = own if own is not None else (known[at] for at in sorted(among.of(query)))
-            for shot in suspects:
+    for batch in shots.to_batches(max_chunksize=BATCH_ROWS):
+        for item in batch.to_pylist():
+            strategy, shot = item["strategy"], _Shot(item["example_id"], item["rank"], item["shot_id"], item["score"])
+            if shot.example_id == SHARED:
+                shared[strategy].append(shot)
+            elif query := asked.get(shot.example_id):
+                own[strategy].add(query.example_id)
                 reason = _reason(shown.get(shot.shot_id), query)
-                if reason:
-                    faults.append(_fault(strategy, query.example_id, shot, reason))
-    return tuple(faults)
+                faults += [_fault(strategy, query.example_id, shot, reason)] if reason else []
+    for strategy, listed in shared.items():
+        foreign = [shot for shot in listed if shot.shot_id not in shown]
+        faults.extend(_fault(strategy, SHARED, shot, "not in the pool") for shot in foreign)
+        known = [shot for shot in listed if shot.shot_id in shown]
+        among = _Barred([shown[shot.shot_id] for shot in known])
+        for query in asked.values():
+            if query.example_id not in own[strategy]:
+                for shot in (known[at] for at in sorted(among.of(query))):
+                    reason = _reason(shown.get(shot.shot_id), query)
+                    faults += [_fault(strategy, query.example_id, shot, reason)] if reason else []
+    places = {SHARED: -1} | {example_id: place for place, example_id in enumerate(asked)}
+    return tuple(sorted(faults, key=lambda fault: (fault.strategy, places[fault.example_id], fault.rank)))
 
 
 def _fault(strategy: str, query: str, shot: _Shot, reason: Reason) -> ShotFault:
