@@ -81,7 +81,12 @@ def requests_of(
     prompt = make_prompt(entry["prompt_text"], candidate.prompt or "")
     demonstrations = None
     if shots is not None:
-        demonstrations = Demonstrations(read_table(place, shots), read_table(place, shown), candidate.shots.name)
+        demonstrations = Demonstrations(
+            read_table(place, shots),
+            read_table(place, shown),
+            candidate.shots.name,
+            [row["example_id"] for row in rows],
+        )
     labels = tuple(entry["labels"])
     for row in rows:
         examples = demonstrations.of(row["example_id"]) if demonstrations else ()
