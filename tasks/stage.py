@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from safetycatch.errors import SafetycatchError
@@ -16,8 +17,6 @@ from safetycatch.store import Ref, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    import pyarrow as pa
 
 TRANSIENT = (OSError, ConnectionError, TimeoutError)
 
@@ -133,6 +132,9 @@ def run_stage(
                     version=version,
                     facts=produced.facts,
                 )
+                del produced
+                # What a stage held goes back to the system, or the stages' peaks would add up.
+                pa.default_memory_pool().release_unused()
     return found.as_dict()
 
 
