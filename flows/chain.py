@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.compute as pc
@@ -27,7 +28,7 @@ from tasks.load import load
 from tasks.plan import highest_cost_of_a_row, plan
 from tasks.prepared import Prepared, Ref
 from tasks.recorded import recorded
-from tasks.session import WATCHER, ceiling, make_importable
+from tasks.session import WATCHER, ceiling, make_importable, prices_of
 from tasks.split import split, split_key
 from tasks.stage import CacheKey
 
@@ -85,13 +86,15 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
     pool = call(load, place=place, settings=inputs.data_settings(data.pool, pool=True)) if data.pool else None
     table = read_table(place, examples)
     task, reason = (experiment.task, "as the file says") if experiment.task else infer_task(table)
+    thresholds = {name: policy.threshold("SC501", name) for name in ("near", "similar", "prompt")}
     splits = call(
         split,
         place=place,
         settings={
             "split": experiment.split.model_dump(mode="json"),
             "derive_dev": not experiment.claiming,
-            "key": split_key(experiment.split.model_dump(mode="json"), str(inputs.files[data.path])),
+            "key": split_key(inputs),
+            "leaks": thresholds,
         },
         examples=examples,
     )
@@ -119,7 +122,7 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
             "time": data.time is not None,
             "classify": task == "classify",
             "exclude": [*data.group_columns, *([data.time] if data.time else []), *([data.id] if data.id else [])],
-            "thresholds": {name: policy.threshold("SC501", name) for name in ("near", "similar", "prompt")},
+            "thresholds": thresholds,
             "shortcuts": {name: policy.threshold("SC511", name) for name in ("token", "field")},
         },
         examples=examples,
@@ -152,7 +155,9 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
             "n_compared": max(1, len(entries) - (0 if experiment.baseline_is_run else 1)),
             "discordance": policy.threshold("SC202", "discordance"),
             "smallest_effect": effect.value if effect and not effect.relative else None,
-            "prices": {name: price.model_dump() for name, price in experiment.prices.items()},
+            "power": policy.threshold("SC202", "power"),
+            "prices": {name: price.model_dump(exclude_none=True) for name, price in prices_of(inputs).items()},
+            "price_list": version("litellm"),
         },
         examples=examples,
         splits=splits,
@@ -203,7 +208,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
         claim = prepared.experiment.claim
         effect = claim.smallest_effect if claim else None
         asked = f"; the claim asks for {100 * effect.value:g}" if effect and not effect.relative else ""
-        lines.append(f"a difference of {100 * facts['detectable']:.1f} points or more can be shown (80 % power){asked}")
+        power = f"({100 * facts['power']:g} % power)"
+        lines.append(f"a difference of {100 * facts['detectable']:.1f} points or more can be shown {power}{asked}")
     return lines
 
 

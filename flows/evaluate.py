@@ -15,11 +15,13 @@ from pydantic import Field
 from flows.chain import answer, as_task, calls_of, prepare, stop_if_refused
 from flows.stored import baseline_of
 from flows.watching import CallsArtifact, failed, publish, publish_refusal, status_of
-from safetycatch.catches import Finding, Policy, judge, refuse
+from safetycatch.catches import Finding, Observation, Policy, judge, refuse
 from safetycatch.catches.cost import ceiling_reached
 from safetycatch.catches.finding import parse_overrides, with_matters
-from safetycatch.errors import BudgetReachedError, RefusedError, SafetycatchError
-from safetycatch.store import Ref, Runs
+from safetycatch.catches.harness import run_id_free
+from safetycatch.catches.statistics import errors_stopped
+from safetycatch.errors import BudgetReachedError, RefusedError, SafetycatchError, TooManyErrorsError
+from safetycatch.store import Ref, RunConflictError, Runs
 from safetycatch.store.environment import environment
 from tasks.check import observe_after
 from tasks.compare import compare
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from tasks.stage import Place
 
 UNREADABLE_SHARE = 0.05
+MOST_RUNS = 10_000
 
 
 def _run_name() -> str:
@@ -110,7 +113,7 @@ def run_experiment(
         return run.stored().summary["result"]
     with run:
         run.snapshot(inputs.copies)
-        place = inputs.place(run.run_id)
+        place = inputs.place(run.run_id, error_limit(policy))
         say("run", f"{run.run_id}{' (resumed)' if run.resumed else ''}")
         with session(place, inputs.experiment, inputs.project) as shared:
             try:
@@ -120,6 +123,12 @@ def run_experiment(
             except SafetycatchError as error:
                 _end(run, place, error, policy)
                 raise
+
+
+def error_limit(policy: Policy) -> float | None:
+    """Return the share of failed calls above which a run stops: SC207's, where that catch would refuse."""
+    observed = Observation("SC207", "fired", "")
+    return policy.threshold("SC207", "rate") if policy.finding(observed).refuses else None
 
 
 def policy_of(inputs: Inputs, overrides: dict[str, str]) -> Policy:
@@ -188,6 +197,7 @@ def _evaluated(
             "candidates": list(parts),
             "baseline": stored["name"] if stored else inputs.experiment.baseline,
             "stored": stored,
+            "power": policy.threshold("SC202", "power"),
             "k_history": _history(runs=Runs(store), prepared=prepared),
             "leaked": leaks["leaked_ids"],
             "crossed": leaks["crossed_ids"],
@@ -199,7 +209,7 @@ def _evaluated(
     )
     scored = {name: store.facts(Ref.from_dict(reference)) for name, reference in zip(parts, scores, strict=True)}
     summary = store.facts(Ref.from_dict(compared))
-    changed = [found.name for found in run.changed_inputs(inputs.files)]
+    changed = [*(found.name for found in run.changed_inputs(inputs.files)), *inputs.changed_data()]
     spent = shared.journal.spent(run.run_id)
     after = list(observe_after(prepared, policy, summary, scored, spent.usd, changed))
     codes = {observation.code for observation in after}
@@ -233,7 +243,7 @@ def _evaluated(
         "summary": summary,
         "command": result.command,
         "items": prepared.items_key(),
-        "candidates": [candidate.model_dump_json() for candidate in inputs.experiment.candidates],
+        "candidates": prepared.candidate_keys(),
     }
     run.finish("done", ended)
     publish(result, answered)
@@ -256,7 +266,7 @@ def _with_leak_scores(finding: Finding, summary: dict[str, Any]) -> Finding:
     shown = summary["headline"] or summary["baseline"]
     found = (one for one in summary["leaks"] if one["kind"] == kind and one["candidate"] == shown)
     leaked = next(found, None)
-    if leaked is None or finding.status == "passed":
+    if leaked is None or finding.status == "passed" or summary["metric"]["unit"] != "points":
         return finding
     n = leaked["n_near"] + leaked["n_far"]
     whole = (leaked["near"] * leaked["n_near"] + leaked["far"] * leaked["n_far"]) / n
@@ -282,7 +292,10 @@ def _saved(scored: dict[str, dict[str, Any]], paid_now: float) -> float:
 
 
 def command_of(inputs: Inputs, policy: Policy) -> str:
-    """Return the command that reproduces the run, from the project's root (or the file's folder)."""
+    """Return the command that reproduces the run, from the project's root (or the file's folder).
+
+    Overrides with different reasons, which only a deployment can give, share the first one.
+    """
     root = inputs.project.root if inputs.project.declared else inputs.path.parent
     words = ["safetycatch", "run", str(inputs.path.relative_to(root))]
     for code in policy.overrides:
@@ -294,9 +307,9 @@ def command_of(inputs: Inputs, policy: Policy) -> str:
 
 def _history(runs: Runs, prepared: Prepared) -> int:
     """Return how many different candidates were ever scored on these items, this run's included."""
-    seen = {candidate.model_dump_json() for candidate in prepared.experiment.candidates}
+    seen = set(prepared.candidate_keys())
     key = prepared.items_key()
-    for run in runs.ls(limit=200):
+    for run in runs.ls(limit=MOST_RUNS):
         if run.summary.get("items") == key:
             seen.update(run.summary["candidates"])
     return len(seen)
@@ -308,6 +321,10 @@ def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> Non
     findings = list(error.findings) if isinstance(error, RefusedError) else []
     if isinstance(error, BudgetReachedError):
         findings = list(judge([ceiling_reached(message=str(error).splitlines()[0])], policy))
+    if isinstance(error, TooManyErrorsError):
+        findings = list(judge([errors_stopped(message=str(error).splitlines()[0])], policy))
+    if isinstance(error, RunConflictError):
+        findings = list(judge([run_id_free(run_id=run.run_id, other=True)], policy))
     rows = [finding.row() for finding in findings if isinstance(finding, Finding)]
     spent = current().journal.spent(place.run_id)
     run.finish(

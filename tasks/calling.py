@@ -107,7 +107,7 @@ def engine_of(place: Place, entry: dict[str, Any]) -> Engine:
         shared.journal,
         shared.prices,
         shared.budget,
-        EngineSettings(concurrency=pace.concurrency, max_error_rate=pace.max_error_rate),
+        EngineSettings(concurrency=pace.concurrency, max_error_rate=place.error_limit),
         run_id=place.run_id,
         functions=functions,
         progress=partial(watcher.progress, candidate.id) if watcher.progress else None,

@@ -12,8 +12,9 @@ from safetycatch.catches import cost, fewshot, harness, illusory, statistics
 from safetycatch.catches import results as results_catches
 from safetycatch.fewshot.selection import verify_shots
 from safetycatch.scoring import majority_share
-from safetycatch.store import Ref
+from safetycatch.store import Ref, Runs
 from safetycatch.store.environment import environment
+from safetycatch.store.records import RUN_ID
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.session import ceiling
@@ -30,7 +31,7 @@ RATES = frozenset({"accuracy", "exact", "normalised", "numeric", "contains", "fi
 
 def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> Iterator[Observation]:
     """Yield what can be seen before the first call is sent."""
-    place, experiment, store = prepared.place, prepared.experiment, prepared.place.open_store()
+    experiment, store = prepared.experiment, prepared.place.open_store()
     plan = store.facts(Ref.from_dict(prepared.plan))
     leaks = store.facts(Ref.from_dict(prepared.leaks))
     split = store.facts(Ref.from_dict(prepared.splits))
@@ -51,6 +52,7 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
         n=plan["n"],
         n_needed=plan["n_needed"],
         assumption=plan["assumption"],
+        wanted=plan["power"],
     )
     by = "group" if experiment.data.group else "near-duplicate text"
     yield statistics.repeats(
@@ -92,12 +94,22 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
     yield illusory.shortcuts(None if found is None else illusory.ShortcutFacts(**found))
     here = environment(prepared.inputs.path.parent)["git"]
     yield harness.git_tree(commit=here.get("commit"), dirty=here.get("dirty", False), n_files=here.get("changed", 0))
-    models = [candidate.model.full for candidate in experiment.candidates if candidate.model]
+    # A named endpoint is the user's own server: what its model names mean is in their hands.
+    named = [candidate.model for candidate in experiment.candidates if candidate.model]
+    models = [model.full for model in named if model.endpoint is None]
     yield harness.floating_names(models=models)
     yield fewshot.pool_is_apart(
         declared=prepared.pool is not None, ids=_pool_overlap(prepared), pool=experiment.data.pool or "train"
     )
-    yield harness.run_id_free(run_id=place.run_id, other=False)
+    yield _run_id(prepared)
+
+
+def _run_id(prepared: Prepared) -> Observation:
+    """Return whether what is stored under this run's id is this run; a preview has none."""
+    runs, run_id = Runs(prepared.place.open_store()), prepared.place.run_id
+    if not RUN_ID.fullmatch(run_id):
+        return harness.no_run_id()
+    return harness.run_id_free(run_id=run_id, other=runs.load(run_id).identity != prepared.inputs.identity())
 
 
 def _pool_overlap(prepared: Prepared) -> list[str]:
@@ -157,6 +169,7 @@ def observe_after(
             n=max(f["n"] for f in main.values()),
             n_needed=max(needed, default=None),
             assumption="as observed",
+            wanted=policy.threshold("SC202", "power"),
             unit="points" if metric["unit"] == "points" else metric["unit"],
         )
     n_compared = len(main) - 1
@@ -188,7 +201,7 @@ def observe_after(
         for found in summary["leaks"]
         if found["kind"] == "similar" and metric["rate"]
     }
-    yield illusory.too_good(rates=rates, similar=similar, train={}, policy=policy)
+    yield illusory.too_good(rates=rates, similar=similar, policy=policy)
     health = summary["health"]
     yield illusory.saturated(
         best=max(rates.values(), default=None),

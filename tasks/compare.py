@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from prefect import task
 
+from safetycatch.errors import UsageError
 from safetycatch.experiment import Claim
 from safetycatch.results.matrix import build_matrix, items_of
 from safetycatch.results.summary import MetricTable, summarise
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from safetycatch.results.matrix import Items, ScoreMatrix
 
-STAGE, VERSION = "compare", "1"
+STAGE, VERSION = "compare", "2"
 
 
 @task(
@@ -63,6 +64,12 @@ def compare(
         if settings["stored"]:
             matrix = matrix.joined(_stored(place, settings["stored"], items), settings["stored"]["run_id"])
         scorers = scorers_of(place, settings)
+        if settings["stored"] and not matrix.has(settings["baseline"], scorers[0].name):
+            raise UsageError(
+                f"{scorers[0].name} is a metric of the whole set, and only some items are shared with the stored run",
+                where="claim.metric",
+                fix="claim accuracy, or run both on the same data",
+            )
         claim = Claim.model_validate(settings["claim"]) if settings["claim"] else None
         summary = summarise(matrix, MetricTable.of(scorers), claim, settings)
         rows = [comparison.row() for comparison in summary.outcome.comparisons]

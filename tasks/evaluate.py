@@ -54,7 +54,7 @@ def evaluate(
         return found.as_dict()
     with store.lock(STAGE, name):
         rows, counts = _answered(place, settings, examples, shots, pool or examples)
-        failed = sum(row["status"] == "error" for row in rows)
+        failed = sum(row["status"] in {"error", "invalid"} for row in rows)
         facts = {"calls": counts_as_dict(counts), "n_failed": failed}
 
         def produce() -> Produced:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from safetycatch.data.shortcuts import Shortcuts
 
-STAGE, VERSION = "leakage", "2"
+STAGE, VERSION = "leakage", "3"
 GRAVEST_FIRST = ("exact", "normalised", "bag", "near", "prompt", "template", "similar")
 DUPLICATES = frozenset({"exact", "normalised", "bag", "near", "prompt"})
 
@@ -74,9 +74,9 @@ def leakage(
 def _facts(leaks: pa.Table, sets: Mapping[str, pa.Table], settings: dict[str, Any]) -> dict[str, Any]:
     """Return what the catches need: distinct scored rows by their gravest kind, examples, and which ids leaked.
 
-    On our own split only a declared pool and the prompts can hold a scored row: duplicates stay together.
+    Our own split starts without any, but frozen rows stay where they are when their texts or thresholds change.
     """
-    scored, given = settings["scored"], settings["given"]
+    scored = settings["scored"]
     gravest: dict[str, tuple[int, dict[str, Any]]] = {}
     groups: dict[str, dict[str, Any]] = {}
     future: dict[str, dict[str, Any]] = {}
@@ -85,7 +85,7 @@ def _facts(leaks: pa.Table, sets: Mapping[str, pa.Table], settings: dict[str, An
             groups.setdefault(pair["left_id"], pair)
         elif pair["kind"] == "time":
             future.setdefault(pair["left_id"], pair)
-        elif given or pair["right_split"] in {"pool", "prompt"} or pair["kind"] in {"similar", "template"}:
+        else:
             rank = GRAVEST_FIRST.index(pair["kind"])
             before = gravest.get(pair["left_id"])
             if before is None or rank < before[0]:
@@ -93,7 +93,7 @@ def _facts(leaks: pa.Table, sets: Mapping[str, pa.Table], settings: dict[str, An
     kinds = Counter(GRAVEST_FIRST[rank] for rank, _ in gravest.values())
     worst = min(gravest.values(), key=lambda item: (item[0], item[1]["left_id"]), default=None)
     leaked = [example_id for example_id, (_, pair) in gravest.items() if pair["kind"] in DUPLICATES]
-    crossed = {*groups, *future} if given else set[str]()
+    crossed = {*groups, *future} if settings["given"] else {*groups}
     similar = [example_id for example_id, (_, pair) in gravest.items() if pair["right_split"] in {"train", "pool"}]
     return {
         "n_scored": sets[scored].num_rows if scored in sets else 0,

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import task
 
 from safetycatch.data.loading import load_examples
+from safetycatch.errors import DataError
 from safetycatch.settings import DataSettings
 from tasks.split import prefixed
 from tasks.stage import CacheKey, Place, Produced, run_stage, transient
@@ -29,6 +30,8 @@ def load(place: Place, settings: dict[str, Any]) -> dict[str, Any]:
     def produce() -> Produced:
         named = {key: value for key, value in settings.items() if key not in {"sha256", "is_pool"}}
         loaded = load_examples(DataSettings.model_validate(named), root=place.folder)
+        if loaded.source_sha256 != settings["sha256"]:
+            raise DataError("the file changed while the run was starting", where=settings["path"], fix="run it again")
         table = prefixed(loaded.table) if settings["is_pool"] else loaded.table
         return Produced(table, facts={"notes": list(loaded.notes), "sha256": loaded.source_sha256})
 

@@ -15,7 +15,7 @@ from tasks.calling import read_table, requests_of, shard_rows
 from tasks.session import current
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
-STAGE, VERSION = "plan", "2"
+STAGE, VERSION = "plan", "3"
 SAMPLE_ROWS = 50
 # Of item differences, not of scores: what items of one group share cancels in the difference to a large part.
 ASSUMED_ICC = 0.05
@@ -75,6 +75,13 @@ def plan(
                 row |= _cost(place, entry, settings, examples, parts, pool, n_calls)
                 if not row["price_known"] and candidate.model is not None:
                     unknown.add(candidate.model.full)
+            if candidate.kind == "call":
+                most = candidate.max_cost_usd
+                row |= {"price_known": most is not None, "expected_usd": None, "highest_usd": None}
+                if most is None:
+                    unknown.add(f"call {candidate.call}")
+                else:
+                    row |= {"expected_usd": most * n_calls, "highest_usd": most * n_calls}
             rows.append(row)
         facts = {"unknown_prices": sorted(unknown), **_power(place, settings, splits)}
         return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)
@@ -154,6 +161,7 @@ def _power(place: Place, settings: dict[str, Any], splits: dict[str, Any]) -> di
         "detectable": None,
         "n_needed": None,
         "assumption": "",
+        "power": settings["power"],
     }
     if not settings["is_rate"] or n < 2:
         return facts
@@ -169,6 +177,7 @@ def _power(place: Place, settings: dict[str, Any], splits: dict[str, Any]) -> di
             "discordance": settings["discordance"],
             "design_effect": effect,
             "alpha": 0.05 / settings["n_compared"],
+            "power": settings["power"],
         }
         facts["detectable"] = detectable_effect(n, **spread)
         if settings["smallest_effect"]:

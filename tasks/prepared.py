@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.identity import fingerprint
+from safetycatch.tables import with_ids
+from tasks.calling import read_table
 
 if TYPE_CHECKING:
     from safetycatch.catches import Finding
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tasks.start import Inputs
 
 Ref = dict[str, Any]
+ITEM = ("example_id", "input", "target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +49,11 @@ class Prepared:
         return self.inputs.experiment
 
     def items_key(self) -> str:
-        """Fingerprint of the scored items: runs that share it competed on the same ground."""
-        return fingerprint(self.examples["sha256"], sorted(self.ids))
+        """Fingerprint of the scored items and their content: runs that share it competed on the same ground."""
+        table = with_ids(read_table(self.place, self.examples), self.ids)
+        return fingerprint(sorted(zip(*(table[name].to_pylist() for name in ITEM), strict=True)))
+
+    def candidate_keys(self) -> list[str]:
+        """Fingerprints of what was tried: a changed prompt or function is another candidate."""
+        own = ("candidate", "prompt_text", "source_sha256", "endpoint", "max_tokens")
+        return [fingerprint({name: entry[name] for name in own}) for entry in self.entries]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from prefect import task
 
-from safetycatch.data.reading import read_columns
+from safetycatch.data.reading import KINDS, read_columns
 from safetycatch.errors import DataError
 from safetycatch.experiment import Candidate
 from tasks.calling import scorers_of
@@ -17,7 +19,7 @@ from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transi
 if TYPE_CHECKING:
     from pathlib import Path
 
-STAGE, VERSION = "recorded", "1"
+STAGE, VERSION = "recorded", "2"
 REQUIRED = ("example_id", "output")
 OPTIONAL = ("candidate", "replicate", "latency_s", "cost_usd")
 
@@ -41,7 +43,7 @@ def recorded(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -
     def produce() -> Produced:
         candidate = Candidate.model_validate(settings["candidate"])
         path = candidate.outputs or ""
-        columns = _columns(place.folder / path, path)
+        columns = _columns(place.folder / path, path, settings["sha256"])
         parse = scorers_of(place, settings)[0].parse
         found = _by_row(columns, candidate.id, path)
         rows = [
@@ -54,8 +56,12 @@ def recorded(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -
     return run_stage(STAGE, VERSION, place, settings, parents_of({"examples": examples}), produce)
 
 
-def _columns(path: Path, shown: str) -> dict[str, list[Any]]:
+def _columns(path: Path, shown: str, sha256: str) -> dict[str, list[Any]]:
     data, kind = path.read_bytes(), path.suffix.lower()
+    if kind not in KINDS:
+        raise DataError(f"{kind or 'no'} extension", where=shown, expected=", ".join(KINDS))
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DataError("the file changed while the run was starting", where=shown, fix="run it again")
     found = read_columns(data, kind, REQUIRED, shown, optional=OPTIONAL)
     return {name: [None if cell is None else str(cell) for cell in column] for name, column in found.cells.items()}
 
@@ -68,11 +74,28 @@ def _by_row(columns: dict[str, list[str | None]], candidate: str, path: str) -> 
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for row in mine:
         values = {name: column[row] for name, column in columns.items()}
-        key = (str(values["example_id"]), int(values.get("replicate") or 0))
+        where = f"{path}, row {row + 1}"
+        replicate = _number(values.get("replicate"), where, "replicate") or 0
+        key = (str(values["example_id"]), int(replicate))
         if key in found:
-            raise DataError(f"two outputs of {key[0]!r}", where=f"{path}, row {row + 1}", expected="one an item")
-        found[key] = values
+            raise DataError(f"two outputs of {key[0]!r}", where=where, expected="one an item")
+        numbers = {name: _number(values.get(name), where, name) for name in ("latency_s", "cost_usd")}
+        found[key] = {**values, **numbers}
     return found
+
+
+def _number(cell: str | None, where: str, column: str) -> float | None:
+    if cell is None or not cell.strip():
+        return None
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number < 0 or (column == "replicate" and not number.is_integer()):
+        raise DataError(
+            f"found {cell[:40]!r}", where=f"{where}, column {column}", expected="a number from 0 up, or nothing"
+        )
+    return number
 
 
 def _row(candidate: str, example_id: str, replicate: int, values: dict[str, Any] | None, parse: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from safetycatch.calls import Budget, StopFlag, install
 from safetycatch.calls.journal import Journal
 from safetycatch.calls.prices import Prices
 from safetycatch.errors import ExperimentError
-from safetycatch.experiment import EXPLORING_BUDGET, BudgetSettings, Experiment
+from safetycatch.experiment import EXPLORING_BUDGET, BudgetSettings, Experiment, PriceSettings
 from safetycatch.identity import file_sha256
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from safetycatch.project import Project
     from safetycatch.sandbox import RunningSandbox
     from tasks.stage import Place
+    from tasks.start import Inputs
 
 JOURNAL = "calls.db"
 
@@ -78,7 +79,6 @@ def session(place: Place, experiment: Experiment, project: Project) -> Generator
     """Open what the tasks of a flow run share, and close it at the end."""
     store = place.open_store()
     limits = ceiling(experiment)
-    prices = {**project.settings.prices, **experiment.prices}
     with contextlib.ExitStack() as resources:
         journal = resources.enter_context(Journal.open(store.root / JOURNAL))
         budget = Budget(limits.usd, limits.tokens, limits.calls, already=journal.spent(place.run_id))
@@ -86,13 +86,28 @@ def session(place: Place, experiment: Experiment, project: Project) -> Generator
         if threading.current_thread() is threading.main_thread():
             # Prefect sets its own SIGTERM handler when the flow starts; ours drains what is paid, so it comes after.
             flag = resources.enter_context(install(flag))
-        named = {name: price.model_dump(exclude_none=True) for name, price in prices.items()}
-        shared = Session(journal, budget, Prices(named), flag, resources)
+        shared = Session(journal, budget, Prices(_price_table(experiment, project)), flag, resources)
         token = _CURRENT.set(shared)
         try:
             yield shared
         finally:
             _CURRENT.reset(token)
+
+
+def prices_of(inputs: Inputs) -> dict[str, PriceSettings]:
+    """Return the user's prices: the project's, then the experiment's own."""
+    return {**inputs.project.settings.prices, **inputs.experiment.prices}
+
+
+def _price_table(experiment: Experiment, project: Project) -> dict[str, dict[str, float]]:
+    """Return the user's prices and the highest cost that `call` candidates state for one call."""
+    prices = {**project.settings.prices, **experiment.prices}
+    named = {name: price.model_dump(exclude_none=True) for name, price in prices.items()}
+    for candidate in experiment.candidates:
+        if candidate.call and candidate.max_cost_usd is not None:
+            free = {"input_per_m": 0.0, "output_per_m": 0.0}
+            named[f"function/{candidate.call}"] = {**free, "per_call": candidate.max_cost_usd}
+    return named
 
 
 def load_function(name: str, folders: tuple[Path, ...], where: str) -> tuple[Callable[..., Any], str]:

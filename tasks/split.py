@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from safetycatch.data.splitting import derive_dev
 from safetycatch.data.splitting import split as split_rows
 from safetycatch.identity import fingerprint
-from safetycatch.settings import SplitSettings
+from safetycatch.settings import LeakSettings, SplitSettings
 from safetycatch.store import Ref
 from safetycatch.store.frozen import FrozenSplit, read_frozen, write_frozen
 from safetycatch.tables import checked
@@ -20,6 +20,7 @@ from tasks.stage import Place, Produced, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
     from safetycatch.data.splitting import SplitResult
+    from tasks.start import Inputs
 
 STAGE, LEDGER, VERSION = "split", "split-ledger", "1"
 POOL_PREFIX = "pool:"
@@ -50,7 +51,7 @@ def split(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -> d
             table = read_table(place, examples)
             before = store.read(frozen.ledger) if frozen is not None else None
             wanted = SplitSettings.model_validate(settings["split"])
-            result = split_rows(table, wanted, frozen=before)
+            result = split_rows(table, wanted, frozen=before, leaks=LeakSettings.model_validate(settings["leaks"]))
             if settings["derive_dev"] and result.variant == "given" and not result.rows["dev"] and result.rows["train"]:
                 result = derive_dev(result, seed=wanted.seed)
             made.append(result)
@@ -77,7 +78,9 @@ def _remade(
 ) -> SplitResult:
     """Return the result behind an artifact that was written before its ledger was (a kill in between)."""
     before = place.open_store().read(frozen.ledger) if frozen is not None else None
-    return split_rows(read_table(place, examples), SplitSettings.model_validate(settings["split"]), frozen=before)
+    leaks = LeakSettings.model_validate(settings["leaks"])
+    wanted = SplitSettings.model_validate(settings["split"])
+    return split_rows(read_table(place, examples), wanted, frozen=before, leaks=leaks)
 
 
 def _facts(result: SplitResult) -> dict[str, Any]:
@@ -102,9 +105,16 @@ def _facts(result: SplitResult) -> dict[str, Any]:
     }
 
 
-def split_key(settings: dict[str, Any], data_path: str) -> str:
-    """Return the name of the ledger of a data file under these split settings."""
-    return fingerprint(data_path, settings)
+def split_key(inputs: Inputs) -> str:
+    """Return the name of the ledger of a data file: its place in the project, the split settings, what groups rows.
+
+    Other groups or ids make another split: rows frozen without knowing a group could stand on two sides of it.
+    """
+    data, root = inputs.experiment.data, inputs.project.root.resolve()
+    path = inputs.files[data.path].resolve()
+    place = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    columns = data.model_dump(mode="json", include={"id", "input", "target", "group", "time"})
+    return fingerprint(place, columns, inputs.experiment.split.model_dump(mode="json"))
 
 
 def clusters_with_pool(splits: pa.Table, pool: pa.Table, examples: pa.Table) -> dict[str, str]:

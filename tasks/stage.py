@@ -31,6 +31,7 @@ class Place(BaseModel):
     text: str
     run_id: str
     mode: str
+    error_limit: float | None = None
 
     def open_store(self) -> Store:
         """Return the store, opened once a process."""

@@ -33,7 +33,7 @@ class Inputs:
     sources: dict[str, str]
     copies: dict[str, bytes]
 
-    def place(self, run_id: str) -> Place:
+    def place(self, run_id: str, error_limit: float | None = None) -> Place:
         """Return where the tasks of a run work."""
         return Place(
             store=str(self.project.store_root),
@@ -42,6 +42,7 @@ class Inputs:
             text=self.text,
             run_id=run_id,
             mode=self.mode,
+            error_limit=error_limit,
         )
 
     @property
@@ -63,6 +64,14 @@ class Inputs:
     def source_of(self, candidate: Candidate) -> str:
         """Return the hash of what answers for a `call` candidate: its module's source and declared version."""
         return fingerprint(self.sources.get(candidate.call or "", ""), candidate.version or "")
+
+    def changed_data(self) -> list[str]:
+        """Return the data files that are no longer what they were when the run started."""
+        return [
+            name
+            for name, digest in self.sha256.items()
+            if not self.files[name].is_file() or file_sha256(self.files[name]) != digest
+        ]
 
 
 def read_inputs(path: Path, digest: str = "") -> Inputs:

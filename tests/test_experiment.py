@@ -383,7 +383,6 @@ def test_identity_changes_with_what_is_evaluated(path, value):
     [
         (["budget"], {"usd": 50}),
         (["runs", "concurrency"], 2),
-        (["runs", "max_error_rate"], 0.5),
         (["catches"], {"SC501": "warn"}),
         (["claim", "smallest_effect"], 0.03),
         (["defaults", "params", "temperature"], 0.0),

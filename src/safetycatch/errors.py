@@ -10,6 +10,7 @@ SafetycatchError
 ├── StoreError (10)           the store cannot be trusted: unwritable, altered, truncated, locked
 ├── BudgetReachedError (40)   the ceiling is reached; the same command resumes with a larger one
 ├── ProviderUnusableError (50)  nothing can go on with this endpoint; resumable
+│   └── TooManyErrorsError    more calls fail than SC207 allows
 └── StoppedError (130/143)    a signal asked us to stop; resumable
 
 Anything else that escapes is a bug and ends with exit code 1.
@@ -94,6 +95,10 @@ class ProviderUnusableError(SafetycatchError):
     """An endpoint refuses everything (key, quota, unknown model) or fails too often; the run can be resumed."""
 
     exit_code = EXIT_PROVIDER
+
+
+class TooManyErrorsError(ProviderUnusableError):
+    """More calls fail than SC207 allows; sending was stopped, and what was answered is kept."""
 
 
 class StoppedError(SafetycatchError):

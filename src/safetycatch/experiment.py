@@ -163,6 +163,7 @@ class Candidate(_Part):
     call: str | None = None
     outputs: str | None = None
     version: str | None = None
+    max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)] | None = None
     send_ids: bool = False
 
     @field_validator("id")
@@ -219,7 +220,6 @@ class RunSettings(_Part):
 
     replicates: Annotated[int, Field(ge=1, le=100)] = 1
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 64
-    max_error_rate: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.02
 
 
 class BudgetSettings(_Part):
@@ -332,9 +332,7 @@ class Experiment(_Part):
     def identity(self) -> str:
         """Fingerprint of what is evaluated: everything but budget, pace and the levels of catches."""
         return fingerprint(
-            self.model_dump(
-                mode="json", exclude={"budget": True, "catches": True, "runs": {"concurrency", "max_error_rate"}}
-            )
+            self.model_dump(mode="json", exclude={"budget": True, "catches": True, "runs": {"concurrency"}})
         )
 
 

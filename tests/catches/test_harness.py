@@ -56,7 +56,6 @@ def test_sc704_fires_when_another_model_answers(fired):
         "openai/ft:gpt-3.5-turbo-0125:org::abc",
         "ollama_chat/llama3.1",
         "sandbox/tiny",
-        "gpu/gpt-4o-mini",
     ],
 )
 def test_sc704_silent_on_a_pinned_or_own_model(silent, name):

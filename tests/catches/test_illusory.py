@@ -63,15 +63,11 @@ def test_sc502_silent_says_what_it_could_not_check(silent):
 
 
 def too_good(policy, **changes):
-    return illusory.too_good(**{"rates": {"a": 0.9}, "similar": {}, "train": {}, "policy": policy, **changes})
+    return illusory.too_good(**{"rates": {"a": 0.9}, "similar": {}, "policy": policy, **changes})
 
 
 def test_sc505_fires_on_a_rate_that_is_too_high(policy, fired):
     fired(too_good(policy(), rates={"a": 0.98, "b": 0.5}), "warn", "a scores 98.0 % (limit 98 %)", "twenty right")
-
-
-def test_sc505_fires_on_a_gap_to_train(policy, fired):
-    fired(too_good(policy(), train={"a": 1.0}, rates={"a": 0.8}), "warn", "100.0 % on train, 80.0 % here")
 
 
 def test_sc505_fires_when_similar_rows_carry_the_score(policy, fired):
@@ -79,8 +75,7 @@ def test_sc505_fires_when_similar_rows_carry_the_score(policy, fired):
 
 
 def test_sc505_silent_on_ordinary_rates(policy, silent):
-    silent(too_good(policy()), "passed", "train rows are not scored")
-    silent(too_good(policy(), train={"a": 0.95}), "passed")
+    silent(too_good(policy()), "passed", "no rate is suspiciously high")
     silent(too_good(policy(), similar={"a": (28, 40, 120, 200)}))
     silent(too_good(policy(), similar={"a": (19, 19, 0, 200)}))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safetycatch.results.health import confusions, flips, item_health
+from safetycatch.results.health import flips, item_health
 from safetycatch.stats import luck_of_best
 
 # items:      0  1  2  3  4  5
@@ -61,10 +61,3 @@ def test_items_are_solved_by_all_none_or_some(matrix, rows):
     assert found.n == sum(not any(map(math.isnan, row)) for row in rows)
     swapped, kept = (flips(matrix(columns), *pair, "accuracy") for pair in (("a", "b"), ("b", "a")))
     assert (swapped.fixed, swapped.broken) == (kept.broken, kept.fixed)
-
-
-def test_confusions_by_hand():
-    pairs = [("refund", "fee"), ("refund", "fee"), ("fee", None), ("fee", "fee"), ("fee", "card")]
-    assert confusions(pairs) == [("refund", "fee", 2), ("fee", "(unparsable)", 1), ("fee", "card", 1)]
-    assert confusions(pairs, most=1) == [("refund", "fee", 2)]
-    assert confusions([]) == []

@@ -27,6 +27,7 @@ def settings(candidates, **changes):
         "leaked": [],
         "similar": [],
         "exclude": [],
+        "power": 0.8,
         "crossed": [],
         **changes,
     }

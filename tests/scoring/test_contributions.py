@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from safetycatch.errors import StatisticsError, UsageError
-from safetycatch.scoring import contributions, majority_share, metric_facts, quantile_contributions
+from safetycatch.scoring import contributions, majority_share, quantile_contributions
 
 NOTHING = "(unparsable)"
 
@@ -120,13 +120,3 @@ def test_the_majority_class():
     assert majority_share(["b", "a"]).label == "a"
     with pytest.raises(StatisticsError):
         majority_share([])
-
-
-def test_accuracy_and_balanced_accuracy_may_disagree():
-    """Always "a" wins by accuracy on 9 to 1, and loses by balanced accuracy."""
-    targets = ["a"] * 9 + ["b"]
-    fair = ["b", "b", *"aaaaaaa", "b"]
-    facts = metric_facts({"lazy": ["a"] * 10, "fair": fair}, targets)
-    assert facts.accuracy == pytest.approx({"lazy": 0.9, "fair": 0.8})
-    assert facts.balanced_accuracy == pytest.approx({"lazy": 0.5, "fair": (7 / 9 + 1) / 2})
-    assert facts.reversed == (("lazy", "fair"),)

@@ -11,12 +11,9 @@ from safetycatch.errors import DataError, ExperimentError
 from safetycatch.scoring import (
     RESOURCE_SCORERS,
     SCORERS,
-    count_outcomes,
     default_scorers,
     infer_task,
-    parse_rows,
     row_values,
-    score_rows,
     scorer,
 )
 
@@ -193,21 +190,6 @@ def targets_table(targets):
     return pa.table({"example_id": [f"e{i}" for i in range(len(targets))], "target": targets})
 
 
-def test_a_table_of_replies_becomes_a_table_of_scores():
-    rows = rows_table(["a", "b", "?", "a", None], ["answer", "answer", "answer", "length", "error"])
-    chosen = scorer("accuracy", labels=["a", "b"])
-    parsed = parse_rows(rows, chosen)
-    assert parsed["parsed"].to_pylist() == ["a", "b", None, None, None]
-    assert count_outcomes(parsed)["c"] == (5, 2, 1, 0, 1, 0, 1)
-    scores = tables.checked(score_rows(parsed, targets_table(list("aaaaa")), [chosen]), "scores")
-    assert scores["value"].to_pylist() == [1, 0, 0, 0, None]
-
-
-def test_a_row_without_its_example_is_an_error():
-    with pytest.raises(DataError, match="no example 'e1'"):
-        score_rows(rows_table(["a", "a"], ["answer"] * 2), targets_table(["a"]), [scorer("exact")])
-
-
 @pytest.mark.parametrize(
     ("targets", "task"),
     [
@@ -240,15 +222,6 @@ def test_a_task_is_told_by_its_targets(targets, task):
 )
 def test_every_task_has_its_scorers(task, targets, names):
     assert default_scorers(task, targets) == names
-
-
-def test_whole_set_metrics_come_through_the_table():
-    rows = rows_table(["a", "a", "b", "?"], ["answer"] * 4)
-    chosen = [scorer(name, labels=["a", "b"]) for name in ("macro_f1", "balanced_accuracy", "accuracy")]
-    scores = score_rows(rows, targets_table(list("abba")), chosen)
-    means = scores.group_by("metric").aggregate([("value", "mean")]).to_pydict()
-    found = dict(zip(means["metric"], means["value_mean"], strict=True))
-    assert found == pytest.approx({"macro_f1": (2 / 4 + 2 / 3) / 2, "balanced_accuracy": 0.5, "accuracy": 0.5})
 
 
 def test_an_unknown_task_is_an_error():

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.calls.attempt import Caller, EngineSettings, HaltedError, LaneStoppedError, Outcome
-from safetycatch.errors import ProviderUnusableError, StoppedError, UsageError
+from safetycatch.calls.budget import SLACK_USD
+from safetycatch.errors import ProviderUnusableError, StoppedError, TooManyErrorsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -161,9 +162,9 @@ class _Run:
         number = self._engine.stop.signal_number if self._engine.stop else 2
         self._halt(StoppedError(f"stopped by signal {number}; the same command resumes", number))
 
-    def _unusable(self, why: str) -> ProviderUnusableError:
+    def _unusable(self, why: str, kind: type[ProviderUnusableError] = ProviderUnusableError) -> ProviderUnusableError:
         classes = ", ".join(f"{name} {count}" for name, count in self._tally.classes.most_common())
-        return ProviderUnusableError(
+        return kind(
             f"{why}\n  saw      {self._tally.answered} answered, {self._tally.errors} failed"
             + (f": {classes}" if classes else "")
             + "\n  fix      mend the endpoint; the same command resumes and pays for no answer twice"
@@ -282,11 +283,30 @@ class _Run:
         if reply.error_class is not None and reply.state in {"error", "invalid"}:
             tally.classes[reply.error_class] += 1
         self._deliver(request, reply)
-        if most is not None and self._finished >= MIN_CALLS_FOR_RATE and tally.errors > most * self._finished:
-            text = (
-                f"{tally.errors} of {self._finished} calls failed, more than {most:.1%}; the last: {reply.error_text}"
+        # A row answered by another model than asked is as missing as one that nobody answered.
+        failed = tally.errors + tally.invalid
+        if most is not None and self._finished >= MIN_CALLS_FOR_RATE and failed > most * self._finished:
+            text = f"{failed} of {self._finished} calls failed, more than {most:.1%}; the last: {reply.error_text}"
+            self._halt(self._unusable(text, TooManyErrorsError))
+        self._hold_to_its_word(request, reply)
+
+    def _hold_to_its_word(self, request: Request, reply: Reply) -> None:
+        """Stop when a function costs more than it was said to: the next calls could pass the ceiling."""
+        engine = self._engine
+        if request.endpoint.transport != "function" or engine.budget.usd is None or not reply.cost_usd:
+            return
+        price = engine.prices.of(request)
+        highest = price.highest_usd(0, 0) if price else None
+        if highest is None or reply.cost_usd > highest * (1 + SLACK_USD):
+            stated = "no max_cost_usd is stated" if highest is None else f"max_cost_usd is ${highest:g}"
+            self._halt(
+                UsageError(
+                    f"a call of {request.model} cost ${reply.cost_usd:g}, and {stated}",
+                    where=f"candidate {request.candidate}",
+                    expected="the most that one call can cost, so that the budget can hold",
+                    fix=f"max_cost_usd: {reply.cost_usd:g}",
+                )
             )
-            self._halt(self._unusable(text))
 
     def _deliver(self, request: Request, reply: Reply) -> None:
         """Hand a reply to its request and to those that asked the same."""
@@ -300,6 +320,7 @@ class _Run:
                     self._tally.from_journal += 1
                 else:
                     self._tally.errors += 1
+                    self._finished += 1
                 self._on_reply(other, again)
         self._show()
 

@@ -12,8 +12,20 @@ if TYPE_CHECKING:
 
 # A date, a version number after the name, or a content digest pins a hosted model.
 PINNED = re.compile(r"\d{4}-?\d{2}-?\d{2}|@|:[0-9a-f]{8,}|-\d{3,4}(?:-preview)?$|(?:^|/)ft:")
-HOSTED = frozenset(
-    {"openai", "anthropic", "gemini", "vertex_ai", "azure", "mistral", "cohere", "xai", "groq", "deepseek"}
+# Providers whose models lie on the user's own machines; everybody else may change what a name means.
+OWN = frozenset(
+    {
+        "sandbox",
+        "ollama",
+        "ollama_chat",
+        "llamafile",
+        "lm_studio",
+        "hosted_vllm",
+        "vllm",
+        "xinference",
+        "petals",
+        "triton",
+    }
 )
 
 
@@ -49,7 +61,7 @@ def inputs_unchanged(*, changed: Sequence[str]) -> Observation:
 
 def floating_names(*, models: Sequence[str]) -> Observation:
     """SC704, before the run: hosted models are named with a date or version."""
-    floating = [name for name in models if name.split("/", 1)[0] in HOSTED and not PINNED.search(name)]
+    floating = [name for name in models if name.split("/", 1)[0] not in OWN and not PINNED.search(name)]
     if not floating:
         return Observation("SC704", "passed", "every hosted model is named with a date or version")
     return Observation(
@@ -76,6 +88,11 @@ def answered_by(*, others: Mapping[str, int], asked: str) -> Observation:
         "name the model that answers, or ask the provider",
         {"others": dict(others)},
     )
+
+
+def no_run_id() -> Observation:
+    """SC702 before there is a run."""
+    return Observation("SC702", "not_applicable", "a preview stores no run")
 
 
 def run_id_free(*, run_id: str, other: bool) -> Observation:

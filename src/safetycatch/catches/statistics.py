@@ -33,12 +33,13 @@ def power(
     n_needed: int | None,
     assumption: str,
     unit: str = "points",
+    wanted: float = 0.8,
 ) -> Observation:
-    """SC202: the effect that `n` items can show with 80 % power is at most the stated one."""
+    """SC202: the effect that `n` items can show with the `wanted` power (0-1) is at most the stated one."""
     if effect is None or detectable is None:
         return Observation("SC202", "not_checked", "no stated effect, or its noise is not known")
     scale = 100 if unit == "points" else 1
-    shown = f"{n} items can show {detectable * scale:.1f} {unit} or more with 80 % power ({assumption})"
+    shown = f"{n} items can show {detectable * scale:.1f} {unit} or more with {100 * wanted:g} % power ({assumption})"
     evidence = {"n": n, "detectable": detectable, "effect": effect, "n_needed": n_needed}
     if detectable <= effect * (1 + 1e-9):
         return Observation("SC202", "passed", shown, evidence=evidence)
@@ -46,7 +47,7 @@ def power(
         "SC202",
         "fired",
         f"{shown}; the claim asks for {effect * scale:.1f}",
-        "a true effect of that size would be missed more often than one time in five",
+        f"a true effect of that size would be missed more often than in {100 * (1 - wanted):g} % of such runs",
         f"score about {n_needed} items" if n_needed else "score more items",
         evidence,
     )
@@ -165,6 +166,17 @@ def errors(*, failed: Mapping[str, tuple[int, int]], policy: Policy, classes: Ma
         "missing rows are seldom random; the comparison would be over the rows that happened to work",
         "run the same command again: only the missing calls are sent",
         evidence,
+    )
+
+
+def errors_stopped(*, message: str) -> Observation:
+    """SC207 during a run: sending stopped because too many calls fail."""
+    return Observation(
+        "SC207",
+        "fired",
+        message,
+        "going on would pay for a comparison over the rows that happened to work",
+        "mend the endpoint and run the same command again: only the missing calls are sent",
     )
 
 

@@ -165,6 +165,12 @@ def _compared(pairs: list[tuple[_Side, str, _Side, str]], metric: Metric) -> lis
     found: list[Comparison] = []
     for first, base, other, name in pairs:
         matrix = _matrix(first, base, metric.name).joined(_matrix(other, name, metric.name), other.run.run_id)
+        if not matrix.has(base, metric.name):
+            raise UsageError(
+                f"{metric.name} is a metric of the whole set, and only some items are shared",
+                where="safetycatch compare",
+                fix="--metric accuracy, or runs over the same items",
+            )
         row = difference(matrix, f"{other.run.run_id}:{name}", base, metric)
         found.append(replace(row, baseline=f"{first.run.run_id}:{base}"))
     adjusted = holm([row.p_adjusted for row in found]) if found else np.array([])

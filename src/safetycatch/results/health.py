@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 from safetycatch.stats import luck_of_best
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from safetycatch.results.matrix import ScoreMatrix
 
@@ -63,11 +62,3 @@ def item_health(
     typical = float(np.median(complete.mean(axis=1))) if n else 0.0
     luck = luck_of_best(k, n, typical) - typical if n and k > 1 and 0 < typical < 1 else None
     return Health(n, everybody, nobody, n - everybody - nobody, luck, k)
-
-
-def confusions(pairs: Iterable[tuple[str, str | None]], most: int = 10) -> list[tuple[str, str, int]]:
-    """Return the commonest (target, predicted, count) among wrong answers; unparsable ones are `(unparsable)`."""
-    counts = Counter(
-        (target, "(unparsable)" if parsed is None else parsed) for target, parsed in pairs if parsed != target
-    )
-    return [(target, predicted, count) for (target, predicted), count in counts.most_common(most)]

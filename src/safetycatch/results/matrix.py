@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
+WHOLE_SET = frozenset({"macro_f1", "balanced_accuracy", "latency_p50", "latency_p95"})
 MOST_SLICES = 50
 OTHER = "(other)"
 
@@ -90,12 +91,19 @@ class ScoreMatrix:
         return ScoreMatrix(_taken(self.items, kept), self.candidates, self.metrics, values)
 
     def joined(self, other: ScoreMatrix, prefix: str) -> ScoreMatrix:
-        """Return this matrix with `other`'s candidates added as `prefix:candidate`, on the items both hold."""
+        """Return this matrix with `other`'s candidates added as `prefix:candidate`, on the items both hold.
+
+        Contributions to a metric of the whole set average to it over that set only: on a part of the items such
+        metrics (`WHOLE_SET`) are left out.
+        """
         place = {example_id: row for row, example_id in enumerate(other.items.ids)}
         mine = [row for row, example_id in enumerate(self.items.ids) if example_id in place]
         theirs = [place[self.items.ids[row]] for row in mine]
+        part = len(mine) < max(len(self.items.ids), len(other.items.ids))
         values = {key: array[mine] for key, array in self.values.items()}
         values |= {(f"{prefix}:{name}", metric): array[theirs] for (name, metric), array in other.values.items()}
+        if part:
+            values = {(name, metric): array for (name, metric), array in values.items() if metric not in WHOLE_SET}
         return ScoreMatrix(
             items=_taken(self.items, mine),
             candidates=(*self.candidates, *(f"{prefix}:{name}" for name in other.candidates)),

@@ -180,7 +180,7 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         tuple(slices),
         tuple(counted),
         health,
-        _detectable(outcome),
+        _detectable(outcome, settings["power"]),
         baseline,
         main,
         tuple(leaks),
@@ -206,8 +206,8 @@ def _leak_score(matrix: ScoreMatrix, name: str, metric: Metric, kind: str, ids: 
     )
 
 
-def _detectable(outcome: Outcome) -> float | None:
-    """Return what the observed spread and design effect let these items show with 80 % power; the largest of all.
+def _detectable(outcome: Outcome, power: float) -> float | None:
+    """Return what the observed spread and design effect let these items show with this power; the largest of all.
 
     With several candidates at the level that Holm demands of the first.
     """
@@ -220,7 +220,7 @@ def _detectable(outcome: Outcome) -> float | None:
         if d.sd_difference > 0 and d.design_effect > 0:
             try:
                 spread = {"sd_difference": d.sd_difference, "design_effect": d.design_effect}
-                sizes.append(detectable_effect(d.n, **spread, alpha=0.05 / n_compared))
+                sizes.append(detectable_effect(d.n, **spread, alpha=0.05 / n_compared, power=power))
             except StatisticsError:
                 continue
     return max(sizes, default=None)
