@@ -66,9 +66,9 @@ def test_every_group_of_keys_has_a_section():
 
 @pytest.mark.parametrize(("title", "model"), SECTIONS.items())
 def test_every_key_is_explained_with_its_default(title, model):
-    section = re.search(rf"^##+ {re.escape(title)}$(.*?)(?=^##|\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    (section,) = re.findall(rf"^##+ {re.escape(title)}$(.*?)(?=^##|\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert section is not None
-    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| \S[^|]* \|$", section[1], flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| \S[^|]* \|$", section, flags=re.MULTILINE)
     assert dict(rows) == {name: shown_default(model, name) for name in model.model_fields}
     assert [name for name, _ in rows] == list(model.model_fields)
 
