@@ -153,7 +153,6 @@ def _environment(project: Project, url: str) -> dict[str, str]:
         **os.environ,
         "PREFECT_API_URL": url,
         "PYTHONPATH": path,
-        "SAFETYCATCH_ROOT": str(project.root),
         "SAFETYCATCH_STORE": str(project.store_root),
     }
 
