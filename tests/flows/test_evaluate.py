@@ -154,13 +154,13 @@ data: {path: tickets.csv, id: ticket_id, input: [language, text], target: label,
 split: {test: 1}
 candidates:
   - {id: prompted, prompt: json.md, model: sandbox/in-context, shots: {select: knn, k: 2}}
-  - {id: sync, call: "my_router:sync"}
+  - {id: sync, call: "my_router:sync", max_cost_usd: 0.001}
   - {id: later, call: "my_router:later"}
   - {id: old, outputs: old.csv}
 claim: {metric: accuracy, smallest_effect: 8 points}
 runs: {replicates: 2}
 budget: {usd: 1, calls: 2000}
-catches: {SC505: warn}
+catches: {SC502: warn, SC505: warn}  # the pool knows the same customers
 """
     )
     result = project.run(path).result()
