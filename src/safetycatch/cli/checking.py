@@ -160,6 +160,8 @@ def _show_plan(facts: dict[str, Any], output: Output) -> None:
 
 def effect_line(planned: dict[str, Any], asked: float | None) -> str:
     """Return which difference the items can show, and what the claim asks for."""
+    if planned["detectable"] is None and planned["assumption"]:
+        return f"{planned['n']:,} items are too few to show any difference (80 % power, {planned['assumption']})"
     if planned["detectable"] is None:
         return "what difference can be shown is not known for this metric before it was measured"
     text = (
