@@ -180,6 +180,7 @@ def test_small_blocks_change_nothing(monkeypatch, public):
     whole = near_pairs(rows, 0.6)
     for name in ("BLOCK_CHARACTERS", "BLOCK_WORK", "VERIFY_GRAMS", "BLOCK_TEXTS"):
         monkeypatch.setattr(f"safetycatch.data.similarity.{name}", 500)
+    monkeypatch.setattr("safetycatch.data.similarity.TILE_CHARACTERS", 20_000)
     parts = near_pairs(rows, 0.6)
     assert [part.tolist() for part in parts] == [part.tolist() for part in whole]
 

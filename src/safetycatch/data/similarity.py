@@ -12,6 +12,7 @@ returned was verified on the full sets.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +36,7 @@ BUCKET_BITS = 20
 HASH_BITS = 48
 LOW_BITS = HASH_BITS - BUCKET_BITS
 BLOCK_GRAMS = 1 << 18
+TILE_CHARACTERS = 1 << 21  # of texts joined at a time: memory stays the same whatever the number of texts
 BLOCK_WORK = 1 << 18
 VERIFY_GRAMS = 1 << 18
 SHARED_PREFIX = 6  # candidates share this many grams of prefixes that are as much longer: less to verify
@@ -87,10 +89,10 @@ def _window_hashes(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return _mixed(total) >> np.uint64(64 - HASH_BITS)
 
 
-def _blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _blocks(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
     first, characters = 0, 0
     for place, length in enumerate(lengths):
-        if place > first and (characters + length > BLOCK_CHARACTERS or place - first >= BLOCK_TEXTS):
+        if place > first and (characters + length > most or place - first >= BLOCK_TEXTS):
             yield first, place
             first, characters = place, 0
         characters += length
@@ -136,7 +138,7 @@ def character_grams(normals: Sequence[str]) -> GramSets:
     import numpy as np
 
     def coded() -> Iterator[tuple[NDArray[np.uint64], Ints]]:
-        for first, last in _blocks([len(text) for text in normals]):
+        for first, last in _blocks([len(text) for text in normals], BLOCK_CHARACTERS):
             padded = [_padded(text) for text in normals[first:last]]
             codes = np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32).astype(np.uint64)
             yield codes, np.array([len(text) for text in padded], np.int64)
@@ -151,7 +153,7 @@ def word_grams(normals: Sequence[str], vocabulary: dict[str, int] | None = None)
     known = {} if vocabulary is None else vocabulary
 
     def coded() -> Iterator[tuple[NDArray[np.uint64], Ints]]:
-        for first, last in _blocks([len(text) for text in normals]):
+        for first, last in _blocks([len(text) for text in normals], BLOCK_CHARACTERS):
             numbers: list[int] = []
             lengths: list[int] = []
             for text in normals[first:last]:
@@ -189,7 +191,7 @@ def _prefixes(sets: GramSets, threshold: float, rank: NDArray[np.int32]) -> tupl
     lengths = np.minimum(sizes - needed + SHARED_PREFIX, sizes)
     prefixes = np.empty(int(lengths.sum()), np.int64)
     done = 0
-    for first, last in _blocks(sizes.tolist()):
+    for first, last in _blocks(sizes.tolist(), BLOCK_CHARACTERS):
         part = sets.grams[sets.start[first] : sets.start[last]]
         owner = np.repeat(np.arange(last - first, dtype=np.int64), sizes[first:last])
         keys = (owner << HASH_BITS) | (part & ((1 << LOW_BITS) - 1))
@@ -308,6 +310,19 @@ def similarity(left: str, right: str) -> float:
 
 def similar_normals(left: Sequence[str], right: Sequence[str] | None, threshold: float) -> Pairs:
     """Return every pair of normal forms with a similarity of `threshold` or more; `right=None` joins left to itself."""
+    others = left if right is None else right
+    tiles = [list(_blocks([len(text) for text in texts], TILE_CHARACTERS)) for texts in (left, others)]
+    found: list[tuple[Ints, Ints, Floats]] = []
+    for (first, last), (other, end) in itertools.product(*tiles):
+        if right is None and other < first:
+            continue
+        one = None if right is None and other == first else others[other:end]
+        pairs = _tile_pairs(left[first:last], one, threshold)
+        found.append((pairs.left + first, pairs.right + other, pairs.similarity))
+    return _joined(found)
+
+
+def _tile_pairs(left: Sequence[str], right: Sequence[str] | None, threshold: float) -> Pairs:
     import numpy as np
 
     long_left = np.array([text.count(" ") >= LONG_TEXT_WORDS for text in left], bool)
