@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.compute as pc
 
 from flows.watching import StageError, quietly
 from safetycatch.catches import Policy, judge, refuse
-from safetycatch.errors import DataError
+from safetycatch.catches.results import store_is_sound
+from safetycatch.errors import DataError, StoreError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
 from safetycatch.project import address_of, key_variable
 from safetycatch.sandbox.settings import ANSWERS_VERSION
 from safetycatch.scoring import default_scorers, infer_task, scorer
 from safetycatch.store import Ref as StoreRef
+from safetycatch.store.health import probe
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.check import observe_before
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from safetycatch.experiment import Experiment
+    from safetycatch.store import Store
     from tasks.stage import Place
     from tasks.start import Inputs
 
@@ -72,6 +76,27 @@ def as_task(task: Any, /, **parameters: Any) -> Ref:
 def as_function(task: Any, /, **parameters: Any) -> Ref:
     """Call a stage's plain function, without Prefect."""
     return task.fn(**parameters)
+
+
+def sound_store(place: Place, policy: Policy) -> Store:
+    """Return the store of a run.
+
+    Raises: RefusedError with SC1201 where it cannot be trusted, since nothing can then be kept.
+    """
+    try:
+        return place.open_store()
+    except StoreError:
+        root = Path(place.store)
+        found = probe(root)
+        observed = store_is_sound(
+            writable=found.writable,
+            locks_work=found.locks_work,
+            free_bytes=found.free_bytes,
+            reason=found.reason,
+            place=root.name,
+        )
+        refuse(judge([observed], policy))
+        raise
 
 
 def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unattended: bool) -> Prepared:

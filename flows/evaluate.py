@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.chain import answer, as_task, calls_of, prepare, stop_if_refused
+from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
 from flows.stored import baseline_of
 from flows.watching import CallsArtifact, failed, publish, publish_refusal, status_of
 from safetycatch.catches import Finding, Observation, Policy, judge, refuse
@@ -32,6 +32,8 @@ from tasks.session import WATCHER, Session, current, make_importable, session
 from tasks.start import Inputs, read_inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flows.chain import Call
     from safetycatch.store import Run
     from tasks.prepared import Prepared
@@ -93,7 +95,7 @@ def run_experiment(
     began = time.monotonic()
     inputs = read_inputs(path, digest)
     policy = policy_of(inputs, overrides or {})
-    runs = Runs(inputs.place("").open_store())
+    runs = Runs(sound_store(inputs.place(""), policy))
     say = WATCHER.get().say or (lambda _stage, _text: None)
 
     def begin() -> Run:
@@ -315,6 +317,10 @@ def _history(runs: Runs, prepared: Prepared) -> int:
     return len(seen)
 
 
+def _codes(findings: Sequence[object]) -> set[str]:
+    return {finding.code for finding in findings if isinstance(finding, Finding)}
+
+
 def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> None:
     """Give an unfinished run its status, so that the next call resumes it (or, refused, starts a new one)."""
     status = status_of(error)
@@ -324,7 +330,10 @@ def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> Non
     if isinstance(error, TooManyErrorsError):
         findings = list(judge([errors_stopped(message=str(error).splitlines()[0])], policy))
     if isinstance(error, RunConflictError):
-        findings = list(judge([run_id_free(run_id=run.run_id, other=True)], policy))
+        error.findings = judge([run_id_free(run_id=run.run_id, other=True)], policy)
+        findings = list(error.findings)
+    if run.finished or ("SC702" in _codes(findings) and run.stored().identity != run.identity):
+        return  # somebody else's result: nothing is overwritten
     rows = [finding.row() for finding in findings if isinstance(finding, Finding)]
     spent = current().journal.spent(place.run_id)
     run.finish(

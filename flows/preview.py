@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.chain import as_function, prepare
+from flows.chain import as_function, prepare, sound_store
 from flows.evaluate import policy_of
 from safetycatch.store import Ref
 from tasks.calling import read_table
@@ -31,9 +31,10 @@ class Preview:
 def preview(path: Path, overrides: dict[str, str] | None = None) -> Preview:
     """Return what a run of this experiment would find before its first call, and what it would cost."""
     inputs = read_inputs(path)
-    place = inputs.place("preview")
+    place, policy = inputs.place("preview"), policy_of(inputs, overrides or {})
+    sound_store(place, policy)
     with session(place, inputs.experiment, inputs.project):
-        prepared = prepare(inputs, place, policy_of(inputs, overrides or {}), as_function, unattended=False)
+        prepared = prepare(inputs, place, policy, as_function, unattended=False)
         return Preview(prepared.findings, _lines(prepared), _facts(prepared))
 
 

@@ -184,11 +184,11 @@ class Caller:
         transport = await self._transport(request.endpoint)
         place = (request.endpoint, request.model)
         if place not in self._lanes:
-            # A function states no rate, and the user asked for this concurrency; but one whose cost nobody stated
-            # is called alone first, so that a ceiling in dollars is passed by no more than that call.
+            # A function states no rate, and the user asked for this concurrency; but under a ceiling in dollars it is
+            # called alone first: what that call costs shows whether the next ones may go.
             slow = SLOW_START
             if request.endpoint.transport == "function":
-                slow = settings.concurrency if bound.usd is not None or self._budget.usd is None else 1
+                slow = settings.concurrency if self._budget.usd is None else 1
             self._lanes[place] = Lane(
                 settings.concurrency, ahead=self.ahead, slow_start=slow, clock=clock, rng=self._rng
             )

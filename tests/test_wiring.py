@@ -1,0 +1,727 @@
+"""Every catch is wired: a small fault in a real experiment makes it fire, and a clean one leaves all of them silent."""
+
+import copy
+import csv
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.chain import as_function
+from flows.evaluate import run_experiment
+from flows.preview import preview
+from safetycatch.catches import Policy
+from safetycatch.catches.catalogue import CATCHES
+from safetycatch.cli.main import main
+from safetycatch.errors import BudgetReachedError, DataError, RefusedError, TooManyErrorsError, UsageError
+from safetycatch.fewshot.selection import select
+from safetycatch.sandbox import SandboxSettings, parse_fault, running
+from safetycatch.store import Runs, Store, manifest
+from safetycatch.store.records import RunConflict, RunConflictError
+from tasks.report import report
+from tasks.session import WATCHER, Watcher
+
+BUILT = {
+    *("SC201", "SC202", "SC203", "SC204", "SC205", "SC207", "SC208", "SC301", "SC303", "SC307", "SC501", "SC502"),
+    *("SC505", "SC506", "SC509", "SC510", "SC511", "SC512", "SC701", "SC702", "SC703", "SC704", "SC901", "SC1201"),
+    "SC1202",
+}
+CLEAN = {
+    "data": {"path": "rows.csv", "id": "id", "input": "text", "target": "label", "slices": ["lang"]},
+    "task": "classify",
+    "split": {"test": 1},
+    "candidates": [
+        {"id": "a", "call": "wired:a", "max_cost_usd": 0.001},
+        {"id": "b", "call": "wired:b", "max_cost_usd": 0.001},
+    ],
+    "claim": {"metric": "accuracy", "smallest_effect": "30 points"},
+    "budget": {"usd": 1, "calls": 2000},
+}
+BOX = {"endpoint": "box", "model": "in-context"}
+WORDS = [f"{a}{b}{c}" for a in "bdfgklmn" for b in "aeiou" for c in "lmnrst"]
+
+
+def rows(n=100):
+    """Texts that say nothing about their label, and resemble each other in nothing."""
+    draw = random.Random(5)
+    return [
+        {
+            "id": f"R{number:03d}",
+            "text": " ".join(draw.choices(WORDS, k=9)),
+            "label": "refund" if number % 2 else "delivery",
+            "lang": draw.choice(["de", "en"]),
+        }
+        for number in range(n)
+    ]
+
+
+class Project:
+    """A project of `rows` and `config`, both to be changed, whose candidates `wired:NAME` count their calls."""
+
+    def __init__(self, folder, patch):
+        self.folder, self.rows, self.config, self.calls, self.answers = folder, rows(), copy.deepcopy(CLEAN), [], {}
+        self.say, self.patch = None, patch
+        (folder / "safetycatch.yaml").write_text("")
+        module = ModuleType("wired")
+        for name, share in (("a", 55), ("b", 80), ("c", 70)):
+            self.answers[name] = self.right(share)
+            setattr(module, name, self._function(name))
+        patch.setitem(sys.modules, "wired", module)
+
+    def _function(self, name):
+        def answer(row):
+            self.calls.append(name)
+            return self.answers[name](row)
+
+        return answer
+
+    def right(self, share):
+        """Answers `share` per cent of the rows right."""
+
+        def answer(row):
+            number = int(row["example_id"][1:])
+            right = number * 37 % 100 < share
+            return "refund" if bool(number % 2) == right else "delivery"
+
+        return answer
+
+    def failing(self, share, error=ValueError):
+        """Fails at `share` per cent of the rows."""
+
+        def answer(row):
+            if int(row["example_id"][1:]) * 37 % 100 >= 100 - share:
+                raise error("planted")
+            return self.right(80)(row)
+
+        return answer
+
+    def write(self, name="rows.csv", of=None):
+        """Write rows, by default this project's, as CSV."""
+        of = self.rows if of is None else of
+        with (self.folder / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(of[0]))
+            writer.writeheader()
+            writer.writerows(of)
+
+    def path(self):
+        self.write()
+        (self.folder / "e.yaml").write_text(json.dumps(self.config))
+        return self.folder / "e.yaml"
+
+    def record(self, *, lost=0, **more):
+        """Make every candidate's answers recorded ones, the last few lost; `more` changes the first row."""
+        of = [
+            {"example_id": row["id"], "candidate": key, "output": self.answers[key]({"example_id": row["id"]})}
+            for key in ("a", "b")
+            for row in self.rows
+        ]
+        for key, cell in more.items():
+            of = [{**row, key: ""} for row in of]
+            of[0][key] = cell
+        self.write("old.csv", of[: len(of) - lost])
+        self.config["candidates"] = [{"id": key, "outputs": "old.csv"} for key in ("a", "b")]
+
+    def model(self, **more):
+        """Make the candidates one model with a prompt, and without."""
+        (self.folder / "route.md").write_text("Route the ticket. One of: {{ labels | join(', ') }}.\n")
+        (self.folder / "short.md").write_text("One of: {{ labels | join(', ') }}.\n")
+        model = {"model": "sandbox/in-context", **more}
+        self.config["candidates"] = [
+            {"id": "a", "prompt": "short.md", **model},
+            {"id": "b", "prompt": "route.md", **model},
+        ]
+
+    def given(self):
+        """Say the split in a column: thirds."""
+        self.rows = [{**row, "split": ("train", "dev", "test")[number % 3]} for number, row in enumerate(self.rows)]
+        self.config["split"] = {"column": "split"}
+
+    def check(self):
+        found = preview(self.path())
+        return {finding.code: finding for finding in found.findings}
+
+    def run(self, call=as_function, **options):
+        token = WATCHER.set(Watcher(say=self.say))
+        try:
+            return run_experiment(self.path(), call=call, **options)
+        finally:
+            WATCHER.reset(token)
+
+    def findings(self, **options):
+        return {row["code"]: row for row in self.run(**options)["findings"]}
+
+    def refused(self, **options):
+        """The codes that refuse the run."""
+        with pytest.raises(RefusedError) as caught:
+            self.run(**options)
+        return {finding.code: finding for finding in caught.value.findings}
+
+    @property
+    def store(self):
+        return self.folder / ".safetycatch"
+
+    def stored(self):
+        """The newest run."""
+        return Runs(Store.open(self.store)).ls(1)[0]
+
+    def sent(self):
+        """Calls that the journal knows of."""
+        path = self.store / "calls.db"
+        if not path.exists():
+            return 0
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as journal:
+            return journal.execute("SELECT count(*) FROM intent").fetchone()[0]
+
+    def splits(self):
+        """The split of every row, from the newest artifact."""
+        newest = max((self.store / "artifacts" / "split").glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+        return {row["example_id"]: row["split"] for row in pq.read_table(newest).to_pylist()}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    for name in ("SAFETYCATCH_STORE", "SAFETYCATCH_ENDPOINT_BOX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    monkeypatch.setenv("OPENAI_API_KEY", "no-key")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    return Project(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def box(monkeypatch):
+    """Starts an endpoint `box` with faults."""
+    with pytest.MonkeyPatch.context() as patch:
+        opened = []
+
+        def serve(*faults):
+            server = running(SandboxSettings(faults=tuple(parse_fault(text) for text in faults)))
+            opened.append(server)
+            found = server.__enter__()
+            patch.setenv("SAFETYCATCH_ENDPOINT_BOX", found.base_url)
+            return found
+
+        yield serve
+        for server in opened:
+            server.__exit__(None, None, None)
+
+
+# -- the clean experiment ---------------------------------------------------------------------------------------------
+
+
+def test_a_clean_claim_fires_nothing_and_looks_at_every_catch(project):
+    found = project.findings()
+    assert {code: row["saw"] for code, row in found.items() if row["status"] == "fired"} == {}
+    assert set(found) == BUILT - {"SC204", "SC1202"}
+    assert len(project.calls) == project.sent() == 200
+
+
+def test_a_clean_given_split_with_groups_and_time_fires_nothing(project):
+    project.given()
+    order = {"train": 0, "dev": 1, "test": 2}
+    for number, row in enumerate(project.rows):
+        row |= {"customer": f"C{number}", "day": f"2024-0{1 + order[row['split']]}-01"}
+    project.rows = [row for row in project.rows if row["split"] != "dev"]
+    project.config["data"] |= {"group": "customer", "time": "day"}
+    project.config["claim"]["smallest_effect"] = "50 points"
+    found = project.check()
+    assert {code: one.saw for code, one in found.items() if one.status == "fired"} == {}
+
+
+def test_the_table_names_what_is_built():
+    assert set(CATCHES) == BUILT
+    assert {case.values[0] for case in [*BEFORE, *AFTER]} | ALONE == BUILT
+
+
+# -- seen before the first call ---------------------------------------------------------------------------------------
+
+
+def _no_effect(p):
+    del p.config["claim"]["smallest_effect"]
+
+
+def _small_effect(p):
+    p.config["claim"]["smallest_effect"] = "3 points"
+
+
+def _groups(p):
+    p.rows = [{**row, "customer": f"C{number // 2}"} for number, row in enumerate(p.rows)]
+    p.config["data"]["group"] = "customer"
+
+
+def _few(p):
+    p.rows = p.rows[:20]
+
+
+def _no_budget(p):
+    del p.config["budget"]
+
+
+def _no_budget_unattended(p):
+    del p.config["budget"], p.config["claim"]
+    p.config["split"] = {"test": 0.5, "dev": 0.5}
+
+
+def _unstated_cost(p):
+    del p.config["candidates"][1]["max_cost_usd"]
+    p.config["budget"] = "$1"
+
+
+def _unknown_model(p):
+    p.patch.setenv("SAFETYCATCH_ENDPOINT_BOX", "http://127.0.0.1:9/v1")
+    p.model(model=BOX)
+    p.config["budget"] = "$1"
+
+
+def _leak(p):
+    p.given()
+    p.rows[2]["text"] = p.rows[0]["text"] + "!"
+
+
+def _near_leak(p):
+    p.given()
+    p.rows[2]["text"] = p.rows[0]["text"] + " s"
+
+
+def _prompt_leak(p):
+    p.model()
+    text = (p.folder / "route.md").read_text()
+    (p.folder / "route.md").write_text(f"{text}\nFor example: {p.rows[4]['text']}\n")
+
+
+def _group_leak(p):
+    p.given()
+    p.rows = [{**row, "customer": f"C{number // 3}"} for number, row in enumerate(p.rows)]
+    p.config["data"]["group"] = "customer"
+
+
+def _future(p):
+    p.given()
+    p.rows = [{**row, "day": f"2024-01-{1 + number % 28:02d}"} for number, row in enumerate(p.rows)]
+    p.config["data"]["time"] = "day"
+
+
+def _broken_selector(p):
+    p.given()
+    p.rows[2]["text"] = p.rows[0]["text"]
+    p.model(shots={"select": "knn", "k": 1})
+    p.config["catches"] = {"SC501": "off"}
+
+    def broken(pool, queries, settings, *, clusters):
+        chosen = select(pool, queries, settings, clusters=clusters)
+        shown = [{**row, "shot_id": "R000"} if row["example_id"] == "R002" else row for row in chosen.to_pylist()]
+        return pa.Table.from_pylist(shown, schema=chosen.schema)
+
+    p.patch.setattr("tasks.fewshot.select", broken)
+
+
+def _no_slices(p):
+    p.config["data"]["slices"] = []
+
+
+def _token(p):
+    p.rows = rows(450)
+    for row in p.rows[::2]:
+        row["text"] = f"zax{row['text'][3:]}"
+
+
+def _field(p):
+    p.rows = [{**row, "queue": row["label"][:3]} for row in rows(300)]
+    p.config["data"]["slices"] = ["queue"]
+
+
+def _dirty(p):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], cwd=p.folder, check=True)
+
+    p.patch.delenv("GIT_CEILING_DIRECTORIES")
+    p.path()
+    git("init", "-q")
+    git("add", "safetycatch.yaml", "e.yaml")
+    git("commit", "-q", "-m", "x")
+    (p.folder / "safetycatch.yaml").write_text("prices: {}\n")
+
+
+def _floating(p):
+    p.model(model="openai/gpt-4o-mini")
+
+
+def _pool(p):
+    p.write("pool.csv", p.rows[:3])
+    p.config["data"]["pool"] = "pool.csv"
+
+
+def case(code, level, plant):
+    return pytest.param(code, level, plant, id=f"{code}-{plant.__name__.strip('_')}")
+
+
+BEFORE = [
+    case("SC201", "refuse", _no_effect),
+    case("SC202", "warn", _small_effect),
+    case("SC203", "warn", _groups),
+    case("SC208", "warn", _few),
+    case("SC301", "refuse", _no_budget),
+    case("SC307", "refuse", _unstated_cost),
+    case("SC307", "refuse", _unknown_model),
+    case("SC501", "refuse", _leak),
+    case("SC501", "refuse", _near_leak),
+    case("SC501", "refuse", _prompt_leak),
+    case("SC502", "refuse", _group_leak),
+    case("SC502", "refuse", _future),
+    case("SC509", "refuse", _broken_selector),
+    case("SC510", "warn", _no_slices),
+    case("SC511", "warn", _token),
+    case("SC511", "refuse", _field),
+    case("SC701", "warn", _dirty),
+    case("SC704", "warn", _floating),
+    case("SC901", "refuse", _pool),
+]
+
+
+@pytest.mark.parametrize(("code", "level", "plant"), BEFORE)
+def test_a_planted_fault_is_found_before_any_call(project, code, level, plant):
+    plant(project)
+    found = project.check()[code]
+    assert (found.status, found.level) == ("fired", level), found.saw
+    if level == "refuse":
+        assert code in project.refused()
+        assert project.stored().status == "refused"
+    assert project.calls == []
+    assert project.sent() == 0
+
+
+def test_sc301_refuses_an_unattended_exploring_run(project):
+    _no_budget_unattended(project)
+    assert set(project.refused()) == {"SC301"}
+    assert project.calls == []
+
+
+# -- seen in the answers ----------------------------------------------------------------------------------------------
+
+
+def _three(p):
+    p.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0})
+
+
+def _missing_few(p):
+    """Too few calls to stop at; the verdict refuses."""
+    p.rows = p.rows[:40]
+    p.answers["b"] = p.failing(25)
+
+
+def _missing_recorded(p):
+    p.record(lost=10)
+
+
+def _unequal(p):
+    """Within its limit, and clearly more than the other's."""
+    p.rows = rows(500)
+    p.record(lost=15)
+    p.config["catches"] = {"SC207": {"rate": 0.05}}
+
+
+def _perfect(p):
+    p.answers["b"] = p.right(100)
+
+
+def _saturated(p):
+    p.answers["a"] = p.answers["b"]
+
+
+def _majority(p):
+    p.rows = [{**row, "label": "delivery" if number >= 12 else "refund"} for number, row in enumerate(p.rows)]
+    p.answers["a"] = p.answers["b"] = lambda row: "delivery"
+
+
+def _edits_data(p):
+    def answer(row):
+        with (p.folder / "rows.csv").open("a") as file:
+            file.write("R999,more,refund,de\n")
+        return p.right(80)(row)
+
+    p.answers["b"] = answer
+
+
+AFTER = [
+    case("SC205", "warn", _three),
+    case("SC207", "refuse", _missing_few),
+    case("SC207", "refuse", _missing_recorded),
+    case("SC207", "refuse", _unequal),
+    case("SC505", "warn", _perfect),
+    case("SC506", "warn", _saturated),
+    case("SC512", "warn", _majority),
+    case("SC703", "warn", _edits_data),
+]
+ALONE = {"SC204", "SC303", "SC702", "SC1201", "SC1202"}
+
+
+@pytest.mark.parametrize(("code", "level", "plant"), AFTER)
+def test_a_planted_fault_is_found_in_the_answers(project, code, level, plant):
+    plant(project)
+    if level == "refuse":
+        found = project.refused()[code].row()
+        assert code in {row["code"] for row in project.stored().summary["findings"]}
+    else:
+        found = project.findings()[code]
+    assert (found["status"], found["level"]) == ("fired", level), found["saw"]
+
+
+def test_sc204_other_items_than_the_stored_baseline_are_refused(project):
+    project.config["claim"]["baseline"] = "last"
+    first = project.findings()
+    assert "SC204" not in first
+    assert project.findings()["SC204"]["status"] == "passed"
+    calls = len(project.calls)
+    project.rows[3]["text"] += " changed"
+    assert set(project.refused()) == {"SC204"}
+    assert len(project.calls) == calls
+
+
+def test_sc207_stops_a_run_that_fails_too_often(project):
+    project.answers["a"] = project.failing(10)
+    with pytest.raises(TooManyErrorsError) as caught:
+        project.run()
+    assert caught.value.exit_code == 50
+    (row,) = project.stored().summary["findings"]
+    assert (project.stored().status, row["code"], row["level"]) == ("provider", "SC207", "refuse")
+    assert "b" not in project.calls
+
+
+def test_sc303_stops_at_the_ceiling_and_a_larger_one_resumes(project):
+    project.config["budget"] = {"usd": 1, "calls": 50}
+    with pytest.raises(BudgetReachedError) as caught:
+        project.run()
+    assert caught.value.exit_code == 40
+    (row,) = project.stored().summary["findings"]
+    assert (row["code"], row["level"], row["status"]) == ("SC303", "stop", "fired")
+    assert len(project.calls) == 50
+    project.config["budget"]["calls"] = 200
+    assert project.findings()["SC303"]["status"] == "passed"
+    assert len(project.calls) == 200
+
+
+def test_sc702_refuses_when_the_runs_id_holds_another_run(project):
+    def swapped(stage, text):
+        if stage == "run":
+            path = project.store / "runs" / text / "manifest.json"
+            path.write_bytes(manifest.render({**manifest.parse(path.read_bytes()), "identity": "f" * 40}))
+
+    project.say = swapped
+    assert set(project.refused()) == {"SC702"}
+    assert project.calls == []
+    assert project.stored().identity == "f" * 40
+
+
+def test_sc702_is_what_a_run_conflict_ends_with(project):
+    def conflicting(task, **parameters):
+        if task is report:
+            raise RunConflictError("other content", RunConflict("x", "x", "a", "b"))
+        return as_function(task, **parameters)
+
+    assert set(project.refused(call=conflicting)) == {"SC702"}
+    (row,) = project.stored().summary["findings"]
+    assert (row["code"], row["status"], row["level"]) == ("SC702", "fired", "refuse")
+
+
+@pytest.mark.parametrize("look", ["check", "run"])
+def test_sc1201_refuses_a_store_that_others_may_write(project, look):
+    project.store.mkdir()
+    project.store.chmod(0o777)
+    with pytest.raises(RefusedError) as caught:
+        getattr(project, look)()
+    (found,) = caught.value.findings
+    assert (found.code, found.status, found.level) == ("SC1201", "fired", "refuse")
+    assert "others may write" in found.saw
+    assert project.calls == []
+
+
+def test_sc1202_is_what_verify_says_of_a_damaged_table(project, monkeypatch, capsys):
+    run_id = project.run()["run_id"]
+    monkeypatch.chdir(project.folder)
+    assert main(["verify", "--json"]) == 0
+    table = project.store / "runs" / run_id / "rows.parquet"
+    table.write_bytes(table.read_bytes()[:-9])
+    capsys.readouterr()
+    assert main(["verify", "--json"]) == 10
+    (row,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (row["code"], row["status"], row["level"]) == ("SC1202", "fired", "refuse")
+
+
+# -- what went wrong once ---------------------------------------------------------------------------------------------
+
+
+def test_sc501_sees_train_texts_that_became_copies_after_our_own_split(project):
+    project.config["split"] = {}
+    assert project.check()["SC501"].status == "passed"
+    of = project.splits()
+    text = {row["id"]: row["text"] for row in project.rows}
+    tests = [text[row["id"]] for row in project.rows if of[row["id"]] == "test"]
+    trains = [row for row in project.rows if of[row["id"]] == "train"]
+    for row, copied in zip(trains[:5], tests, strict=False):
+        row["text"] = copied + " s"
+    found = project.check()["SC501"]
+    assert (found.status, found.level) == ("fired", "refuse")
+    assert found.evidence["rows"]["near"] == 5
+    assert project.splits() == of
+
+
+def test_groups_named_after_a_first_check_do_not_cross_and_are_counted(project):
+    project.config["split"] = {}
+    project.rows = [{**row, "customer": f"C{number // 10}"} for number, row in enumerate(project.rows)]
+    assert project.check()["SC203"].status == "passed"
+    project.config["data"]["group"] = "customer"
+    found = project.check()
+    assert found["SC502"].status == "passed"
+    of = project.splits()
+    sides = {(row["customer"], of[row["id"]]) for row in project.rows}
+    assert len(sides) == 10
+    tested = {customer for customer, split in sides if split == "test"}
+    assert found["SC203"].evidence["n_clusters"] == found["SC208"].evidence["n_clusters"] == len(tested)
+    assert (found["SC203"].status, found["SC208"].status) == ("fired", "fired")
+
+
+@pytest.mark.parametrize("stated", [0.001, None])
+def test_a_function_that_costs_more_than_it_said_is_called_once(project, stated):
+    project.config["candidates"] = [{"id": key, "call": f"wired:{key}", "max_cost_usd": stated} for key in "ab"]
+    project.answers["a"] = lambda row: {"output": "refund", "cost_usd": 0.5}
+    with pytest.raises(UsageError, match=r"cost \$0\.5"):
+        project.run()
+    assert project.calls == ["a"]
+
+
+def test_prices_of_the_project_cure_sc307(project, box):
+    box()
+    project.rows = project.rows[:12]
+    project.model(model=BOX)
+    project.config["budget"] = "$1"
+    assert set(project.refused()) == {"SC307"}
+    (project.folder / "safetycatch.yaml").write_text(
+        "prices: {box/in-context: {input_per_m: 0.1, output_per_m: 0.4}}\n"
+    )
+    assert project.check()["SC307"].status == "passed"
+    assert 0 < project.run()["spent_usd"] < 1
+
+
+def test_rows_that_another_model_answered_stop_the_run_and_are_asked_again(project, box):
+    served = box("wrong_model:0.2:attempts=1")
+    project.model(model=BOX)
+    project.config["budget"] = {"calls": 2000}
+    project.config["runs"] = {"concurrency": 4}
+    with pytest.raises(TooManyErrorsError) as caught:
+        project.run()
+    assert caught.value.exit_code == 50
+    wrong = served.stats()["faults"]["wrong_model"]
+    assert served.stats()["billed"] < 100
+    # Each rerun meets first attempts that are still wrong, until all rows were asked.
+    for _ in range(20):
+        try:
+            result = project.run()
+            break
+        except TooManyErrorsError:
+            continue
+    else:
+        pytest.fail("never went on")
+    assert wrong >= 2
+    assert served.stats()["distinct"] == 200
+    assert served.stats()["billed"] == 200 + served.stats()["faults"]["wrong_model"]
+    assert [row["n_missing"] for row in result["candidates"]] == [0, 0]
+
+
+def test_sc704_counts_the_rows_of_another_model(project, box):
+    box("wrong_model:nth=7")
+    project.model(model=BOX)
+    project.config["budget"] = {"calls": 2000}
+    found = project.findings()["SC704"]
+    assert (found["status"], found["level"]) == ("fired", "warn")
+    assert found["saw"].startswith("1 rows asked of box/in-context")
+
+
+def test_recorded_outputs_that_change_during_the_run_are_refused(project):
+    project.record()
+    project.config["candidates"].insert(0, {"id": "c", "call": "wired:c", "max_cost_usd": 0})
+
+    def answer(row):
+        (project.folder / "old.csv").write_text("example_id,candidate,output\nR000,a,refund\n")
+        return "refund"
+
+    project.answers["c"] = answer
+    with pytest.raises(DataError, match="changed while the run was starting"):
+        project.run()
+
+
+@pytest.mark.parametrize("own", ["off", {"level": "refuse", "rate": 0.2}, {"level": "warn"}])
+def test_sc207_set_otherwise_lets_a_run_with_failed_rows_finish(project, own):
+    project.answers["a"] = project.answers["b"] = project.failing(10)
+    project.config["catches"] = {"SC207": own}
+    result = project.run()
+    assert [row["n_missing"] for row in result["candidates"]] == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        *(("cost_usd", "cheap"), ("cost_usd", "nan"), ("cost_usd", "-1"), ("cost_usd", "inf")),
+        *(("replicate", "zz"), ("replicate", "nan"), ("replicate", "-1"), ("replicate", "0.5"), ("latency_s", "-1")),
+    ],
+)
+def test_hostile_recorded_numbers_are_named_with_row_and_column(project, column, cell):
+    project.record(**{column: cell})
+    with pytest.raises(DataError, match=rf"old\.csv, row 1, column {column}: found '{cell}'"):
+        project.run()
+
+
+def test_every_threshold_is_read_by_a_run(project, monkeypatch):
+    read, threshold = set(), Policy.threshold
+
+    def reading(self, code, name):
+        read.add((code, name))
+        return threshold(self, code, name)
+
+    monkeypatch.setattr(Policy, "threshold", reading)
+    project.run()
+    assert read == {(code, name) for code, catch in CATCHES.items() for name in catch.thresholds}
+
+
+@pytest.mark.parametrize(("own", "bigger"), [({"power": 0.9}, True), ({"discordance": 0.1}, False)])
+def test_the_thresholds_of_sc202_change_the_detectable_effect(project, own, bigger):
+    before = preview(project.path()).facts["plan"]["detectable"]
+    project.config["catches"] = {"SC202": own}
+    after = preview(project.path()).facts["plan"]["detectable"]
+    assert (after > before) is bigger
+
+
+def test_sc205_counts_an_edited_prompt_as_another_candidate(project):
+    project.rows = project.rows[:20]
+    project.model()
+    _three(project)
+
+    def k():
+        return json.loads(project.findings()["SC205"]["evidence"])["k_history"]
+
+    assert (k(), k()) == (3, 3)
+    (project.folder / "route.md").write_text("Choose: {{ labels | join(', ') }}.\n")
+    assert k() == 4
+
+
+def test_switched_off_is_not_passed(project):
+    _leak(project)
+    project.config["catches"] = {"SC501": "off"}
+    assert project.check()["SC501"].status == "not_checked"
+
+
+def test_an_override_is_shown_with_its_reason(project):
+    _leak(project)
+    found = project.findings(overrides={"SC501": "known"})["SC501"]
+    assert (found["status"], found["reason"]) == ("overridden", "known")
+
+
+def test_the_tests_leave_the_checkout_alone():
+    assert not (Path(__file__).parents[1] / "calls.db").exists()
