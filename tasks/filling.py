@@ -287,28 +287,39 @@ def _finding(found: Finding) -> shown.FindingRow:
 
 
 def _guardrails(result: Result) -> tuple[shown.GuardrailRow, ...]:
-    verdict = result.verdict
-    if verdict is None:
+    verdict, claim = result.verdict, result.prepared.experiment.claim
+    if verdict is None or claim is None:
         return ()
-    limits = {
-        rail.metric: rail.worse_by
-        for rail in (result.prepared.experiment.claim.guardrails if result.prepared.experiment.claim else [])
-    }
+    limits = {rail.metric: rail.worse_by for rail in claim.guardrails}
     units = {"cost_usd": "usd", "latency_s": "s", "latency_p50": "s", "latency_p95": "s"}
-    return tuple(
-        shown.GuardrailRow(
-            found["metric"],
-            verdict["baseline"],
-            verdict["candidate"],
-            found["estimate"],
-            None,
-            found["bound"],
-            f"{100 * found['worse_by']:g} %" if limits[found["metric"]].relative else f"{found['worse_by']:g}",
-            found["status"],
-            units.get(found["metric"], "proportion"),
+    measured = {
+        row["metric"]: row
+        for row in read_table(result.prepared.place, result.comparisons).to_pylist()
+        if row["slice"] == "all" and row["candidate"] == verdict["candidate"]
+    }
+    rows: list[shown.GuardrailRow] = []
+    for found in verdict["guardrails"]:
+        name = found["metric"]
+        own, unit, limit = measured.get(name, {}), units.get(name, "proportion"), limits[name]
+        words = f"{100 * limit.value:g} %" if limit.relative else _amount(limit.value, unit)
+        rows.append(
+            shown.GuardrailRow(
+                name,
+                verdict["baseline"],
+                verdict["candidate"],
+                own.get("estimate"),
+                own.get("low"),
+                own.get("high"),
+                words,
+                found["status"],
+                unit,
+            )
         )
-        for found in verdict["guardrails"]
-    )
+    return tuple(rows)
+
+
+def _amount(value: float, unit: str) -> str:
+    return {"usd": f"${value:g}", "s": f"{value:g} s"}.get(unit, f"{100 * value:g} points")
 
 
 def _flips(result: Result, parts: dict[str, list[dict[str, Any]]]) -> tuple[shown.Flip, ...]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tasks.start import Inputs
 
 JOURNAL = "calls.db"
+STOPPING = "nothing new is sent; calls in flight are finished and kept; once more leaves at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,9 @@ def session(place: Place, experiment: Experiment, project: Project) -> Generator
         if threading.current_thread() is threading.main_thread():
             # Prefect sets its own SIGTERM handler when the flow starts; ours drains what is paid, so it comes after.
             flag = resources.enter_context(install(flag))
+            say = WATCHER.get().say
+            if say is not None:
+                resources.callback(flag.listen(lambda: say("stop", STOPPING)))
         shared = Session(journal, budget, Prices(_price_table(experiment, project)), flag, resources)
         token = _CURRENT.set(shared)
         try:

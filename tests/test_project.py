@@ -13,6 +13,7 @@ from safetycatch.project import (
     find_project,
     is_loopback,
     key_variable,
+    require_key,
     variable,
 )
 
@@ -219,8 +220,9 @@ def test_a_hosted_model_needs_its_key_before_the_start(tmp_path, monkeypatch):
     hosted = address_of(ModelName(model="openai/gpt-4o"), project(tmp_path))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(InputError, match="no key for openai"):
-        key_variable(hosted)
+        require_key(hosted)
     monkeypatch.setenv("OPENAI_API_KEY", "x")
+    require_key(hosted)
     assert key_variable(hosted) == "OPENAI_API_KEY"
 
 

@@ -146,19 +146,23 @@ def address_of(model: ModelName, project: Project) -> Address:
 
 
 def key_variable(address: Address) -> str | None:
-    """Return the variable to read the key from: none for an own server without a key.
+    """Return the variable to read the key from: none for an own server without a key."""
+    hosted = address.name in BUILT_IN and address.base_url == BUILT_IN[address.name][0]
+    return address.key_env if hosted or (address.key_env or "") in os.environ else None
 
-    Raises: InputError when a hosted provider's key is missing, so that a run stops before its first call.
+
+def require_key(address: Address) -> None:
+    """Refuse to start without a hosted provider's key, so that a run stops before its first call.
+
+    Raises: InputError naming the variable.
     """
-    if address.key_env is None or address.key_env in os.environ:
-        return address.key_env
-    if address.name in BUILT_IN and address.base_url == BUILT_IN[address.name][0]:
+    wanted = key_variable(address)
+    if wanted is not None and wanted not in os.environ:
         raise InputError(
             f"no key for {address.name}",
             expected=f"{address.key_env} in the environment",
             fix=f"export {address.key_env}=…",
         )
-    return None
 
 
 def variable(kind: str, name: str) -> str:

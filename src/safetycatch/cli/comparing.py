@@ -165,6 +165,8 @@ def _compared(pairs: list[tuple[_Side, str, _Side, str]], metric: Metric) -> lis
     found: list[Comparison] = []
     for first, base, other, name in pairs:
         matrix = _matrix(first, base, metric.name).joined(_matrix(other, name, metric.name), other.run.run_id)
+        if not matrix.items.ids:
+            raise UsageError("the runs share no item", where="safetycatch compare", expected="runs over the same data")
         if not matrix.has(base, metric.name):
             raise UsageError(
                 f"{metric.name} is a metric of the whole set, and only some items are shared",

@@ -33,7 +33,7 @@ def write_look(data: Path, prompt: Path, model: str, budget: str | None) -> Path
     shown = quick_look(str(data), str(prompt), model)
     name = parse_experiment(shown, "the command line", "look").name
     own = folder / name
-    experiment = quick_look(os.path.relpath(data.resolve(), own.resolve()), prompt.name, model)
+    experiment = quick_look(str(data.resolve()), prompt.name, model)
     body = "\n".join(
         [f"name: {name}", *experiment.splitlines()[1:], *([f'budget: "{_sum(budget)}"'] if budget else [])]
     )

@@ -109,6 +109,8 @@ def _evaluate(path: Path, overrides: dict[str, str], output: Output, *, intersec
 
             session = pipeline.module("tasks.session", project)
             evaluate = pipeline.flow("evaluate", project)
+            # Missing files and functions are told while the server still starts.
+            pipeline.module("tasks.start", project).read_inputs(path)
             connection.ready()
             with LiveView(output) as view:
                 token = session.WATCHER.set(session.Watcher(progress=view.progress, say=view.say, expect=view.expect))

@@ -198,7 +198,7 @@ def _result(
         notes.append(f"one cluster of duplicates or groups holds {largest} of the {len(names)} rows")
     if quarantined:
         name, reason = quarantined[0]
-        notes.append(f"{len(quarantined)} rows are in no split, e.g. {name}: {reason}")
+        notes.append(f"set aside, in no split: {len(quarantined)}, e.g. {name}: {reason}")
     return SplitResult(table, ledger, quarantined, rows, shares, variant, tuple(notes))
 
 

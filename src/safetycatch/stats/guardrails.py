@@ -83,7 +83,11 @@ def check_guardrail(
     if quantile is None:
         test = noninferiority(first, factor * second, margin, cluster, alpha, higher_is_better=higher_is_better)
         bound = sign * worse_by + test.bound / theirs if relative else test.bound
-        reason = test.reason
+        change = f", {ours / theirs - 1:+.1%}" if theirs > 0 else ""
+        allowed = f"{sign * worse_by:+.0%}" if relative else f"{sign * worse_by:+g}"
+        reason = f"{ours:.4g} against {theirs:.4g}{change}, allowed {allowed}"
+        if test.status == "undecided":
+            reason += f": not shown, {test.reason}"
     else:
         limit = factor * theirs + margin
         over = np.where(seen, first > limit, math.nan), np.where(seen, second > theirs, math.nan)
