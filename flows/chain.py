@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from flows.watching import StageError, quietly
 from safetycatch.catches import Policy, judge, refuse
 from safetycatch.catches.results import store_is_sound
-from safetycatch.errors import DataError, StoreError
+from safetycatch.errors import DataError, ExperimentError, StoreError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
-from safetycatch.project import address_of, key_variable
+from safetycatch.project import address_of, require_key
 from safetycatch.sandbox.settings import ANSWERS_VERSION
 from safetycatch.scoring import default_scorers, infer_task, scorer
 from safetycatch.store import Ref as StoreRef
@@ -189,6 +189,7 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
         parts=list(shots),
         pool=pool,
     )
+    _check_guardrails(experiment, place.open_store().facts(_ref(planned))["unknown_prices"])
     found = Prepared(
         place,
         inputs,
@@ -219,6 +220,17 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
     return replace(found, findings=findings)
 
 
+def _check_guardrails(experiment: Experiment, unknown_prices: list[str]) -> None:
+    """Refuse a guardrail on cost where a price is not known: after all calls it could not be measured."""
+    for number, guardrail in enumerate(experiment.claim.guardrails if experiment.claim else []):
+        if guardrail.metric == "cost_usd" and unknown_prices:
+            raise ExperimentError(
+                f"cost_usd cannot be measured: the price of {', '.join(unknown_prices)} is not known",
+                where=f"{experiment.name}: claim.guardrails[{number}]",
+                fix=f"prices: {{{unknown_prices[0]}: {{input_per_m: …, output_per_m: …}}}}, or leave the guardrail out",
+            )
+
+
 def plan_lines(prepared: Prepared) -> list[str]:
     """Return what the run will cost and what difference it can show, in words."""
     place = prepared.place
@@ -247,8 +259,11 @@ def _ref(reference: Ref) -> StoreRef:
 
 
 def stop_if_refused(prepared: Prepared) -> None:
-    """Raise RefusedError when a catch refuses; nothing was sent yet."""
+    """Raise RefusedError when a catch refuses, InputError without a provider's key; nothing was sent yet."""
     refuse(prepared.findings)
+    for candidate in prepared.experiment.candidates:
+        if candidate.model is not None:
+            require_key(address_of(candidate.model, prepared.inputs.project))
 
 
 def _ids_of(place: Place, table: pa.Table, splits: Ref, name: str) -> list[str]:
@@ -346,7 +361,6 @@ def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:
     if candidate.model is None:
         return ""
     address = address_of(candidate.model, inputs.project)
-    key_variable(address)
     own = f"sandbox-{ANSWERS_VERSION}" if address.name == "sandbox" else address.name
     return f"{address.transport}:{address.base_url or own}"
 
