@@ -40,7 +40,7 @@ def test_an_asynchronous_function_and_its_cost(run) -> None:
         await asyncio.sleep(0)
         return {"output": row["input"], "cost_usd": 0.25}
 
-    result = go(run, route, budget=Budget(usd=100, calls=100))
+    result = go(run, route, budget=Budget(calls=100))
     assert result.error is None
     assert result.counts.spent_usd == 5.0
     assert result.replies["app/3/0"].cost_usd == 0.25
