@@ -37,7 +37,7 @@ candidates:
   - {id: static8, shots: {select: static, k: 8}}
   - {id: knn8, shots: {select: knn, k: 8}}
 claim: {metric: accuracy, smallest_effect: 3 points}
-budget: {calls: 12000}
+budget: {calls: %d}
 """
 BBH = """data: {path: items.parquet, id: item_id, input: input, target: target, group: task, slices: [task]}
 split: {test: 1}
@@ -113,13 +113,21 @@ def shown(label: str, found: dict[str, Any]) -> None:
         print(f"{'':<46} {seen['banner']['sentence']}")
 
 
+def expect(job: str, met: bool) -> None:
+    """End with an error when a job did not do what it must."""
+    if not met:
+        sys.exit(f"job {job} did not reproduce what it must")
+
+
 def job_a(data: Path, folder: Path) -> None:
     """Banking77."""
     (folder / "safetycatch.yaml").write_text("store: .safetycatch\n")
     (folder / "intent.md").write_text(PROMPT)
     (folder / "banking77.parquet").write_bytes((data / "banking77" / "banking77.parquet").read_bytes())
-    (folder / "bank.yaml").write_text(BANK % "split: {column: split}")
-    (folder / "own.yaml").write_text(BANK % "# our own split: 20 % dev, the pool at most 200 rows, the rest test")
+    (folder / "bank.yaml").write_text(BANK % ("split: {column: split}", 12_000))
+    (folder / "own.yaml").write_text(
+        BANK % ("# our own split: 20 % dev, the pool at most 200 rows, the rest test", 32_000)
+    )
     server = Server()
     try:
         shown("A1 given split", run(folder, server, "bank.yaml"))
@@ -130,7 +138,9 @@ def job_a(data: Path, folder: Path) -> None:
         shown("A3 the same command again", resumed)
         shown("A4 once more", run(folder, server, "bank.yaml", *override))
         print(f"{'':<46} sent twice: {killed['requests'] + resumed['requests'] - 9240} of 64 in flight at the kill")
-        shown("A5 our own split", run(folder, server, "own.yaml"))
+        own = run(folder, server, "own.yaml")
+        shown("A5 our own split", own)
+        expect("A", killed["requests"] + resumed["requests"] - 9240 <= 64 and resumed["rc"] == own["rc"] == 0)
     finally:
         server.stop()
 
@@ -153,6 +163,8 @@ def job_b(data: Path, folder: Path) -> None:
         shown("B1 replayed over HTTP", found)
         right = [round(row["estimate"] * row["n"]) for row in found["json"]["candidates"]]
         print(f"{'':<46} right answers {right}, the card says [3408, 4816] of 6511")
+        difference = found["json"]["comparisons"][0]["estimate"]
+        expect("B", right == [3408, 4816] and abs(difference - (4816 - 3408) / 6511) < 1e-12)
         shown("B2 once more", run(folder, server, "bbh.yaml"))
     finally:
         server.stop()
