@@ -14,7 +14,7 @@ from flows.evaluate import evaluate
 from safetycatch.errors import SafetycatchError
 
 # What a run imports late is shared by all forks.
-LATE = ("matplotlib.figure", "sklearn.feature_extraction.text")
+LATE = ("sklearn.feature_extraction.text",)
 
 
 def main():
