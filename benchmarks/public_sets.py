@@ -55,8 +55,9 @@ def whole_groups(frame: Frame, group: str | None, n: int, rng: Rng) -> Frame:
     return frame[frame[group].isin(set(kept))]
 
 
+@lru_cache
 def read(name: str, file: str) -> Frame:
-    """Return a file of a set; texts are plain strings, rows without text are dropped by the callers."""
+    """Return a file of a set."""
     return pd.read_parquet(ROOT / name / f"{file}.parquet")
 
 

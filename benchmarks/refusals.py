@@ -39,6 +39,7 @@ class Outcome:
     refused: tuple[str, ...]
     said: str = ""
     error: str = ""
+    cpu_s: float = 0.0
 
 
 def written(drawn: Subsample, folder: Path) -> dict[str, Path]:
@@ -73,7 +74,10 @@ def run(path: Path, mode: str, drawn: Subsample, kind: str) -> Outcome:
             tuple(found.code for found in refused),
             "; ".join(f"{found.code} {found.saw}" for found in refused),
             error,
+            time.process_time() - began,
         )
+
+    began = time.process_time()
 
     try:
         if kind == "before":
@@ -125,7 +129,7 @@ def report(outcomes: list[Outcome], wall_s: float) -> bool:
             codes[code][o.mode, fired] += 1
     print("\n| code | claiming: looked at | refused % | warned % | exploring: looked at | refused % | warned % |")
     print("|---|---|---|---|---|---|---|")
-    for code in sorted(codes, key=lambda code: int(code[2:]) if len(code) < 6 else 10 * int(code[2:])):
+    for code in sorted(codes, key=lambda code: divmod(int(code[2:]), 100)):
         cells = [code]
         for mode in ("claiming", "exploring"):
             counts = codes[code]
@@ -148,7 +152,8 @@ def report(outcomes: list[Outcome], wall_s: float) -> bool:
     for o in outcomes:
         if o.refused or o.error:
             print(f"{o.name} {o.mode} n={o.n} {o.kind}: {o.said or o.error}")
-    print(f"\n{wall_s:.0f} s, load {os.getloadavg()[0]:.1f}; the bar is {'held' if ok else 'MISSED'}")
+    cpu, held = sum(o.cpu_s for o in outcomes), "held" if ok else "MISSED"
+    print(f"\n{wall_s:.0f} s, CPU of the runs {cpu:.0f} s, load {os.getloadavg()[0]:.1f}; the bar is {held}")
     return ok
 
 
