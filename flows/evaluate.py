@@ -92,25 +92,25 @@ def run_experiment(
     call: Call,
 ) -> dict[str, Any]:
     """Do what the flow does, with the stages called as `call` says: as Prefect tasks, or as plain functions."""
-    began = time.monotonic()
+    began, asked_at = time.monotonic(), datetime.now(UTC)
     inputs = read_inputs(path, digest)
     policy = policy_of(inputs, overrides or {})
     runs = Runs(sound_store(inputs.place(""), policy))
     say = WATCHER.get().say or (lambda _stage, _text: None)
 
-    def begin() -> Run:
+    def begin(now: datetime) -> Run:
         return runs.begin(
             inputs.experiment.name,
             inputs.identity(),
             config=inputs.experiment.model_dump(mode="json"),
-            now=datetime.now(UTC),
+            now=now,
             wait=lambda message: say("wait", message),
         )
 
-    run = begin()
+    run = begin(asked_at)
     while run.status == "refused":
-        # Another process was refused while we waited: a refusal costs nothing, and is told with its findings.
-        run = begin()
+        # Another process was refused meanwhile: a refusal costs nothing, and is told with its findings.
+        run = begin(datetime.now(UTC))
     if run.finished:
         return run.stored().summary["result"]
     with run:
@@ -298,8 +298,7 @@ def command_of(inputs: Inputs, policy: Policy) -> str:
 
     Overrides with different reasons, which only a deployment can give, share the first one.
     """
-    root = inputs.project.root if inputs.project.declared else inputs.path.parent
-    words = ["safetycatch", "run", str(inputs.path.relative_to(root))]
+    words = ["safetycatch", "run", inputs.shown]
     for code in policy.overrides:
         words += ["--override", code]
     if policy.overrides:

@@ -74,7 +74,7 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
             near=policy.threshold("SC501", "near"),
             similar=policy.threshold("SC501", "similar"),
         ),
-        experiment=prepared.inputs.path.name,
+        experiment=prepared.inputs.shown,
     )
     yield illusory.crossings(
         illusory.CrossingFacts(

@@ -46,6 +46,12 @@ class Inputs:
         )
 
     @property
+    def shown(self) -> str:
+        """The experiment file as a command names it, from the project's root (or the file's folder)."""
+        root = self.project.root if self.project.declared else self.path.parent
+        return str(self.path.relative_to(root))
+
+    @property
     def mode(self) -> str:
         """`claiming` or `exploring`."""
         return "claiming" if self.experiment.claiming else "exploring"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flows.evaluate import evaluate
 from safetycatch.errors import SafetycatchError
+from tasks.session import WATCHER, Watcher
 
 # What a run imports late is shared by all forks.
 LATE = ("sklearn.feature_extraction.text",)
@@ -43,6 +44,7 @@ def _run(order):
         os.dup2(log, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     code, told = 0, {}
+    WATCHER.set(Watcher(say=lambda stage, text: sys.stdout.write(f"{stage} {text}\n") and sys.stdout.flush()))
     try:
         told = evaluate(order["start"], **order["parameters"])
     except SafetycatchError as error:

@@ -1,6 +1,8 @@
 """The main path: what a run leaves in its folder and in Prefect, and what a second one computes again."""
 
 import json
+import os
+import signal
 from collections import Counter
 
 import pytest
@@ -180,10 +182,16 @@ catches: {SC502: warn, SC505: warn}  # the pool knows the same customers
     assert len((project.folder / "calls.txt").read_text()) == 320
 
 
-def test_two_processes_pay_once_and_both_get_the_result(project, processes, endpoint):
+def test_two_processes_pay_once_and_both_get_the_result(project, processes, endpoint, until):
     with endpoint(latency="20ms") as box:
         path = project.write(CLAIM + "runs: {concurrency: 8}\n", model="{endpoint: box, model: in-context}")
-        both = [processes.start(project, path) for _ in range(2)]
+        both = [processes.start(project, path)]
+        until(project.n_answers, "first answers")
+        os.kill(both[0], signal.SIGSTOP)
+        both.append(processes.start(project, path))
+        log = project.folder / "out" / f"{both[1]}.log"
+        until(lambda: log.exists() and "waiting" in log.read_text(), "the second waits")
+        os.kill(both[0], signal.SIGCONT)
         assert [processes.wait(pid) for pid in both] == [0, 0]
         first, second = (json.loads((project.folder / "out" / f"{pid}.json").read_text()) for pid in both)
         assert first["run_id"] == second["run_id"]

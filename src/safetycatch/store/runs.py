@@ -54,25 +54,18 @@ class Runs:
         """Start a run, or resume the unfinished one of the same `name` and `identity`.
 
         While another process works on it, `wait` gets messages and `timeout` (seconds) may end the waiting; a run
-        that the other finished meanwhile is returned as it is (`finished`). `run_id` asks for one certain run.
+        that another finished after `now`, when this one was asked for, is returned as it is (`finished`). `run_id` asks
+        for one certain run.
         Raises: RunConflictError when `run_id` exists with other content; StoreError on timeout; InputError.
         """
         checked_name(name, "run name")
         checked_name(identity, "run identity")
         now = in_utc(now)
-        waited = False
-
-        def waiting(message: str) -> None:
-            nonlocal waited
-            waited = True
-            if wait is not None:
-                wait(message)
-
         with contextlib.ExitStack() as stack:
             path = self._store.lock_path(f"run@{name}@{identity}")
-            stack.enter_context(lock(path, wait=waiting, timeout=timeout, what=f"run {name}"))
+            stack.enter_context(lock(path, wait=wait, timeout=timeout, what=f"run {name}"))
             found = self._asked(run_id, name, identity) if run_id else self._newest(name, identity)
-            meanwhile = waited and found is not None and found.finished_at is not None and found.finished_at >= now
+            meanwhile = found is not None and found.finished_at is not None and found.finished_at > now
             if found is not None and found.status in FINISHED and (meanwhile or run_id):
                 return Run(self._store, found.manifest, resumed=True)
             resumed = found is not None and found.status in RESUMABLE
