@@ -51,10 +51,16 @@ def test_a_run_that_was_only_closed_is_resumed(begin):
 
 
 @pytest.mark.parametrize("status", ["done", "refused"])
-def test_after_a_finished_run_comes_the_next_number(begin, status):
-    begin().finish(status, {})
+def test_after_a_finished_run_comes_the_next_number(begin, now, status):
+    begin().finish(status, {}, now=now)
     again = begin()
     assert (again.run_id, again.resumed) == ("2026-03-01-tickets-2", False)
+
+
+def test_a_run_that_ended_after_this_one_was_asked_for_is_this_one(begin, now):
+    begin().finish("done", {"by": "another"}, now=now + MINUTE)
+    again = begin()
+    assert (again.run_id, again.finished) == ("2026-03-01-tickets-1", True)
 
 
 def test_another_identity_gets_another_number(begin):
