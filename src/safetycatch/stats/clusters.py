@@ -133,7 +133,7 @@ def _number(value: Any, name: str, place: int) -> float:
     raise StatisticsError(f"{name}[{place}] is {value!r}, expected a number (missing: NaN or None)")
 
 
-def _cluster_codes(cluster: Values, n: int) -> NDArray[np.intp]:
+def cluster_codes(cluster: Values, n: int) -> NDArray[np.intp]:
     """Return an integer for each row: equal for equal cluster names."""
     # A list goes through object: numpy would turn ["a", nan] into two texts.
     names: NDArray[Any] = cluster if isinstance(cluster, np.ndarray) else np.asarray(cluster, dtype=object)
@@ -165,7 +165,7 @@ def read_sample(values: Floats, cluster: Values | None, *, least: int, name: str
     if cluster is None:
         codes = np.arange(len(kept), dtype=np.intp)
     else:
-        _, codes = np.unique(_cluster_codes(cluster, len(values))[observed], return_inverse=True)
+        _, codes = np.unique(cluster_codes(cluster, len(values))[observed], return_inverse=True)
     sizes = np.bincount(codes).astype(np.float64)
     if cluster is not None and len(sizes) < MIN_CLUSTERS:
         raise StatisticsError(
