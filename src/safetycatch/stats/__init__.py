@@ -13,16 +13,22 @@ from safetycatch.stats.paired import (
     paired_difference,
 )
 from safetycatch.stats.power import detectable_effect, required_n
+from safetycatch.stats.racing import Eliminated, MeanERace, PairEvidence, Pruned, Standing
 from safetycatch.stats.verdict import Verdict, decide
 
 __all__ = [
+    "Eliminated",
     "Equivalence",
     "Guardrail",
     "Interval",
     "McNemar",
+    "MeanERace",
     "NonInferiority",
+    "PairEvidence",
     "PairedDifference",
+    "Pruned",
     "ScoreInterval",
+    "Standing",
     "Verdict",
     "check_guardrail",
     "decide",
