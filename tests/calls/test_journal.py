@@ -48,24 +48,14 @@ def test_an_answer_comes_back_as_it_was_given(journal_path: Path) -> None:
         assert journal.raw(request(3).key) is None
 
 
-def test_the_first_answer_stays_and_both_are_counted(journal_path: Path) -> None:
-    async def go() -> None:
-        with Journal.open(journal_path) as journal:
-            await answer(journal, 1, YES)
-            await answer(journal, 1, Reply("answer", "no", n_tokens_in=1, n_tokens_out=1, cost_usd=0.25))
-            assert journal.lookup([request(1).key])[request(1).key].text == "yes"
-            assert journal.spent("run") == Spent(0.5, 14, 2)
-            assert journal.spent("other") == Spent()
-
-    asyncio.run(go())
-
-
-def test_an_invalid_reply_is_paid_and_not_reused(journal_path: Path) -> None:
+def test_an_invalid_reply_is_paid_and_asked_again(journal_path: Path) -> None:
     async def go() -> None:
         with Journal.open(journal_path) as journal:
             await answer(journal, 1, Reply("invalid", "yes", "other", 1, 0, 1, 0.25))
             assert not journal.lookup([request(1).key])
-            assert journal.spent("run").usd == 0.25
+            await answer(journal, 1, YES, "other run")
+            assert journal.lookup([request(1).key])[request(1).key].text == "yes"
+            assert journal.spent("run").usd == journal.spent("other run").usd == 0.25
 
     asyncio.run(go())
 
@@ -82,12 +72,21 @@ def test_open_intents_are_perhaps_paid_at_their_highest_cost(journal_path: Path)
             await journal.intent(request(5), "other", max_cost_usd=0.5, max_tokens=100)
             # no usage stated: the highest cost counts
             await answer(journal, 6, Reply("answer", "x"), "third")
-            assert [row.example_id for row in journal.perhaps_paid("run")] == ["2", "3"]
+            listed = journal.perhaps_paid("run")
+            assert [(row.example_id, row.attempt, row.error_class) for row in listed] == [
+                ("2", 1, "hung"),
+                ("3", 1, None),
+            ]
+            assert journal.perhaps_paid("run", limit=1) == listed[:1]
             assert [row.max_cost_usd for row in journal.perhaps_paid()] == [0.5, None, 0.5]
             assert journal.spent("run") == Spent(0.75, 212, 3, 0.5, 2)
             assert journal.spent("third") == Spent(0.5, 100, 1)
 
     asyncio.run(go())
+
+
+def everything(journal_path: Path) -> list[Path]:
+    return [journal_path.parent, *journal_path.parent.rglob("*")]
 
 
 def test_r46_only_the_owner_can_read_it(journal_path: Path) -> None:
@@ -98,10 +97,9 @@ def test_r46_only_the_owner_can_read_it(journal_path: Path) -> None:
         os.umask(before)
     try:
         asyncio.run(answer(journal, 1, YES))
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in journal_path.parent.iterdir()}
-        assert set(modes.values()) == {0o600}, modes
-        assert len(modes) == 3
-        assert stat.S_IMODE(journal_path.parent.stat().st_mode) == 0o700
+        modes = {path.name: (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in everything(journal_path)}
+        assert set(modes.values()) == {(True, 0o700), (False, 0o600)}, modes
+        assert len(modes) == 6  # the store, the database with two sides, the writers' folder with one
     finally:
         journal.close()
 
@@ -142,15 +140,15 @@ def test_r10_a_damaged_journal_is_refused_and_left_alone(journal_path: Path, dam
 def test_a_journal_of_a_newer_version_is_refused(journal_path: Path) -> None:
     _filled(journal_path)
     with sqlite3.connect(journal_path) as other:
-        other.execute("UPDATE journal SET value = '2'")
+        other.execute("UPDATE journal SET value = '99'")
     other.close()
-    with pytest.raises(StoreError, match="schema 2"):
+    with pytest.raises(StoreError, match="schema 99"):
         Journal.open(journal_path)
 
 
 def test_a_place_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(StoreError, match="cannot be used"):
         Journal.open(tmp_path / "file" / "calls.db")
 
 
@@ -167,6 +165,44 @@ def test_a_record_that_cannot_be_written_fails_its_caller_and_all_later_ones(jou
             assert not journal.perhaps_paid()
 
     asyncio.run(go())
+
+
+FULL = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from safetycatch.calls import Endpoint, Journal, Reply, Request
+from safetycatch.errors import StoreError
+
+async def go(path):
+    here = Endpoint("gpu", "direct", "http://gpu/v1")
+    with Journal.open(path) as journal:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        for i in range(1000):
+            request = Request(here, {"model": "m", "messages": [{"role": "user", "content": str(i)}]}, "c", str(i))
+            intent = await journal.intent(request, "run", max_cost_usd=0.5, max_tokens=100)
+            await journal.answer(intent, request, "run", Reply("answer", "x" * 1000))
+            print(i, flush=True)
+
+try:
+    asyncio.run(go(Path(sys.argv[1])))
+except StoreError as error:
+    print(error)
+"""
+
+
+def test_r07_a_full_disk_stops_the_sending_and_keeps_what_was_answered(journal_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, str(journal_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    *said, error = ended.stdout.splitlines()
+    assert "cannot be written: disk I/O error" in error
+    with Journal.open(journal_path) as journal:
+        assert len(journal.lookup(full_request(int(i)).key for i in said)) == len(said) > 3
+
+
+def full_request(i: int) -> Request:
+    return Request(HERE, {"model": "m", "messages": [{"role": "user", "content": str(i)}]}, "c", str(i))
 
 
 WRITER = """

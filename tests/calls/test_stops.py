@@ -87,7 +87,7 @@ def test_r01_after_a_kill_no_answered_call_is_repeated_and_the_rest_is_listed(sa
     with Journal.open(journal_path) as journal:
         perhaps = journal.perhaps_paid("run")
         spent = journal.spent("run")
-        (answered,) = journal._read("SELECT COUNT(*) FROM answer")[0]
+        (answered,) = journal.select("SELECT COUNT(*) FROM answer")[0]
     assert answered >= 60
     # 32 in flight, and an eighth of that waits with its intent committed
     assert 0 < len(perhaps) <= 32 + 4

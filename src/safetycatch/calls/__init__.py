@@ -3,7 +3,8 @@
 from safetycatch.calls.budget import Budget, Spent, UnknownPrice, UnknownPriceError
 from safetycatch.calls.engine import CallCounts, Engine, EngineSettings, Progress
 from safetycatch.calls.faults import Fault
-from safetycatch.calls.journal import Journal, PerhapsPaid
+from safetycatch.calls.journal import Journal
+from safetycatch.calls.journal_reading import JournalReader, PerhapsPaid
 from safetycatch.calls.prices import Price, Prices
 from safetycatch.calls.request import Endpoint, Reply, Request
 from safetycatch.calls.signals import StopFlag, install
@@ -16,6 +17,7 @@ __all__ = [
     "EngineSettings",
     "Fault",
     "Journal",
+    "JournalReader",
     "PerhapsPaid",
     "Price",
     "Prices",

@@ -30,6 +30,8 @@ AHEAD = 8
 MAX_BACKOFF_S = 30.0
 ABANDONED = Fault("retry", "abandoned", "the run stopped before the reply came", "perhaps")
 NOT_SENT = Fault("wait", "not_sent", "stopped or paused between the intent and the sending", "none")
+# Nothing is recorded for it: another run, or process, asks for the same.
+ELSEWHERE = Fault("wait", "asked_elsewhere", "another asks for the same call", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class Caller:
         # Tasks between an intent and its outcome: a stop waits for these and cancels all others.
         self.sending: set[asyncio.Task[Any]] = set()
         self._journal, self._prices, self._budget, self._settings = journal, prices, budget, settings
+        self._asker = journal.asker()
         self._run_id, self._functions, self._rng, self._clock = run_id, functions, rng, clock
         self._halted = halted
         self._lanes: dict[tuple[Endpoint, str], Lane] = {}
@@ -175,10 +178,19 @@ class Caller:
         return _Bound(price.highest_usd(tokens_in, tokens_out), tokens_in + tokens_out)
 
     async def call(self, request: Request) -> Outcome:
-        """Send `request` until a reply comes or nothing more can be done.
+        """Send `request` until a reply comes or nothing more can be done; what another gets first is not sent.
 
         Raises: BudgetReachedError, UnknownPriceError, LaneStoppedError, UsageError, StoreError: the run must stop.
         """
+        outcome = None
+        try:
+            outcome = await self._called(request)
+            return outcome
+        finally:
+            if outcome is None or outcome.reply.state == "error":
+                self._journal.release(request, self._asker)
+
+    async def _called(self, request: Request) -> Outcome:
         settings, clock = self._settings, self._clock
         bound = self._bound(request)
         transport = await self._transport(request.endpoint)
@@ -214,6 +226,11 @@ class Caller:
                     self._budget.settle(bound.usd or 0.0, bound.tokens, Spent())
                     return self._gave_up(fault, attempts)
             tried = await self._attempt(request, transport, lane, bound, attempts + 1, estimated)
+            if tried is ELSEWHERE:
+                reply = await self._journal.settled(request.key)
+                if reply is not None:
+                    return Outcome(reply, None)
+                continue
             self.tally.retried += fault is not None and tried is not NOT_SENT
             if isinstance(tried, Outcome):
                 return tried
@@ -250,8 +267,17 @@ class Caller:
         headers: Mapping[str, str] = {}
         try:
             intent = await self._journal.intent(
-                request, self._run_id, attempt=attempt, max_cost_usd=bound.usd, max_tokens=bound.tokens
+                request,
+                self._run_id,
+                asker=self._asker,
+                attempt=attempt,
+                max_cost_usd=bound.usd,
+                max_tokens=bound.tokens,
             )
+            if intent is None:
+                return ELSEWHERE
+            if isinstance(intent, Reply):
+                return Outcome(intent, None)
             try:
                 await lane.board()
                 boarded = True
@@ -307,7 +333,7 @@ class Caller:
                 1,
             )
             lane.answered(headers, estimated=estimated, used=used)
-            return Outcome(reply, self._journal.answer(intent, request, self._run_id, reply, raw))
+            return Outcome(reply, self._journal.answer(intent, request, self._run_id, reply, raw, asker=self._asker))
         finally:
             if task is not None:
                 self.sending.discard(task)

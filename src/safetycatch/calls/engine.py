@@ -249,7 +249,10 @@ class _Run:
     async def _work(self) -> None:
         while self._reason is None and (request := await self._queue.get()) is not None:
             outcome = await self._caller.call(request)
-            if outcome.committed is None:
+            if outcome.reply.from_journal:
+                self._tally.from_journal += 1
+                self._deliver(request, outcome.reply)
+            elif outcome.committed is None:
                 self._finish(request, outcome.reply)
             else:
                 self._when_committed(request, outcome)
