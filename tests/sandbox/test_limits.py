@@ -23,13 +23,22 @@ def test_a_taking_larger_than_the_bucket_waits_for_a_full_one_and_is_paid_back()
     limits = RateLimits(None, 600, 1.0, now=0.0)
     assert limits.admit(50, 0.0) == 0
     assert limits.admit(1, 0.0) == pytest.approx(4.1)
-    assert limits.headers(0.0)["x-ratelimit-remaining-tokens"] == "0"
+    assert limits.levels(0.0)["tokens"].remaining == 0
 
 
 def test_a_request_refused_for_tokens_takes_no_request():
     limits = RateLimits(60, 60, 1.0, now=0.0)
     limits.admit(1, 0.0)
     assert limits.admit(1, 1.0) == 0
+
+
+def test_tokens_that_were_not_written_are_given_back_up_to_the_bucket():
+    limits = RateLimits(None, 6_000, 1.0, now=0.0)
+    limits.admit(100, 0.0)
+    limits.give_back(60, 0.0)
+    assert limits.levels(0.0)["tokens"].remaining == 60
+    limits.give_back(1_000, 0.0)
+    assert limits.levels(0.0)["tokens"].remaining == 100
 
 
 def test_durations_are_written_as_openai_does():

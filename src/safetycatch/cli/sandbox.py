@@ -1,4 +1,4 @@
-"""`sandbox`: an OpenAI-compatible server on this machine, with faults on request."""
+"""`sandbox`: a server on this machine that speaks as OpenAI, Azure and Anthropic do, with faults on request."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def sandbox(
     train: Annotated[Path | None, typer.Option(help="Rows with input and target for small and large.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Recorded answers: candidate, example_id, output.")] = None,
     require_key: Annotated[bool, typer.Option(help="Ask clients for SAFETYCATCH_SANDBOX_KEY.")] = False,
+    alias: Annotated[list[str] | None, typer.Option(help="NAME=MODEL: serve a model under a further name.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The address as one JSON document.")] = False,
 ) -> int:
     """Serve tiny learners, an echo model and scripted faults on 127.0.0.1 until SIGINT or SIGTERM."""
@@ -45,6 +46,7 @@ def sandbox(
         train=train,
         replay=replay,
         require_key=require_key,
+        aliases=alias or (),
     )
     if json:
         _serve_as_json(settings)

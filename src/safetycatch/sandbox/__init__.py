@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server on loopback: real tiny learners, an echo model, recorded answers, scripted faults."""
+"""A server on loopback that speaks as OpenAI, Azure and Anthropic do: tiny learners, an echo model, scripted faults."""
 
 from safetycatch.sandbox.faults import Fault, parse_fault
 from safetycatch.sandbox.running import RunningSandbox, running, serve

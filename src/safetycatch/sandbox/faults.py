@@ -21,6 +21,10 @@ KEPT_REQUESTS = 200_000
 # The provider answers with an error status and bills nothing.
 STATUS_FAULTS = {
     "400": (400, "invalid_request_error", "context_length_exceeded", "This prompt is longer than the model's context."),
+    "prompt_filter": (
+        *(400, "invalid_request_error", "content_filter"),
+        "The prompt triggered the content management policy.",
+    ),
     "401": (401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
     "403": (403, "permission_error", "permission_denied", "This key may not use this model."),
     "404": (404, "invalid_request_error", "model_not_found", "The model does not exist."),
@@ -28,6 +32,7 @@ STATUS_FAULTS = {
     "insufficient_quota": (429, "insufficient_quota", "insufficient_quota", "You exceeded your current quota."),
     "500": (500, "server_error", "internal_error", "The server had an error."),
     "503": (503, "server_error", "overloaded", "The engine is overloaded."),
+    "529": (529, "server_error", "overloaded", "The engine is overloaded."),
 }
 # The model has worked and the call is billed, but what arrives is not what was asked for.
 BROKEN_FAULTS = {
@@ -42,6 +47,10 @@ BROKEN_FAULTS = {
     "content_filter": "finish_reason content_filter, no text",
     "refusal": "a refusal instead of content",
     "length": "finish_reason length, half of the text",
+    "off_schema": "JSON that breaks the schema asked for; no JSON where any object was",
+    "few_vectors": "one embedding fewer than texts",
+    "nan_vector": "NaN in an embedding",
+    "other_dimension": "embeddings one number longer than before",
     "trickle": "a byte every `seconds` (0.05)",
     "oversized": "`size` bytes (32 MiB) of content",
 }

@@ -1,8 +1,17 @@
-"""Requests and tokens a minute as token buckets, stated in the headers that OpenAI documents."""
+"""Requests and tokens a minute as token buckets, and their state as providers put it into headers."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
+
+
+class Level(NamedTuple):
+    """A limit a minute, what remains of it now, and the seconds until all of it is there again."""
+
+    per_minute: int
+    remaining: int
+    full_in_s: float
 
 
 class Bucket:
@@ -29,14 +38,14 @@ class Bucket:
         """Take `amount` out."""
         self._level = self.level(now) - amount
 
-    def headers(self, what: str, now: float) -> dict[str, str]:
-        """Return the limit, what remains and the time until the bucket is full, for `requests` or `tokens`."""
+    def give_back(self, amount: float, now: float) -> None:
+        """Put `amount` back, up to the bucket's size."""
+        self._level = min(self.capacity, self.level(now) + amount)
+
+    def state(self, now: float) -> Level:
+        """Return the limit, what remains and the time until the bucket is full."""
         level = self.level(now)
-        return {
-            f"x-ratelimit-limit-{what}": str(self.per_minute),
-            f"x-ratelimit-remaining-{what}": str(max(0, math.floor(level + 1e-9))),
-            f"x-ratelimit-reset-{what}": duration((self.capacity - level) / self.rate_per_s),
-        }
+        return Level(self.per_minute, max(0, math.floor(level + 1e-9)), (self.capacity - level) / self.rate_per_s)
 
 
 class RateLimits:
@@ -61,14 +70,15 @@ class RateLimits:
                 self._tokens.take(tokens, now)
         return wait
 
-    def headers(self, now: float) -> dict[str, str]:
-        """Return the `x-ratelimit-*` headers; none without limits."""
-        headers: dict[str, str] = {}
-        if self._requests:
-            headers |= self._requests.headers("requests", now)
+    def give_back(self, tokens: int, now: float) -> None:
+        """Put back tokens that were taken for an answer and not written."""
         if self._tokens:
-            headers |= self._tokens.headers("tokens", now)
-        return headers
+            self._tokens.give_back(tokens, now)
+
+    def levels(self, now: float) -> dict[str, Level]:
+        """Return the state of `requests` and `tokens`, whichever is limited."""
+        buckets = {"requests": self._requests, "tokens": self._tokens}
+        return {what: bucket.state(now) for what, bucket in buckets.items() if bucket}
 
 
 def duration(seconds: float) -> str:

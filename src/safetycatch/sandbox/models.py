@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from safetycatch.errors import DataError
+from safetycatch.errors import DataError, UsageError
 from safetycatch.sandbox.features import Features
 from safetycatch.sandbox.learners import CentroidLearner, LinearLearner, PromptLearner
 from safetycatch.sandbox.prompt import query_of, read_prompt
@@ -73,7 +73,8 @@ class _Replay:
 def load_models(settings: SandboxSettings) -> dict[str, Model]:
     """Return every model by name; `small` and `large` read prompts like `in-context` until rows to train on are given.
 
-    Raises: DataError when the training or replay file is unreadable or contradicts itself.
+    Raises: DataError when the training or replay file is unreadable or contradicts itself; UsageError for an alias of
+    a model that there is not.
     """
     features = Features()
     in_context = PromptLearner(features)
@@ -94,4 +95,8 @@ def load_models(settings: SandboxSettings) -> dict[str, Model]:
         "replay": _Replay(settings.replay),
         "small": _Learned(small),
     }
-    return models | {name + PRICED_SUFFIX: model for name, model in models.items()}
+    models |= {name + PRICED_SUFFIX: model for name, model in models.items()}
+    for name, target in settings.aliases.items():
+        if target not in models:
+            raise UsageError(f"no model {target!r}", where=f"alias {name}", expected=", ".join(sorted(models)))
+    return models | {name: models[target] for name, target in settings.aliases.items()}

@@ -1,4 +1,4 @@
-"""The sandbox: an OpenAI-compatible server on loopback with real tiny learners, an echo model and scripted faults."""
+"""The sandbox: real tiny learners, an echo model and scripted faults behind the APIs of OpenAI, Azure and Anthropic."""
 
 from __future__ import annotations
 
@@ -7,39 +7,36 @@ import hmac
 import json
 import logging
 import math
-from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from safetycatch.errors import UsageError
+from safetycatch.sandbox.counts import Counts
 from safetycatch.sandbox.faults import BROKEN_FAULTS, STATUS_FAULTS, FaultScript
 from safetycatch.sandbox.features import embedding
 from safetycatch.sandbox.limits import RateLimits
-from safetycatch.sandbox.models import ReplayMissingError, load_models
-from safetycatch.sandbox.replies import (
-    broken_body,
-    complete,
-    completion_body,
-    embeddings_body,
-    error_body,
-    models_body,
-)
-from safetycatch.sandbox.requests import MAX_BODY_BYTES, RefusedRequestError, read_chat, read_embedding
-from safetycatch.sandbox.tokens import PrefixCache, count_prompt_tokens, count_tokens
+from safetycatch.sandbox.models import PRICED_SUFFIX, ReplayMissingError, load_models
+from safetycatch.sandbox.replies import Usage, broken_body, complete, embeddings_body, models_body
+from safetycatch.sandbox.requests import MAX_BODY_BYTES, ChatRequest, EmbeddingRequest, RefusedRequestError
+from safetycatch.sandbox.tokens import MarkedCache, PrefixCache, count_prompt_tokens, count_tokens
+from safetycatch.sandbox.wires import OPENAI, wire_of
 
 if TYPE_CHECKING:
     from safetycatch.sandbox.faults import Fault
     from safetycatch.sandbox.settings import SandboxSettings
+    from safetycatch.sandbox.wires import Asked, Wire
 
 HOST = "127.0.0.1"
 BACKLOG = 1_024
 HANG_S = 3_600.0
 TRICKLE_S = 0.05
 STOP_S = 2.0
-KEPT_DISTINCT = 1_000_000
-EMBEDDING_MODELS = frozenset({"embedding", "text-embedding-3-small", "text-embedding-3-large"})
+EMBEDDING_MODELS = frozenset(
+    {"embedding", f"embedding{PRICED_SUFFIX}", "text-embedding-3-small", "text-embedding-3-large"}
+)
+MODELS_PATH = "/v1/models"
 WRITE_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -60,16 +57,12 @@ class Sandbox:
         self.port = 0
         self._models = load_models(settings)
         self._script = FaultScript(settings.faults)
-        self._cache = PrefixCache()
+        self._cache, self._marked = PrefixCache(), MarkedCache()
         self._limits: RateLimits | None = None
         self._listener: asyncio.Server | None = None
         self._web: web.Server | None = None
         self._stopping: asyncio.Event | None = None
-        self._received = self._chats = self._answered = self._billed = self._in_flight = self._most_in_flight = 0
-        self._connections = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
-        self._by_status: Counter[int] = Counter()
-        self._by_model: Counter[str] = Counter()
-        self._distinct: set[int] = set()
+        self._counts = Counts()
 
     @property
     def base_url(self) -> str:
@@ -113,26 +106,13 @@ class Sandbox:
     def stats(self) -> dict[str, Any]:
         """Return what `GET /stats` shows: counts since the start.
 
-        `billed`: chat requests whose model worked, delivered or not. `distinct`: different bodies among them.
+        `billed`: requests whose model worked, delivered or not. `distinct`: different bodies among them.
+        `written_tokens`: those written to the cache that a client marks.
         """
-        return {
-            "received": self._received,
-            "answered": self._answered,
-            "billed": self._billed,
-            "distinct": len(self._distinct),
-            "in_flight": self._in_flight,
-            "most_in_flight": self._most_in_flight,
-            "by_status": {str(status): count for status, count in sorted(self._by_status.items())},
-            "by_model": dict(sorted(self._by_model.items())),
-            "faults": dict(sorted(self._script.strikes.items())),
-            "connections": self._connections,
-            "prompt_tokens": self._prompt_tokens,
-            "cached_tokens": self._cached_tokens,
-            "completion_tokens": self._completion_tokens,
-        }
+        return {**self._counts.as_dict(), "faults": dict(sorted(self._script.strikes.items()))}
 
     def _connected(self) -> asyncio.Protocol:
-        self._connections += 1
+        self._counts.connections += 1
         assert self._web is not None  # noqa: S101  # set before the listener exists
         return self._web()
 
@@ -142,91 +122,105 @@ class Sandbox:
             return _response(200, b'{"status": "ok"}')
         if path == "/stats":
             return _response(200, json.dumps(self.stats()).encode())
-        self._received += 1
+        self._counts.received += 1
+        wire = wire_of(path)
+        shape = wire or OPENAI
         try:
-            response = await self._route(request, path)
+            response = await self._route(request, path, wire)
         except RefusedRequestError as error:
-            response = _response(error.status, error_body(error.message, error.kind, error.code, error.param))
+            response = _response(error.status, shape.error(error))
         except ReplayMissingError as error:
-            body = error_body(str(error), "invalid_request_error", "replay_missing", "metadata")
-            response = _response(404, body)
+            missing = RefusedRequestError(
+                404, str(error), kind="invalid_request_error", code="replay_missing", param="metadata"
+            )
+            response = _response(404, shape.error(missing))
         except _ConnectionClosedError:
             # aiohttp wants a response even where the connection is gone; it goes nowhere and is not counted.
             return web.Response()
         except Exception:  # noqa: BLE001  # a client must get an answer whatever our bug is
             _log.exception("the sandbox failed at %s", path)
-            response = _response(500, error_body("The sandbox failed; see its log.", "server_error", "sandbox_bug"))
-        self._by_status[response.status] += 1
+            bug = RefusedRequestError(500, "The sandbox failed; see its log.", kind="server_error", code="sandbox_bug")
+            response = _response(500, shape.error(bug))
+        self._counts.by_status[response.status] += 1
         return response
 
-    async def _route(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _route(self, request: web.BaseRequest, path: str, wire: Wire | None) -> web.StreamResponse:
         key = self.settings.key
-        if key is not None and not _same_key(request.headers.get("Authorization", ""), key):
+        if key is not None and not _same_key((wire or OPENAI).key(request.headers), key):
             raise RefusedRequestError(
                 401, "Incorrect API key provided.", kind="invalid_request_error", code="invalid_api_key"
             )
         method = request.method
-        if path == "/v1/chat/completions" and method == "POST":
-            return await self._chat(request, await _read(request))
-        if path == "/v1/embeddings" and method == "POST":
-            return self._embeddings(await _read(request))
-        if path == "/v1/models" and method == "GET":
+        if wire and method == "POST":
+            return await self._in_turn(request, path, wire)
+        if path == MODELS_PATH and method == "GET":
             return _response(200, models_body([*self._models, *sorted(EMBEDDING_MODELS)]))
-        if path in {"/v1/chat/completions", "/v1/embeddings", "/v1/models"}:
+        if wire or path == MODELS_PATH:
             raise RefusedRequestError(405, f"{method} is not allowed at {path}.", kind="invalid_request_error")
         raise RefusedRequestError(
             404, f"Invalid URL ({method} {path})", kind="invalid_request_error", code="unknown_url"
         )
 
-    async def _chat(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
-        self._in_flight += 1
-        self._most_in_flight = max(self._most_in_flight, self._in_flight)
+    async def _in_turn(self, request: web.BaseRequest, path: str, wire: Wire) -> web.StreamResponse:
+        body = await _read(request)
+        self._counts.enter()
         try:
-            return await self._answer(request, body)
+            return await self._answer(request, path, wire, body)
         finally:
-            self._in_flight -= 1
+            self._counts.in_flight -= 1
 
-    async def _answer(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
-        chat = read_chat(body)
-        model = self._models.get(chat.model)
-        if model is None:
-            raise _unknown_model(chat.model)
-        self._chats += 1
+    async def _answer(self, request: web.BaseRequest, path: str, wire: Wire, body: bytes) -> web.StreamResponse:
+        asked = wire.read(wire.incoming(path, request.headers, body))
+        if asked.model not in (EMBEDDING_MODELS if isinstance(asked, EmbeddingRequest) else self._models):
+            raise _unknown_model(asked.model)
+        self._counts.asked += 1
         digest = blake2b(body, digest_size=16).digest()
-        request_id = f"chatcmpl-{digest.hex()[:16]}-{self._chats:x}"
-        headers = {"x-request-id": request_id}
-        prompt_tokens = count_prompt_tokens(chat.texts)
+        request_id = f"{wire.id_prefix}{digest.hex()[:16]}-{self._counts.asked:x}"
+        headers = {wire.id_header: request_id}
+        is_chat = isinstance(asked, ChatRequest)
+        prompt_tokens = _prompt_tokens(asked)
+        most = (asked.max_tokens or 0) if is_chat else 0
         if self._limits:
             now = asyncio.get_running_loop().time()
-            wait_s = self._limits.admit(prompt_tokens + (chat.max_tokens or 0), now)
-            headers |= self._limits.headers(now)
+            wait_s = self._limits.admit(prompt_tokens + most, now)
+            headers |= wire.limits(self._limits.levels(now))
             if wait_s:
-                return _too_many(wait_s, headers)
-        fault = self._script.strike(digest, self._chats, chat.model)
+                return _too_many(wire, wait_s, headers)
+        fault = self._script.strike(digest, self._counts.asked, asked.model)
         if fault and fault.kind == "hang":
             await self._pause(HANG_S if fault.seconds is None else fault.seconds)
             raise _close(request)
         if fault and fault.kind in STATUS_FAULTS:
             await self._pause(self.settings.latency.seconds(digest))
-            return _failed(fault, headers)
-        text = model.answer(chat)
-        completion = complete(text, prompt_tokens, self._cache.cached_tokens(chat.model, chat.texts), chat.max_tokens)
-        self._bill(chat.model, digest, completion.usage.prompt, completion.usage.cached, completion.usage.completion)
+            return _failed(wire, fault, headers)
+        if isinstance(asked, ChatRequest):
+            payload, usage = self._chat(asked, prompt_tokens, wire, request_id, fault)
+        else:
+            vectors = [embedding(text, asked.dimensions) for text in asked.texts]
+            payload, usage = embeddings_body(asked.model, vectors, prompt_tokens, fault), Usage(prompt_tokens, 0, 0)
+        self._counts.bill(asked.model, digest, usage)
         await self._pause(self.settings.latency.seconds(digest))
-        payload = completion_body(request_id, chat.model, completion, fault)
+        if is_chat:
+            # A start of a prompt can be read from the cache once an answer to it has begun.
+            self._marked.keep(asked.model, asked.blocks)
+        if self._limits and wire.refunds:
+            self._limits.give_back(most - usage.completion, asyncio.get_running_loop().time())
         if fault and fault.kind in BROKEN_FAULTS:
             return await self._break(request, payload, fault, headers)
-        self._answered += 1
+        self._counts.answered += 1
         return _response(200, payload, headers)
 
-    def _bill(self, model: str, digest: bytes, prompt: int, cached: int, completion: int) -> None:
-        self._billed += 1
-        self._by_model[model] += 1
-        self._prompt_tokens += prompt
-        self._cached_tokens += cached
-        self._completion_tokens += completion
-        if len(self._distinct) < KEPT_DISTINCT:
-            self._distinct.add(int.from_bytes(digest[:8]))
+    def _chat(
+        self, chat: ChatRequest, prompt_tokens: int, wire: Wire, request_id: str, fault: Fault | None
+    ) -> tuple[bytes, Usage]:
+        """Return the body of a model's answer, and its tokens."""
+        if wire.refunds:
+            cached, written = self._marked.look(chat.model, chat.blocks)
+        else:
+            cached, written = self._cache.cached_tokens(chat.model, chat.texts), 0
+        text = self._models[chat.model].answer(chat)
+        completion = complete(text, chat, Usage(prompt_tokens, cached, 0, written), fault)
+        return wire.answer(request_id, chat.model, completion, fault), completion.usage
 
     async def _break(
         self, request: web.BaseRequest, payload: bytes, fault: Fault, headers: dict[str, str]
@@ -236,7 +230,7 @@ class Sandbox:
         if fault.kind in {"cut", "trickle", "oversized"}:
             return await self._stream(request, payload, fault, headers)
         body, content_type = broken_body(payload, fault.kind)
-        self._answered += 1
+        self._counts.answered += 1
         return _response(200, body, headers, content_type)
 
     async def _stream(
@@ -255,7 +249,7 @@ class Sandbox:
             if fault.kind == "trickle" and await self._pause(TRICKLE_S if fault.seconds is None else fault.seconds):
                 raise _close(request)
         await response.write_eof()
-        self._answered += 1
+        self._counts.answered += 1
         return response
 
     async def _pause(self, seconds: float) -> bool:
@@ -271,16 +265,6 @@ class Sandbox:
         except TimeoutError:
             return False
         return True
-
-    def _embeddings(self, body: bytes) -> web.Response:
-        asked = read_embedding(body)
-        if asked.model not in EMBEDDING_MODELS:
-            raise _unknown_model(asked.model)
-        tokens = sum(count_tokens(text) for text in asked.texts)
-        vectors = [embedding(text, asked.dimensions) for text in asked.texts]
-        self._answered += 1
-        self._by_model[asked.model] += 1
-        return _response(200, embeddings_body(asked.model, vectors, tokens))
 
 
 async def _read(request: web.BaseRequest) -> bytes:
@@ -307,10 +291,15 @@ def _response(
     return web.Response(status=status, body=body, headers=headers, content_type=content_type)
 
 
-def _same_key(header: str, key: str) -> bool:
+def _same_key(given: str, key: str) -> bool:
     # aiohttp hands on bytes that are not UTF-8 as surrogates.
-    given = header.removeprefix("Bearer ").encode(errors="surrogateescape")
-    return hmac.compare_digest(given, key.encode())
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), key.encode())
+
+
+def _prompt_tokens(asked: Asked) -> int:
+    if isinstance(asked, EmbeddingRequest):
+        return sum(count_tokens(text) for text in asked.texts)
+    return sum(block.tokens for block in asked.blocks) or count_prompt_tokens(asked.texts)
 
 
 def _unknown_model(name: str) -> RefusedRequestError:
@@ -323,17 +312,18 @@ def _unknown_model(name: str) -> RefusedRequestError:
     )
 
 
-def _too_many(wait_s: float, headers: dict[str, str]) -> web.Response:
-    retry = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
+def _too_many(wire: Wire, wait_s: float, headers: dict[str, str]) -> web.Response:
+    headers |= {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
     message = f"Rate limit reached. Please try again in {math.ceil(wait_s * 1000)}ms."
-    return _response(429, error_body(message, "requests", "rate_limit_exceeded"), headers | retry)
+    error = RefusedRequestError(429, message, kind="requests", code="rate_limit_exceeded")
+    return _response(429, wire.error(error), headers)
 
 
-def _failed(fault: Fault, headers: dict[str, str]) -> web.Response:
-    status, kind, code, message = STATUS_FAULTS[fault.kind]
+def _failed(wire: Wire, fault: Fault, headers: dict[str, str]) -> web.Response:
+    error = wire.failure(fault.kind)
     if fault.seconds is not None:
         headers |= {"retry-after": f"{fault.seconds:g}", "retry-after-ms": str(math.ceil(fault.seconds * 1000))}
-    return _response(status, error_body(message, kind, code), headers)
+    return _response(error.status, wire.error(error), headers)
 
 
 def _close(request: web.BaseRequest) -> _ConnectionClosedError:

@@ -13,11 +13,11 @@ from safetycatch.errors import UsageError
 from safetycatch.sandbox.faults import Fault, fraction, parse_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 # Part of the identity of the embedded server: raise it when its models would answer differently than before.
-ANSWERS_VERSION = "2"
+ANSWERS_VERSION = "3"
 KEY_VARIABLE = "SAFETYCATCH_SANDBOX_KEY"
 LONGEST_LATENCY_S = 600.0
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
@@ -78,7 +78,7 @@ class SandboxSettings:
 
     `port` 0 takes a free one. `tokens_per_minute` counts a prompt and its `max_tokens`. `burst_s`: how many seconds of
     a limit may be used at once. `train`: rows with `input` and `target` for `small` and `large`. `replay`: recorded
-    answers with `candidate`, `example_id`, `output`. `key`: asked of every client.
+    answers with `candidate`, `example_id`, `output`. `key`: asked of every client. `aliases`: further names of models.
     Raises: UsageError for a value out of range.
     """
 
@@ -91,6 +91,7 @@ class SandboxSettings:
     train: Path | None = None
     replay: Path | None = None
     key: str | None = field(default=None, repr=False)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, right, expected in (
@@ -117,8 +118,11 @@ class SandboxSettings:
         train: Path | None = None,
         replay: Path | None = None,
         require_key: bool = False,
+        aliases: Sequence[str] = (),
     ) -> SandboxSettings:
         """Return the settings that command line options spell; `require_key` reads SAFETYCATCH_SANDBOX_KEY.
+
+        An alias is written NAME=MODEL.
 
         Raises: UsageError naming the option that is wrong.
         """
@@ -137,7 +141,15 @@ class SandboxSettings:
             train=train,
             replay=replay,
             key=key,
+            aliases=dict(_alias(text) for text in aliases),
         )
+
+
+def _alias(text: str) -> tuple[str, str]:
+    name, equals, model = text.partition("=")
+    if not name or not equals or not model:
+        raise UsageError(f"{text!r}", where="alias", expected="NAME=MODEL", fix="--alias claude-sonnet-4-5=in-context")
+    return name, model
 
 
 def _is_limit(number: int | None) -> bool:
