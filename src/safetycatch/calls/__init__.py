@@ -1,10 +1,13 @@
 """Calls to models and to the user's own functions: journaled before they are sent, budgeted, resumed, drained."""
 
+from safetycatch.calls.attempt import EngineSettings
 from safetycatch.calls.budget import Budget, Spent, UnknownPrice, UnknownPriceError
-from safetycatch.calls.engine import CallCounts, Engine, EngineSettings, Progress
+from safetycatch.calls.counts import CallCounts, Progress
+from safetycatch.calls.engine import Engine
 from safetycatch.calls.faults import Fault
 from safetycatch.calls.journal import Journal
 from safetycatch.calls.journal_reading import JournalReader, PerhapsPaid
+from safetycatch.calls.limiter import Lanes
 from safetycatch.calls.prices import Price, Prices
 from safetycatch.calls.request import Endpoint, Reply, Request
 from safetycatch.calls.signals import StopFlag, install
@@ -18,6 +21,7 @@ __all__ = [
     "Fault",
     "Journal",
     "JournalReader",
+    "Lanes",
     "PerhapsPaid",
     "Price",
     "Prices",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from safetycatch.calls.budget import Spent, UnknownPrice, UnknownPriceError
+from safetycatch.calls.budget import Spent
+from safetycatch.calls.costs import bound_of, cost_of
+from safetycatch.calls.counts import Tally
 from safetycatch.calls.faults import CallFaultError, Fault, FilteredPromptError
-from safetycatch.calls.limiter import SLOW_START, Lane
+from safetycatch.calls.limiter import Lane, place_of
+from safetycatch.calls.pace import SLOW_START, Used
 from safetycatch.calls.request import Reply
 from safetycatch.errors import SafetycatchError
 
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from safetycatch.calls.budget import Budget
+    from safetycatch.calls.costs import Bound
     from safetycatch.calls.journal import Journal
+    from safetycatch.calls.limiter import Lanes, Place
+    from safetycatch.calls.pace import Ticket
     from safetycatch.calls.prices import Prices
     from safetycatch.calls.request import Endpoint, Request
     from safetycatch.calls.transports.delivery import Transport
 
-BYTES_A_TOKEN = 4
 # An eighth of the concurrency may wait with intents committed: after a kill those are listed as perhaps paid too.
 AHEAD = 8
 MAX_BACKOFF_S = 30.0
@@ -38,9 +42,10 @@ ELSEWHERE = Fault("wait", "asked_elsewhere", "another asks for the same call", "
 class EngineSettings:
     """How hard and how long to try.
 
-    `call_deadline_s` bounds a call with its retries and pauses (pacing left out), `read_s` one attempt from sending to
-    last byte, `connect_s` its connecting; the n-th retry waits up to `backoff_s` * 2**(n-1); `max_error_rate` None only
-    counts; `drain_s` is how long a stop waits.
+    `concurrency` bounds the calls in flight over all lanes. `call_deadline_s` after a call was first sent no further
+    attempt begins (pacing left out, pauses not); `read_s` bounds an attempt from sending to last byte, `connect_s` its
+    connecting; the n-th retry waits up to `backoff_s` * 2**(n-1); `max_error_rate` None only counts; `drain_s` is how
+    long a stop waits.
     """
 
     concurrency: int = 64
@@ -52,22 +57,6 @@ class EngineSettings:
     max_reply_bytes: int = 8_000_000
     max_error_rate: float | None = 0.02
     drain_s: float = 30.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """Running counts of one `answer`."""
-
-    sent: int = 0
-    answered: int = 0
-    invalid: int = 0
-    from_journal: int = 0
-    perhaps_paid: int = 0
-    errors: int = 0
-    retried: int = 0
-    in_flight: int = 0
-    spent_usd: float = 0.0
-    classes: Counter[str] = field(default_factory=Counter[str])
 
 
 class LaneStoppedError(Exception):
@@ -89,21 +78,8 @@ class Outcome(NamedTuple):
     committed: asyncio.Future[None] | None
 
 
-class _Bound(NamedTuple):
-    """The most that one attempt can cost."""
-
-    usd: float | None
-    tokens: int
-
-    @property
-    def perhaps(self) -> Spent:
-        """What counts for an attempt whose bill is not known."""
-        usd = self.usd or 0.0
-        return Spent(usd, self.tokens, 1, usd, 1)
-
-
 class Caller:
-    """Makes calls for one run in one event loop; its transports and lanes live as long as it does."""
+    """Makes calls for one run in one event loop; its transports live as long as it does, its lanes' paces longer."""
 
     def __init__(
         self,
@@ -111,6 +87,7 @@ class Caller:
         prices: Prices,
         budget: Budget,
         settings: EngineSettings,
+        lanes: Lanes,
         *,
         run_id: str,
         functions: Mapping[str, Callable[..., Any]],
@@ -121,6 +98,7 @@ class Caller:
         self.tally = Tally()
         # The intents of so many calls are committed while those before them are in flight.
         self.ahead = settings.concurrency // AHEAD
+        self._permits = asyncio.Semaphore(settings.concurrency + self.ahead)
         self._places = asyncio.Semaphore(settings.concurrency)
         # Tasks between an intent and its outcome: a stop waits for these and cancels all others.
         self.sending: set[asyncio.Task[Any]] = set()
@@ -128,8 +106,13 @@ class Caller:
         self._asker = journal.asker()
         self._run_id, self._functions, self._rng, self._clock = run_id, functions, rng, clock
         self._halted = halted
-        self._lanes: dict[tuple[Endpoint, str], Lane] = {}
+        self._known = lanes
+        self._lanes: dict[Place, Lane] = {}
         self._transports: dict[Endpoint, asyncio.Task[Transport]] = {}
+
+    def has_places(self) -> bool:
+        """Whether another call could go, if a lane had one."""
+        return not self._permits.locked()
 
     async def close(self) -> None:
         """Close the transports."""
@@ -164,23 +147,57 @@ class Caller:
         await transport.open()
         return transport
 
-    def _bound(self, request: Request) -> _Bound:
-        """Return the highest cost of one attempt.
+    def _lane(self, request: Request) -> Lane:
+        place = place_of(request)
+        if place not in self._lanes:
+            # A function states no rate, and the user asked for this concurrency; but under a ceiling in dollars it is
+            # called alone first: what that call costs shows whether the next ones may go.
+            slow = SLOW_START
+            if request.endpoint.transport == "function":
+                slow = self._settings.concurrency if self._budget.usd is None else 1
+            self._lanes[place] = Lane(
+                self._known.pace(place, slow),
+                self._settings.concurrency,
+                ahead=self.ahead,
+                clock=self._clock,
+                rng=self._rng,
+            )
+        return self._lanes[place]
 
-        Raises: UnknownPriceError when nobody stated a price and only money bounds the run.
+    async def _enter(self, lane: Lane, request: Request, bound: Bound) -> tuple[Ticket, float]:
+        """Wait for a slot, a permit and the budget, which are held then; return the seconds of it that were no pause.
+
+        Raises: BudgetReachedError when no room is left; LaneStoppedError.
         """
-        tokens_in, tokens_out = request.max_tokens_in, request.max_tokens_out * request.n_completions
-        price = self._prices.of(request)
-        if price is None:
-            if self._budget.needs_price:
-                raise UnknownPriceError(UnknownPrice(request.model, request.endpoint.name))
-            return _Bound(None, tokens_in + tokens_out)
-        return _Bound(price.highest_usd(tokens_in, tokens_out), tokens_in + tokens_out)
+        begun, paused = self._clock(), lane.paused_s()
+        usd, tokens = bound.usd or 0.0, bound.tokens
+        async with lane.gate:
+            while True:
+                await lane.due()
+                if lane.closed is not None:
+                    raise LaneStoppedError(request, lane.closed)
+                # Only the first of a lane waits here, so that no lane holds what others could use meanwhile.
+                await self._permits.acquire()
+                try:
+                    await self._budget.reserve(usd, tokens)
+                except BaseException:
+                    self._permits.release()
+                    raise
+                ticket = lane.take(len(request.canonical), request.max_tokens_out * request.n_completions)
+                if ticket is not None:
+                    return ticket, max(0.0, self._clock() - begun - (lane.paused_s() - paused))
+                self._release(bound, Spent())
+
+    def _release(self, bound: Bound, spent: Spent) -> None:
+        """Give the permit back and settle the reservation."""
+        self._permits.release()
+        self._budget.settle(bound.usd or 0.0, bound.tokens, spent)
 
     async def call(self, request: Request) -> Outcome:
         """Send `request` until a reply comes or nothing more can be done; what another gets first is not sent.
 
-        Raises: BudgetReachedError, UnknownPriceError, LaneStoppedError, UsageError, StoreError: the run must stop.
+        Raises: BudgetReachedError, UnknownPriceError, UsageError, StoreError: the run must stop; LaneStoppedError: no
+        request of this lane can succeed; HaltedError.
         """
         outcome = None
         try:
@@ -192,40 +209,24 @@ class Caller:
 
     async def _called(self, request: Request) -> Outcome:
         settings, clock = self._settings, self._clock
-        bound = self._bound(request)
+        bound = bound_of(request, self._prices, self._budget)
         transport = await self._transport(request.endpoint)
-        place = (request.endpoint, request.model)
-        if place not in self._lanes:
-            # A function states no rate, and the user asked for this concurrency; but under a ceiling in dollars it is
-            # called alone first: what that call costs shows whether the next ones may go.
-            slow = SLOW_START
-            if request.endpoint.transport == "function":
-                slow = settings.concurrency if self._budget.usd is None else 1
-            self._lanes[place] = Lane(
-                settings.concurrency, ahead=self.ahead, slow_start=slow, clock=clock, rng=self._rng
-            )
-        lane = self._lanes[place]
-        estimated = len(request.canonical) // BYTES_A_TOKEN + request.max_tokens_out
+        lane = self._lane(request)
         attempts, deadline = 0, 0.0
         fault: Fault | None = None
         while True:
             if self._halted():
                 raise HaltedError
-            await self._budget.reserve(bound.usd or 0.0, bound.tokens)
-            try:
-                paced = await lane.enter(estimated)
-            except BaseException:
-                self._budget.settle(bound.usd or 0.0, bound.tokens, Spent())
-                raise
+            ticket, paced = await self._enter(lane, request, bound)
             if fault is None:
                 deadline = clock() + settings.call_deadline_s
             else:
                 deadline += paced
                 if clock() >= deadline:
                     lane.leave(boarded=False)
-                    self._budget.settle(bound.usd or 0.0, bound.tokens, Spent())
+                    self._release(bound, Spent())
                     return self._gave_up(fault, attempts)
-            tried = await self._attempt(request, transport, lane, bound, attempts + 1, estimated)
+            tried = await self._attempt(request, transport, lane, ticket, bound, attempts + 1)
             if tried is ELSEWHERE:
                 reply = await self._journal.settled(request.key)
                 if reply is not None:
@@ -237,11 +238,10 @@ class Caller:
             if tried is NOT_SENT:
                 continue
             fault = tried
-            if fault.kind == "lane":
+            if fault.kind == "lane" or (fault.kind == "wait" and lane.refused_s > settings.call_deadline_s):
+                lane.closed = lane.closed or fault
                 raise LaneStoppedError(request, fault)
             if fault.kind == "wait":
-                if lane.refused_s > settings.call_deadline_s:
-                    raise LaneStoppedError(request, fault)
                 continue
             attempts += 1
             if fault.kind == "row" or attempts >= settings.attempts or clock() >= deadline:
@@ -256,7 +256,7 @@ class Caller:
         return Outcome(reply, None)
 
     async def _attempt(
-        self, request: Request, transport: Transport, lane: Lane, bound: _Bound, attempt: int, estimated: int
+        self, request: Request, transport: Transport, lane: Lane, ticket: Ticket, bound: Bound, attempt: int
     ) -> Outcome | Fault:
         """Send once; when this ends, the reservation is settled and the journal knows the outcome."""
         task = asyncio.current_task()
@@ -285,7 +285,7 @@ class Caller:
             except asyncio.CancelledError:
                 self._record(intent, request, NOT_SENT)
                 raise
-            if self._halted() or lane.paused:
+            if self._halted() or lane.paused or lane.closed is not None:
                 self._places.release()
                 self._record(intent, request, NOT_SENT)
                 if self._halted():
@@ -321,39 +321,31 @@ class Caller:
                 settled = bound.perhaps if fault.charge == "perhaps" else Spent()
                 self._record(intent, request, fault)
                 if fault.kind == "wait":
-                    lane.refused(fault.retry_after_s, headers, sent_at)
+                    lane.refused(ticket, headers, wait_s=fault.retry_after_s, sent_at=sent_at)
                 return fault
             reply = replace(
-                reply, cost_usd=self._cost(request, reply, bound), latency_s=self._clock() - sent_at, attempts=attempt
+                reply,
+                cost_usd=cost_of(request, reply, bound, self._prices),
+                latency_s=self._clock() - sent_at,
+                attempts=attempt,
             )
-            used = None if reply.n_tokens_in is None else reply.n_tokens_in + (reply.n_tokens_out or 0)
+            used = None
+            if reply.n_tokens_in is not None:
+                used = Used(reply.n_tokens_in, reply.n_tokens_out or 0, reply.n_tokens_cached or 0)
             settled = Spent(
                 (bound.usd or 0.0) if reply.cost_usd is None else reply.cost_usd,
-                bound.tokens if used is None else used,
+                bound.tokens if used is None else used.tokens_in + used.tokens_out,
                 1,
             )
-            lane.answered(headers, estimated=estimated, used=used)
+            lane.answered(ticket, headers, used)
             return Outcome(reply, self._journal.answer(intent, request, self._run_id, reply, raw, asker=self._asker))
         finally:
             if task is not None:
                 self.sending.discard(task)
-            self._budget.settle(bound.usd or 0.0, bound.tokens, settled)
+            self._release(bound, settled)
             tally.spent_usd += settled.usd
             tally.perhaps_paid += settled.perhaps_calls
             lane.leave(boarded=boarded)
-
-    def _cost(self, request: Request, reply: Reply, bound: _Bound) -> float | None:
-        """Return the price of a reply, US dollars; None when price or usage is not known."""
-        if reply.cost_usd is not None:
-            return reply.cost_usd
-        price = self._prices.of(request)
-        if price is None:
-            return None
-        if reply.n_tokens_in is not None and reply.n_tokens_out is not None:
-            return price.cost_usd(reply.n_tokens_in, reply.n_tokens_out, reply.n_tokens_cached or 0)
-        # Without usage only a flat price is certain; a ceiling counts the highest cost instead.
-        flat = bound.usd == 0.0 or request.endpoint.transport == "function"
-        return bound.usd if flat else None
 
     def _record(self, intent: int, request: Request, fault: Fault) -> None:
         # A journal that cannot be written fails the next intent; nobody waits for a fault.

@@ -1,73 +1,46 @@
-"""The call engine: feeds requests past the journal to a steady number of workers, and stops in good order."""
+"""The call engine: feeds requests past the journal to the workers of each lane, and stops in good order."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from types import MappingProxyType
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.calls.attempt import Caller, EngineSettings, HaltedError, LaneStoppedError, Outcome
 from safetycatch.calls.budget import SLACK_USD
+from safetycatch.calls.counts import CallCounts, Progress
+from safetycatch.calls.feeding import Lines, Source
+from safetycatch.calls.limiter import Lanes, place_of
+from safetycatch.calls.request import Reply
 from safetycatch.errors import ProviderUnusableError, StoppedError, TooManyErrorsError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from safetycatch.calls.budget import Budget
+    from safetycatch.calls.feeding import Line
     from safetycatch.calls.journal import Journal
+    from safetycatch.calls.limiter import Place
     from safetycatch.calls.prices import Prices
-    from safetycatch.calls.request import Reply, Request
+    from safetycatch.calls.request import Request
     from safetycatch.calls.signals import StopFlag
 
 LOOKUP_ROWS = 64
 MAX_LOOKUP_ROWS = 512
 PROGRESS_S = 0.1
 MIN_CALLS_FOR_RATE = 50
-NO_CLASSES: Mapping[str, int] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class CallCounts:
-    """What one `answer` did.
-
-    `sent`: requests on the wire, `retried` those after a first one. `answered`: replies paid for now (refusals, cut and
-    filtered ones too), `invalid` those of another model or without content. `from_journal`: replies that cost nothing
-    now. `perhaps_paid`: requests whose bill is not known, at their highest cost in `spent_usd`. `errors`: requests that
-    ended without a reply. `by_error_class` counts invalid replies and errors.
-    """
-
-    sent: int = 0
-    answered: int = 0
-    invalid: int = 0
-    from_journal: int = 0
-    perhaps_paid: int = 0
-    errors: int = 0
-    retried: int = 0
-    spent_usd: float = 0.0
-    by_error_class: Mapping[str, int] = field(default_factory=lambda: NO_CLASSES)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A snapshot for a progress line: replies delivered, from the journal, errors, in flight, US dollars."""
-
-    done: int
-    from_journal: int
-    errors: int
-    in_flight: int
-    spent_usd: float
 
 
 class Engine:
     """Answers requests through the journal, within the budget.
 
-    `functions` maps `module:name` to the user's functions; `progress` gets a snapshot about ten times a second;
-    `stop` is watched; `rng` jitters retries and `clock` returns monotonic seconds. `counts` holds what the last
-    `answer` did, also after it raised.
+    `functions` maps `module:name` to the user's functions; `lanes` holds what was learned of the lanes' limits and may
+    be shared by engines (default: this engine's own); `progress` gets a snapshot about ten times a second; `stop` is
+    watched; `rng` jitters retries and `clock` returns monotonic seconds. `counts` holds what the last `answer` did,
+    also after it raised.
     """
 
     def __init__(
@@ -79,6 +52,7 @@ class Engine:
         *,
         run_id: str,
         functions: Mapping[str, Callable[..., Any]] | None = None,
+        lanes: Lanes | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: StopFlag | None = None,
         rng: random.Random | None = None,
@@ -89,66 +63,68 @@ class Engine:
         if self.settings.concurrency < 1 or self.settings.attempts < 1:
             raise UsageError("concurrency and attempts must be 1 or more")
         self.functions: Mapping[str, Callable[..., Any]] = functions or {}
+        self.lanes = lanes or Lanes()
         self.progress, self.stop, self.clock = progress, stop, clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self.counts = CallCounts()
 
-    async def answer(self, requests: Iterable[Request], on_reply: Callable[[Request, Reply], None]) -> CallCounts:
+    async def answer(
+        self, requests: Iterable[Request] | AsyncIterable[Request], on_reply: Callable[[Request, Reply], None]
+    ) -> CallCounts:
         """Deliver one reply for each request, in the order in which they come; return the counts.
 
-        `requests` is read as it is needed. A request whose key the journal knows costs nothing; equal keys are sent
-        once. `on_reply` is called once a reply is committed, from the event loop. Whatever stops the run, calls in
-        flight are waited for (`drain_s`) and committed first.
-        Raises: BudgetReachedError, ProviderUnusableError (a lane is closed, or too many errors), StoppedError,
+        `requests` is read as it is needed, at most 16 times the concurrency ahead; an async iterable may wait for
+        earlier replies before it yields more. A request whose key the journal knows costs nothing; equal keys are sent
+        once. `on_reply` is called once a reply is committed, from the event loop. A lane that no request can pass (key
+        refused, no credit, no such model) is closed: its requests get error replies while other lanes go on, and the
+        error is raised at the end. Whatever stops the run, calls in flight are waited for (`drain_s`) and committed.
+        Raises: BudgetReachedError, ProviderUnusableError (a lane was closed, or too many errors), StoppedError,
         UnknownPriceError, UsageError (no key, no function), StoreError, and what `requests` or `on_reply` raise.
         """
-        run = _Run(self, iter(requests), on_reply)
+        run = _Run(self, requests, on_reply)
         try:
             await run.go()
         finally:
-            self.counts = run.counts()
+            self.counts = run.tally.counts()
         return self.counts
 
 
 class _Run:
     """One `answer` under way."""
 
-    def __init__(self, engine: Engine, requests: Iterator[Request], on_reply: Callable[[Request, Reply], None]) -> None:
-        self._engine, self._requests, self._on_reply = engine, requests, on_reply
+    def __init__(
+        self,
+        engine: Engine,
+        requests: Iterable[Request] | AsyncIterable[Request],
+        on_reply: Callable[[Request, Reply], None],
+    ) -> None:
+        self._engine, self._on_reply = engine, on_reply
         self._reason: BaseException | None = None
-        self._halted = asyncio.Event()
-        self._queue: asyncio.Queue[Request | None] = asyncio.Queue(engine.settings.concurrency)
+        self._over = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
         # Keys being asked for, each with the later requests that ask the same.
         self._asked: dict[str, list[Request]] = {}
-        self._done = self._finished = 0
+        # Lanes that no request can pass, each with the first reason.
+        self._closed: dict[Place, LaneStoppedError] = {}
+        self._done = self._finished = self._failed = 0
         self._shown_at = float("-inf")
         self._caller = Caller(
             engine.journal,
             engine.prices,
             engine.budget,
             engine.settings,
+            engine.lanes,
             run_id=engine.run_id,
             functions=engine.functions,
             rng=engine.rng,
             clock=engine.clock,
             halted=lambda: self._reason is not None,
         )
-        self._tally = self._caller.tally
-        self._n_workers = engine.settings.concurrency + self._caller.ahead
-
-    def counts(self) -> CallCounts:
-        tally = self._tally
-        return CallCounts(
-            sent=tally.sent,
-            answered=tally.answered,
-            invalid=tally.invalid,
-            from_journal=tally.from_journal,
-            perhaps_paid=tally.perhaps_paid,
-            errors=tally.errors,
-            retried=tally.retried,
-            spent_usd=tally.spent_usd,
-            by_error_class=MappingProxyType(dict(tally.classes)),
-        )
+        self.tally = self._caller.tally
+        # A lane may use all places, and keep as many more calls ready as may go ahead.
+        self._most_workers = engine.settings.concurrency + self._caller.ahead
+        self._source = Source(requests)
+        self._lines = Lines(engine.settings.concurrency, self._caller.has_places)
 
     # -- stopping -----------------------------------------------------------------------------------------------
 
@@ -156,19 +132,48 @@ class _Run:
         """Send nothing new; the first reason is the one that is raised after the drain."""
         if self._reason is None:
             self._reason = reason
-            self._halted.set()
+            self._over.set()
 
     def _stopped(self) -> None:
         number = self._engine.stop.signal_number if self._engine.stop else 2
         self._halt(StoppedError(f"stopped by signal {number}; the same command resumes", number))
 
     def _unusable(self, why: str, kind: type[ProviderUnusableError] = ProviderUnusableError) -> ProviderUnusableError:
-        classes = ", ".join(f"{name} {count}" for name, count in self._tally.classes.most_common())
+        classes = ", ".join(f"{name} {count}" for name, count in self.tally.classes.most_common())
         return kind(
-            f"{why}\n  saw      {self._tally.answered} answered, {self._tally.errors} failed"
+            f"{why}\n  saw      {self.tally.answered} answered, {self.tally.errors} failed"
             + (f": {classes}" if classes else "")
             + "\n  fix      mend the endpoint; the same command resumes and pays for no answer twice"
         )
+
+    def _lanes_closed(self) -> ProviderUnusableError:
+        reasons = [
+            f"{error.request.model} at {error.request.endpoint.name}: {error.fault.error_class}:"
+            f" {error.fault.text or 'no reason given'}"
+            for error in self._closed.values()
+        ]
+        return self._unusable("\n".join(reasons))
+
+    def _close(self, error: LaneStoppedError) -> None:
+        """Ask nothing more of a lane; stop when no other is known."""
+        place = place_of(error.request)
+        self._closed.setdefault(place, error)
+        if self._lines.known <= self._closed.keys():
+            self._halt(self._lanes_closed())
+            return
+        self._refuse(error.request)
+        line = self._lines.of(place)
+        while (request := self._lines.take(line)) is not None:
+            self._refuse(request)
+
+    def _refuse(self, request: Request) -> None:
+        """Deliver the reason for which a lane is closed."""
+        fault = self._closed[place_of(request)].fault
+        self.tally.errors += 1
+        self.tally.classes[fault.error_class] += 1
+        self._deliver(request, Reply("error", attempts=0, error_class=fault.error_class, error_text=fault.text))
+
+    # -- the course of a run ------------------------------------------------------------------------------------
 
     async def go(self) -> None:
         """Run to the end, or to the reason to stop, which is raised."""
@@ -178,52 +183,57 @@ class _Run:
             loop.call_soon_threadsafe(self._stopped)
 
         end = stop.listen(stopped) if stop is not None else None
-        tasks = [asyncio.create_task(self._guarded(self._feed))]
-        tasks += [asyncio.create_task(self._guarded(self._work)) for _ in range(self._n_workers)]
-        halted = asyncio.create_task(self._halted.wait())
+        self._start(self._feed)
         try:
-            pending = set(tasks)
-            while pending and self._reason is None:
-                await asyncio.wait({*pending, halted}, return_when=asyncio.FIRST_COMPLETED)
-                pending = {task for task in pending if not task.done()}
-            if pending:
-                for task in pending - self._caller.sending:
+            await self._over.wait()
+            if self._tasks:
+                for task in self._tasks - self._caller.sending:
                     task.cancel()
-                await asyncio.wait(pending, timeout=settings.drain_s)
+                await asyncio.wait(self._tasks, timeout=settings.drain_s)
         finally:
             if end is not None:
                 end()
-            await self._end([*tasks, halted])
+            await self._end()
         await self._engine.journal.flush()
         self._show(last=True)
+        if self._reason is None and self._closed:
+            self._reason = self._lanes_closed()
         if self._reason is not None:
             raise self._reason
 
-    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        for task in tasks:
+    async def _end(self) -> None:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._source.close()
         await self._caller.close()
 
+    def _start(self, work: Callable[[], Awaitable[None]]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._over.set()
+
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Turn whatever ends a worker early into the reason to stop."""
+        """Turn whatever ends a task early into the reason to stop."""
         try:
             await work()
         except HaltedError:
             pass
-        except LaneStoppedError as error:
-            fault, request = error.fault, error.request
-            place = f"{request.model} at {request.endpoint.name}"
-            self._halt(self._unusable(f"{place}: {fault.error_class}: {fault.text or 'no reason given'}"))
         except Exception as error:  # noqa: BLE001 - raised again by `go` after the drain
             self._halt(error)
 
     # -- the way of a request -----------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
-        """Read requests, deliver what the journal has, queue the rest."""
+        """Read requests, deliver what the journal has, put the rest into the lines."""
         size = LOOKUP_ROWS
-        while self._reason is None and (chunk := list(islice(self._requests, size))):
+        while self._reason is None and (chunk := await self._source.chunk(size)):
             # Registered before the journal is read: an answer committed in between is then found by the next reading.
             fresh: list[Request] = []
             for request in chunk:
@@ -237,25 +247,43 @@ class _Run:
             for request in fresh:
                 reply = known.get(request.key)
                 if reply is None:
-                    await self._queue.put(request)
+                    await self._queue(request)
                 else:
-                    self._tally.from_journal += 1
+                    self.tally.from_journal += 1
                     self._deliver(request, reply)
             # Between two readings full of known replies, signals and progress get their turn.
             await asyncio.sleep(0)
-        for _ in range(self._n_workers):
-            await self._queue.put(None)
 
-    async def _work(self) -> None:
-        while self._reason is None and (request := await self._queue.get()) is not None:
-            outcome = await self._caller.call(request)
-            if outcome.reply.from_journal:
-                self._tally.from_journal += 1
-                self._deliver(request, outcome.reply)
-            elif outcome.committed is None:
-                self._finish(request, outcome.reply)
-            else:
-                self._when_committed(request, outcome)
+    async def _queue(self, request: Request) -> None:
+        await self._lines.room()
+        place = place_of(request)
+        if place in self._closed:
+            self._refuse(request)
+            return
+        line = self._lines.of(place)
+        self._lines.add(line, request)
+        if line.workers < self._most_workers:
+            line.workers += 1
+            self._start(partial(self._work, line))
+
+    async def _work(self, line: Line) -> None:
+        """Make the calls of one line until it is empty."""
+        try:
+            while self._reason is None and (request := self._lines.take(line)) is not None:
+                try:
+                    outcome = await self._caller.call(request)
+                except LaneStoppedError as error:
+                    self._close(error)
+                    continue
+                if outcome.reply.from_journal:
+                    self.tally.from_journal += 1
+                    self._deliver(request, outcome.reply)
+                elif outcome.committed is None:
+                    self._finish(request, outcome.reply)
+                else:
+                    self._when_committed(request, outcome)
+        finally:
+            line.workers -= 1
 
     def _when_committed(self, request: Request, outcome: Outcome) -> None:
         def finish(committed: asyncio.Future[None]) -> None:
@@ -275,8 +303,9 @@ class _Run:
 
     def _finish(self, request: Request, reply: Reply) -> None:
         """Count and deliver a reply that was sent for now; look whether too many fail."""
-        tally, most = self._tally, self._engine.settings.max_error_rate
+        tally, most = self.tally, self._engine.settings.max_error_rate
         self._finished += 1
+        self._failed += reply.state in {"error", "invalid"}
         if reply.state == "error":
             tally.errors += 1
         elif reply.state == "invalid":
@@ -287,10 +316,9 @@ class _Run:
             tally.classes[reply.error_class] += 1
         self._deliver(request, reply)
         # A row answered by another model than asked is as missing as one that nobody answered.
-        failed = tally.errors + tally.invalid
-        if most is not None and self._finished >= MIN_CALLS_FOR_RATE and failed > most * self._finished:
-            text = f"{failed} of {self._finished} calls failed, more than {most:.1%}; the last: {reply.error_text}"
-            self._halt(self._unusable(text, TooManyErrorsError))
+        if most is not None and self._finished >= MIN_CALLS_FOR_RATE and self._failed > most * self._finished:
+            share = f"{self._failed} of {self._finished} calls failed, more than {most:.1%}"
+            self._halt(self._unusable(f"{share}; the last: {reply.error_text}", TooManyErrorsError))
         self._hold_to_its_word(request, reply)
 
     def _hold_to_its_word(self, request: Request, reply: Reply) -> None:
@@ -320,15 +348,14 @@ class _Run:
             again = replace(reply, from_journal=reply.state != "error")
             for other in later:
                 if again.from_journal:
-                    self._tally.from_journal += 1
+                    self.tally.from_journal += 1
                 else:
-                    self._tally.errors += 1
-                    self._finished += 1
+                    self.tally.errors += 1
                 self._on_reply(other, again)
         self._show()
 
     def _show(self, *, last: bool = False) -> None:
-        progress, tally = self._engine.progress, self._tally
+        progress, tally = self._engine.progress, self.tally
         if progress is None:
             return
         now = self._engine.clock()

@@ -1,152 +1,58 @@
-"""How fast a lane may send: paced by the rate that the provider states, by trial where it states none.
-
-A lane is one (endpoint, account, model). Calls pass its gate one by one; each takes the next slot of a virtual schedule
-at 99.5 % of the stated requests and tokens a minute. Where nothing is stated, the number in flight is cut to 0.7 on a
-429 and grows by one a round. Times are in seconds.
-"""
+"""The gates of the lanes: a lane is one (endpoint, account, model), and its calls pass one by one, at its pace."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import math
-import random
-import re
-import time
+import threading
 from collections import deque
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from safetycatch.calls.pace import SLOW_START, Pace
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Mapping
 
-SLOW_START = 4
-SHARE = 0.995
-CUT = 0.7
-# A sleep that ends late may catch up this much; more would be a burst.
-CREDIT_S = 0.05
-MAX_PAUSE_S = 120.0
-FIRST_PAUSE_S = 0.5
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+    from safetycatch.calls.faults import Fault
+    from safetycatch.calls.pace import Ticket, Used
+    from safetycatch.calls.request import Request
+
+# A waiting call looks again this often (seconds), since what others learn may move its slot forward.
+RECHECK_S = 1.0
+
+Place = tuple[str, str, str]
 
 
-class _Family(NamedTuple):
-    """The header names of one kind of provider; `refunds`: unused completion tokens are given back at the end."""
-
-    requests: str
-    tokens: tuple[str, ...]
-    resets: tuple[tuple[str, str], ...]
-    refunds: bool
-
-
-# OpenAI and Azure charge the asked-for max_tokens, Anthropic corrects to what was used.
-_FAMILIES = (
-    _Family(
-        "x-ratelimit-limit-requests",
-        ("x-ratelimit-limit-tokens",),
-        (
-            ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-            ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-        ),
-        refunds=False,
-    ),
-    _Family(
-        "anthropic-ratelimit-requests-limit",
-        ("anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-input-tokens-limit"),
-        (
-            ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
-            ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
-        ),
-        refunds=True,
-    ),
-)
-
-
-def _positive(text: str | None) -> float | None:
-    try:
-        number = float(text) if text else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number > 0 else None
-
-
-def duration_s(text: str, now: dt.datetime) -> float | None:
-    """Return the seconds from `now` that `1.5`, `6m0s`, `120ms`, an RFC 3339 time or an HTTP date mean."""
-    text = text.strip()
-    try:
-        seconds = float(text)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
-    except ValueError:
-        pass
-    match = _DURATION.fullmatch(text)
-    if match and any(match.groups()):
-        days, hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
-        return days * 86_400 + hours * 3_600 + minutes * 60 + seconds + milliseconds / 1_000
-    for parse in (dt.datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            moment = parse(text)
-        except ValueError:
-            continue
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-        return max(0.0, (aware - now).total_seconds())
-    return None
-
-
-def retry_after_s(headers: Mapping[str, str], now: dt.datetime | None = None) -> float | None:
-    """Return how long a reply's headers ask to wait, at most `MAX_PAUSE_S`; None when they do not say."""
-    now = now or dt.datetime.now(dt.UTC)
-    milliseconds = _positive(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return min(milliseconds / 1_000, MAX_PAUSE_S)
-    stated = headers.get("retry-after")
-    wait = duration_s(stated, now) if stated else None
-    if wait is None:
-        # Only the limit that is used up says when to come back.
-        waits = [
-            duration_s(headers[reset], now)
-            for family in _FAMILIES
-            for remaining, reset in family.resets
-            if headers.get(remaining) == "0" and reset in headers
-        ]
-        wait = max((wait for wait in waits if wait is not None), default=None)
-    return None if wait is None else min(wait, MAX_PAUSE_S)
+def place_of(request: Request) -> Place:
+    """Return the lane of a request: its endpoint, account (the variable of its key) and model."""
+    endpoint = request.endpoint
+    return endpoint.identity, endpoint.key_env or "", request.model
 
 
 class Lane:
-    """The gate of one (endpoint, account, model); used from one event loop.
+    """The gate of one lane in one event loop, over a `pace` that may be shared.
 
-    A call enters (takes its slot in the schedule), boards (takes one of the places in flight) and leaves. `ahead` more
-    calls may enter than have a place, so that what happens in between keeps no place empty.
-    `slow_start` calls go out before the first answer tells the rate. `clock` returns monotonic seconds; `rng` jitters
-    pauses that the provider does not state.
+    A call waits until it is `due`, takes its slot, boards (takes one of the places in flight) and leaves. `ahead` more
+    calls may take a slot than have a place, so that what happens in between keeps no place empty.
     """
 
     def __init__(
-        self,
-        concurrency: int,
-        *,
-        ahead: int = 0,
-        slow_start: int = SLOW_START,
-        clock: Callable[[], float] = time.monotonic,
-        rng: random.Random | None = None,
+        self, pace: Pace, concurrency: int, *, ahead: int = 0, clock: Callable[[], float], rng: random.Random
     ) -> None:
-        self.concurrency, self.ahead = concurrency, ahead
-        self.window = float(min(slow_start, concurrency))
+        self.pace, self.concurrency, self.ahead = pace, concurrency, ahead
+        self.gate = asyncio.Lock()
+        # The fault after which no request of this lane can succeed.
+        self.closed: Fault | None = None
         self.entered = self.in_flight = 0
-        self._clock, self._rng = clock, rng or random.Random()  # noqa: S311 - jitter, not secrets
-        self._gate = asyncio.Lock()
+        self._clock, self._rng = clock, rng
         self._left = asyncio.Event()
         self._boarding: deque[asyncio.Future[None]] = deque()
-        self._started: float | None = None
-        self._n_sent = self._n_tokens = 0
-        self._answered = self._cut = self._stated = self._refunds = False
-        self._limits: tuple[str | None, str | None] = (None, None)
-        self._request_gap = self._token_gap = 0.0
-        self._next_request = self._next_token = 0.0
-        self._paused_until = self._paused_at = -math.inf
-        self._paused_sum = 0.0
-        self._pauses = 0
         self._refused_since: float | None = None
+
+    @property
+    def window(self) -> int:
+        """How many calls may be in flight."""
+        return int(min(self.pace.window, self.concurrency))
 
     @property
     def refused_s(self) -> float:
@@ -156,46 +62,34 @@ class Lane:
     @property
     def paused(self) -> bool:
         """Whether the provider asked to wait, and the time is not over."""
-        return self._clock() < self._paused_until
+        return self.pace.is_paused(self._clock())
 
-    def _paused_s(self, now: float) -> float:
-        """Seconds of pause so far; the rest of a pause under way is not counted."""
-        return self._paused_sum - max(0.0, self._paused_until - now)
+    def paused_s(self) -> float:
+        """Seconds of pause so far."""
+        return self.pace.paused_s(self._clock())
 
-    async def enter(self, tokens: int) -> float:
-        """Wait for a slot for a call of about `tokens` tokens; return the seconds spent on pacing, pauses left out."""
-        begun = self._clock()
-        paused = self._paused_s(begun)
-        async with self._gate:
-            while True:
-                now = self._clock()
-                if now < self._paused_until:
-                    await asyncio.sleep(self._paused_until - now)
-                    continue
-                # Before the first answer nobody goes ahead: those would pass unpaced.
-                if self.entered >= int(self.window) + (self.ahead if self._answered else 0):
-                    self._left.clear()
-                    await self._left.wait()
-                    continue
-                slot = max(self._next_request, self._next_token)
-                if slot > now:
-                    await asyncio.sleep(slot - now)
-                    continue
-                break
-            if self._started is None:
-                self._started = now
-            oldest = now - CREDIT_S
-            self._next_request = max(self._next_request, oldest) + self._request_gap
-            self._next_token = max(self._next_token, oldest) + tokens * self._token_gap
-            self._n_sent += 1
-            self._n_tokens += tokens
-            self.entered += 1
-        now = self._clock()
-        return max(0.0, now - begun - (self._paused_s(now) - paused))
+    async def due(self) -> None:
+        """Wait until a call may take a slot; the caller holds the `gate`."""
+        while True:
+            wait_s = self.pace.wait_s(self._clock())
+            if wait_s > 0:
+                await asyncio.sleep(min(wait_s, RECHECK_S))
+            # Before the first answer nobody goes ahead: those would pass unpaced.
+            elif self.entered >= self.window + (self.ahead if self.pace.heard else 0):
+                self._left.clear()
+                await self._left.wait()
+            else:
+                return
+
+    def take(self, n_bytes: int, tokens_out: float) -> Ticket | None:
+        """Take a slot for a prompt of `n_bytes` and at most `tokens_out`; None when it is not due any more."""
+        ticket = self.pace.take(n_bytes, tokens_out, self._clock())
+        self.entered += ticket is not None
+        return ticket
 
     async def board(self) -> None:
         """Wait for a place in flight; only the calls that entered ahead ever wait."""
-        if self.in_flight < int(self.window) and not self._boarding:
+        if self.in_flight < self.window and not self._boarding:
             self.in_flight += 1
             return
         place = asyncio.get_running_loop().create_future()
@@ -215,66 +109,35 @@ class Lane:
         self._call_next()
 
     def _call_next(self) -> None:
-        while self._boarding and self.in_flight < int(self.window):
+        while self._boarding and self.in_flight < self.window:
             place = self._boarding.popleft()
             if not place.done():
                 self.in_flight += 1
                 place.set_result(None)
         self._left.set()
 
-    def answered(self, headers: Mapping[str, str], *, estimated: int, used: int | None) -> None:
-        """Learn from an answer: its rate headers, and the tokens it `used` of those `estimated`."""
+    def answered(self, ticket: Ticket, headers: Mapping[str, str], used: Used | None = None) -> None:
+        """Learn from an answer: its headers, and the tokens it used."""
         self._refused_since = None
-        self._pauses = 0
-        self._read(headers)
-        if not self._answered:
-            self._answered = True
-            if not self._cut:
-                self.window = float(self.concurrency)
-        elif not self._stated and self.window < self.concurrency:
-            self.window += 1 / self.window
-        if self._refunds and used is not None:
-            self._next_token -= (estimated - used) * self._token_gap
+        self.pace.answered(ticket, headers, self._clock(), used=used, ceiling=self.concurrency)
         self._call_next()
 
-    def refused(self, wait_s: float | None, headers: Mapping[str, str], sent_at: float) -> None:
+    def refused(self, ticket: Ticket, headers: Mapping[str, str], *, wait_s: float | None, sent_at: float) -> None:
         """Pause the lane after a 429 for a call sent at `sent_at` (clock seconds)."""
         now = self._clock()
-        self._read(headers)
         if self._refused_since is None:
             self._refused_since = now
-        # Calls sent before the pause began were refused for the same reason: they lengthen it, they do not deepen it.
-        if sent_at > self._paused_at:
-            self._paused_at = now
-            self._pauses += 1
-            self._cut = True
-            if not self._stated:
-                self.window = max(1.0, self.window * CUT)
-        if wait_s is None:
-            top = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._pauses, 10))
-            wait_s = self._rng.uniform(top / 2, top)
-        until = max(self._paused_until, now + wait_s)
-        self._paused_sum += until - max(now, self._paused_until)
-        self._paused_until = until
+        self.pace.refused(ticket, headers, now, wait_s=wait_s, sent_at=sent_at, ceiling=self.concurrency, rng=self._rng)
 
-    def _read(self, headers: Mapping[str, str]) -> None:
-        for family in _FAMILIES:
-            requests = headers.get(family.requests)
-            tokens = next((headers[name] for name in family.tokens if name in headers), None)
-            if requests is None and tokens is None:
-                continue
-            if (requests, tokens) == self._limits:
-                return
-            self._limits = (requests, tokens)
-            per_minute, tokens_per_minute = _positive(requests), _positive(tokens)
-            first = not self._stated
-            self._request_gap = 60 / (per_minute * SHARE) if per_minute else 0.0
-            self._token_gap = 60 / (tokens_per_minute * SHARE) if tokens_per_minute else 0.0
-            self._refunds = family.refunds
-            self._stated = bool(per_minute or tokens_per_minute)
-            if self._stated and first and self._started is not None:
-                # What went out before the limit was known counts too.
-                self._next_request = self._started + self._n_sent * self._request_gap
-                self._next_token = self._started + self._n_tokens * self._token_gap
-                self.window = float(self.concurrency)
-            return
+
+class Lanes:
+    """What was learned of the limits of every lane, for engines of one process, one after the other or side by side."""
+
+    def __init__(self) -> None:
+        self._paces: dict[Place, Pace] = {}
+        self._lock = threading.Lock()
+
+    def pace(self, place: Place, slow_start: int = SLOW_START) -> Pace:
+        """Return the pace of a lane; one that is not known begins with `slow_start` calls."""
+        with self._lock:
+            return self._paces.setdefault(place, Pace(slow_start))

@@ -12,7 +12,7 @@ import aiohttp
 
 from safetycatch.calls import completion
 from safetycatch.calls.faults import MAX_TEXT, CallFaultError, Fault, of_status
-from safetycatch.calls.limiter import retry_after_s
+from safetycatch.calls.limits import retry_after_s
 from safetycatch.calls.transports.delivery import Delivery
 from safetycatch.calls.transports.redaction import Redactor, read_key, url_password
 from safetycatch.errors import UsageError

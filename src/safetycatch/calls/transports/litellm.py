@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from safetycatch.calls import completion
 from safetycatch.calls.faults import MAX_TEXT, CallFaultError, Fault, of_status
-from safetycatch.calls.limiter import retry_after_s
+from safetycatch.calls.limits import retry_after_s
 from safetycatch.calls.transports.delivery import Delivery
 from safetycatch.calls.transports.redaction import RedactedLogs, Redactor, environment_secrets, read_key, url_password
 
