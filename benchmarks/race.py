@@ -120,7 +120,7 @@ def races(repetitions: int) -> int:
                     f"{found['best']:.3f} ({found['full_best']:.3f}) | {found['near']:.3f} ({found['full_near']:.3f})"
                 )
                 print(
-                    f"| {scenario} | {race} | {found['calls']:.1%} | {'– | –' if scenario == 'equal' else picked} "
+                    f"| {scenario} | {race} | {found['calls']:.1%} | {'- | -' if scenario == 'equal' else picked} "
                     f"| {found['eliminated']:.4f} | {found['pruned']:.3f} | {verdict} |",
                     flush=True,
                 )
