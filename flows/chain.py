@@ -5,38 +5,37 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.compute as pc
 
+from flows.entries import affordable, entries_of, labels_of, scorer_names
+from flows.ladder import make_ladder, race_metric, raceable
 from flows.watching import StageError, quietly
 from safetycatch.catches import Policy, judge, refuse
 from safetycatch.catches.results import store_is_sound
 from safetycatch.errors import DataError, ExperimentError, StoreError
-from safetycatch.experiment import Candidate, max_tokens
-from safetycatch.identity import keyed_fraction
 from safetycatch.project import address_of, require_key
-from safetycatch.sandbox.settings import ANSWERS_VERSION
-from safetycatch.scoring import default_scorers, infer_task, scorer
+from safetycatch.scoring import infer_task, scorer
 from safetycatch.store import Ref as StoreRef
 from safetycatch.store.health import probe
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.check import observe_before
 from tasks.evaluate import evaluate
-from tasks.fewshot import fewshot
 from tasks.leakage import leakage
 from tasks.load import load
-from tasks.plan import highest_cost_of_a_row, plan
-from tasks.prepared import Prepared, Ref
+from tasks.plan import plan
+from tasks.prepared import Ladder, Prepared, Ref
 from tasks.recorded import recorded
-from tasks.session import WATCHER, ceiling, make_importable, prices_of
+from tasks.session import WATCHER, make_importable, prices_of
 from tasks.split import split, split_key
 from tasks.stage import CacheKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
@@ -134,8 +133,8 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
             expected=f"rows to score: {facts['told']}",
             fix="add a claim to score test" if scored_split == "dev" else "split: {test: 1} scores every row",
         )
-    labels = _labels(experiment, table, task)
-    scorers = _scorers(experiment, table, task, labels)
+    labels = labels_of(experiment, table, task)
+    scorers = scorer_names(experiment, table, task, labels)
     leaks = call(
         leakage,
         place=place,
@@ -160,10 +159,28 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
     exclude = () if experiment.claiming else tuple(sorted(leaked))
     if exclude:
         notes.append(f"{len(exclude)} leaked rows are left out of the scores; the report shows both figures")
-    entries, shots = _entries(inputs, place, call, task, labels, scorers, examples, splits, pool, scored_split)
-    ids = _affordable(inputs, place, available, entries, examples, shots, pool)
+    entries, shots = entries_of(inputs, place, call, task, labels, scorers, examples, splits, pool, scored_split)
+    ids = affordable(inputs, place, available, entries, examples, shots, pool)
     if len(ids) < len(available):
         notes.append(f"a keyed sample of {len(ids)} of {len(available)} {scored_split} rows fits the ceiling")
+    ladder = None
+    if experiment.runs.ladder:
+        dev = list(ids) if scored_split == "dev" else _ids_of(place, table, splits, "dev")
+        passed_over = {*leak_facts["leaked_ids"], *leak_facts["crossed_ids"]}
+        dev = [example_id for example_id in dev if example_id not in passed_over]
+        why = raceable(experiment, entries, dev)
+        if why:
+            notes.append(f"runs.ladder: no race, all candidates go to {scored_split}: {why}")
+        else:
+            racing, dev_shots = entries, shots
+            if scored_split != "dev":
+                racing, dev_shots = entries_of(
+                    inputs, place, call, task, labels, scorers, examples, splits, pool, "dev"
+                )
+            metrics = [scorer(name, task=task, labels=labels, aliases=experiment.label_aliases) for name in scorers]
+            ladder = make_ladder(
+                experiment, racing, dev_shots, dev, _clusters_of(place, splits, dev), race_metric(metrics)
+            )
     main = scorer(scorers[0], task=task, labels=labels, aliases=experiment.label_aliases)
     claim = experiment.claim
     effect = claim.smallest_effect if claim else None
@@ -181,12 +198,13 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
             "discordance": policy.threshold("SC202", "discordance"),
             "smallest_effect": effect.value if effect and not effect.relative else None,
             "power": policy.threshold("SC202", "power"),
+            "race": _race_settings(ladder, experiment.baseline, len(shots)),
             "prices": {name: price.model_dump(exclude_none=True) for name, price in prices_of(inputs).items()},
             "price_list": version("litellm"),
         },
         examples=examples,
         splits=splits,
-        parts=list(shots),
+        parts=[*shots, *(ladder.shots if ladder else [])],
         pool=pool,
     )
     _check_guardrails(experiment, place.open_store().facts(_ref(planned))["unknown_prices"])
@@ -210,6 +228,7 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
         (),
         tuple(notes),
         exclude,
+        ladder,
     )
     findings = judge(observe_before(found, policy, unattended=unattended), policy)
     say("check", next(finding.saw for finding in findings if finding.code == "SC501"))
@@ -231,16 +250,45 @@ def _check_guardrails(experiment: Experiment, unknown_prices: list[str]) -> None
             )
 
 
+def _race_settings(ladder: Ladder | None, baseline: str, n_shots: int) -> dict[str, Any] | None:
+    """Return the race as the plan sees it; its entries point behind the `n_shots` shots of the scored split."""
+    if ladder is None:
+        return None
+    shifted = [
+        entry if entry["shots_at"] is None else {**entry, "shots_at": n_shots + entry["shots_at"]}
+        for entry in ladder.entries
+    ]
+    return {
+        "candidates": shifted,
+        "ids": [example_id for rung in ladder.blocks for block in rung for example_id in block],
+        "looks": [[len(block) for block in rung] for rung in ladder.blocks],
+        "keeps": list(ladder.keeps),
+        "baseline": baseline,
+    }
+
+
 def plan_lines(prepared: Prepared) -> list[str]:
     """Return what the run will cost and what difference it can show, in words."""
     place = prepared.place
     rows, facts = read_table(place, prepared.plan).to_pylist(), place.open_store().facts(_ref(prepared.plan))
-    n_calls = sum(row["n_calls"] for row in rows)
     costs = [row["expected_usd"] for row in rows]
     cost = "price unknown" if None in costs else f"about ${sum(costs):.2f}"
-    several = "s" if len(rows) > 1 else ""
-    what = f"{len(rows)} candidate{several} x {len(prepared.ids)} rows"
-    lines = [f"{prepared.scored_split}: {what} · {n_calls:,} calls · {cost}"]
+    k = len(prepared.entries)
+    race = facts["race"]
+    if race is None:
+        n_calls = sum(row["n_calls"] for row in rows)
+        what = f"{k} candidate{'s' if k > 1 else ''} x {len(prepared.ids)} rows"
+        lines = [f"{prepared.scored_split}: {what} · {n_calls:,} calls · {cost}"]
+    else:
+        n_calls = sum(row["expected_calls"] for row in rows)
+        who = "survivors and the baseline" if prepared.scored_split != "dev" else "survivors to the end"
+        racing = sum(row["split"] == "dev" for row in rows)
+        rungs = " → ".join(str(size) for size in accumulate(race["rungs"]))
+        expected, full = f"{race['n_expected']:,}", f"{race['n_full']:,}"
+        lines = [
+            f"dev: race of {racing} candidates over {rungs} rows · about {expected} calls ({full} without the race)",
+            f"{prepared.scored_split}: {who} x {len(prepared.ids)} rows · in all about {n_calls:,.0f} calls · {cost}",
+        ]
     if facts["detectable"] is not None:
         claim = prepared.experiment.claim
         effect = claim.smallest_effect if claim else None
@@ -264,134 +312,6 @@ def stop_if_refused(prepared: Prepared) -> None:
     for candidate in prepared.experiment.candidates:
         if candidate.model is not None:
             require_key(address_of(candidate.model, prepared.inputs.project))
-
-
-def _ids_of(place: Place, table: pa.Table, splits: Ref, name: str) -> list[str]:
-    wanted = read_table(place, splits).filter(pc.field("split") == name)["example_id"].to_pylist()
-    return with_ids(table, wanted)["example_id"].to_pylist()
-
-
-def _labels(experiment: Experiment, table: pa.Table, task: str) -> tuple[str, ...]:
-    if task != "classify":
-        return ()
-    seen = sorted(set(table["target"].to_pylist()))
-    if experiment.labels is None:
-        return tuple(seen)
-    declared = list(experiment.labels)
-    missing = [label for label in seen if label not in declared]
-    if missing:
-        raise DataError(
-            f"the data has the label {missing[0]!r}, which 'labels' does not list",
-            where=f"{experiment.name}: labels",
-            expected=", ".join(declared[:20]),
-            fix=f"add {missing[0]!r}, or correct the data",
-        )
-    return tuple(sorted(declared))
-
-
-def _scorers(experiment: Experiment, table: pa.Table, task: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the metrics to compute, the claimed or first one first, costs and latencies last."""
-    named = list(experiment.scorers) or list(default_scorers(task, table["target"].to_pylist()))
-    claim = experiment.claim
-    wanted = ([claim.metric] if claim else []) + named
-    wanted += [guardrail.metric for guardrail in claim.guardrails] if claim else []
-    if task == "classify" and "accuracy" in wanted:
-        wanted += ["balanced_accuracy", "macro_f1"]
-    wanted += ["cost_usd", "latency_s", "latency_p50", "latency_p95"]
-    ordered = tuple(dict.fromkeys(wanted))
-    for name in ordered:
-        scorer(name, task=task, labels=labels, aliases=experiment.label_aliases)
-    return ordered
-
-
-def _entries(
-    inputs: Inputs,
-    place: Place,
-    call: Call,
-    task: Any,
-    labels: tuple[str, ...],
-    scorers: tuple[str, ...],
-    examples: Ref,
-    splits: Ref,
-    pool: Ref | None,
-    scored_split: str,
-) -> tuple[list[dict[str, Any]], list[Ref]]:
-    """Return one settings entry a candidate, and the shots they share."""
-    shots: list[Ref] = []
-    at: dict[str, int] = {}
-    entries: list[dict[str, Any]] = []
-    for candidate in inputs.experiment.candidates:
-        place_of_shots = None
-        if candidate.shots.k:
-            settings = candidate.shots.model_dump(mode="json")
-            key = f"{candidate.shots.name}-{candidate.shots.seed}"
-            if key not in at:
-                at[key] = len(shots)
-                shots.append(
-                    call(
-                        fewshot,
-                        place=place,
-                        settings={"shots": settings, "split": scored_split},
-                        examples=examples,
-                        splits=splits,
-                        pool=pool,
-                    )
-                )
-            place_of_shots = at[key]
-        prompt = inputs.prompts.get(candidate.prompt or "")
-        entries.append(
-            {
-                "candidate": candidate.model_dump(mode="json"),
-                "prompt_text": prompt.text if prompt else "",
-                "source_sha256": inputs.source_of(candidate) if candidate.call else "",
-                "endpoint": _endpoint_name(candidate, inputs),
-                "max_tokens": max_tokens(candidate, task),
-                "shots_at": place_of_shots,
-                "task": task,
-                "labels": list(labels),
-                "aliases": inputs.experiment.label_aliases,
-                "scorers": [scorers[0]],
-            }
-        )
-    return entries, shots
-
-
-def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:
-    """Return where a candidate's model answers, so that another address is another artifact."""
-    if candidate.model is None:
-        return ""
-    address = address_of(candidate.model, inputs.project)
-    own = f"sandbox-{ANSWERS_VERSION}" if address.name == "sandbox" else address.name
-    return f"{address.transport}:{address.base_url or own}"
-
-
-def _affordable(
-    inputs: Inputs,
-    place: Place,
-    available: list[str],
-    entries: list[dict[str, Any]],
-    examples: Ref,
-    shots: list[Ref],
-    pool: Ref | None,
-) -> list[str]:
-    """Return the rows to score: all when claiming; while exploring a keyed sample that fits the ceiling."""
-    if inputs.experiment.claiming:
-        return available
-    limits, replicates = ceiling(inputs.experiment), inputs.experiment.runs.replicates
-    callers = [entry for entry in entries if not entry["candidate"]["outputs"]]
-    fits = len(available)
-    if callers and limits.calls is not None:
-        fits = min(fits, limits.calls // (len(callers) * replicates))
-    usd, tokens = highest_cost_of_a_row(place, callers, available, examples, shots, pool)
-    if limits.usd is not None and usd:
-        fits = min(fits, int(limits.usd / (usd * replicates)))
-    if limits.tokens is not None and tokens:
-        fits = min(fits, int(limits.tokens / (tokens * replicates)))
-    if fits >= len(available):
-        return available
-    seed = inputs.experiment.split.seed
-    kept = set(sorted(available, key=lambda example_id: keyed_fraction(seed, "sample", example_id))[: max(fits, 1)])
-    return [example_id for example_id in available if example_id in kept]
 
 
 def answer(prepared: Prepared, call: Call, done: Callable[[int], None]) -> dict[str, list[Ref]]:
@@ -437,23 +357,32 @@ def answer(prepared: Prepared, call: Call, done: Callable[[int], None]) -> dict[
     return parts
 
 
-def calls_of(prepared: Prepared, parts: dict[str, list[Ref]], made: set[str]) -> dict[str, Any]:
+def calls_of(prepared: Prepared, answered: Sequence[Ref], made: set[str]) -> dict[str, Any]:
     """Return the call counts of a run; what an artifact already held counts as from the journal."""
     store = prepared.place.open_store()
     total: Counter[str] = Counter()
     classes: Counter[str] = Counter()
     spent = 0.0
-    for refs in parts.values():
-        for reference in refs:
-            counts = store.facts(_ref(reference)).get("calls")
-            if counts is None:
-                continue
-            if reference["sha256"] not in made:
-                total["from_journal"] += counts["answered"] + counts["from_journal"]
-                continue
-            for name in ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried"):
-                total[name] += counts[name]
-            classes.update(counts["by_error_class"])
-            spent += counts["spent_usd"]
+    for reference in answered:
+        counts = store.facts(_ref(reference)).get("calls")
+        if counts is None:
+            continue
+        if reference["sha256"] not in made:
+            total["from_journal"] += counts["answered"] + counts["from_journal"]
+            continue
+        for name in ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried"):
+            total[name] += counts[name]
+        classes.update(counts["by_error_class"])
+        spent += counts["spent_usd"]
     names = ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried")
     return {**{name: total[name] for name in names}, "by_error_class": dict(classes), "spent_usd": spent}
+
+
+def _ids_of(place: Place, table: pa.Table, splits: Ref, name: str) -> list[str]:
+    wanted = read_table(place, splits).filter(pc.field("split") == name)["example_id"].to_pylist()
+    return with_ids(table, wanted)["example_id"].to_pylist()
+
+
+def _clusters_of(place: Place, splits: Ref, ids: list[str]) -> dict[str, str]:
+    table = with_ids(read_table(place, splits), ids)
+    return dict(zip(table["example_id"].to_pylist(), table["cluster_id"].to_pylist(), strict=True))

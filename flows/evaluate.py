@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
+from flows.ladder import climb, ladder_lines
 from flows.stored import baseline_of
 from flows.watching import CallsArtifact, failed, publish, publish_refusal, status_of
 from safetycatch.catches import Finding, Observation, Policy, judge, refuse
@@ -35,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flows.chain import Call
+    from safetycatch.experiment import Claim
     from safetycatch.store import Run
-    from tasks.prepared import Prepared
+    from tasks.prepared import Climbed, Prepared
     from tasks.stage import Place
 
 UNREADABLE_SHARE = 0.05
@@ -163,10 +167,16 @@ def _evaluated(
     stop_if_refused(prepared)
     stored, same = baseline_of(prepared, intersect=intersect)
     refuse(judge(same, policy))
+    everybody, climbed = prepared, None
+    if prepared.ladder is not None:
+        climbed = climb(prepared, prepared.ladder, call)
+        prepared = replace(prepared, entries=climbed.entries)
+        for line in ladder_lines(climbed, everybody):
+            say("ladder", line)
     callers = [entry for entry in prepared.entries if not entry["candidate"]["outputs"]]
     progress = CallsArtifact(len(callers) * len(prepared.ids) * inputs.experiment.runs.replicates)
     parts = answer(prepared, call, progress.add)
-    calls = calls_of(prepared, parts, shared.made)
+    calls = calls_of(prepared, [*(climbed.rungs if climbed else []), *chain.from_iterable(parts.values())], shared.made)
     settings = {
         "task": prepared.task,
         "labels": list(prepared.labels),
@@ -194,13 +204,13 @@ def _evaluated(
             "ids": list(prepared.ids),
             "slices": list(inputs.experiment.data.slices),
             "replicates": inputs.experiment.runs.replicates,
-            "claim": claim.model_dump(mode="json") if claim else None,
+            "claim": _claim(claim, climbed),
             "smallest_effect": effect.value if effect else None,
             "candidates": list(parts),
             "baseline": stored["name"] if stored else inputs.experiment.baseline,
             "stored": stored,
             "power": policy.threshold("SC202", "power"),
-            "k_history": _history(runs=Runs(store), prepared=prepared),
+            "k_history": _history(runs=Runs(store), prepared=everybody),
             "leaked": leaks["leaked_ids"],
             "crossed": leaks["crossed_ids"],
             "similar": leaks["similar_ids"],
@@ -213,7 +223,7 @@ def _evaluated(
     summary = store.facts(Ref.from_dict(compared))
     changed = [*(found.name for found in run.changed_inputs(inputs.files)), *inputs.changed_data()]
     spent = shared.journal.spent(run.run_id)
-    after = list(observe_after(prepared, policy, summary, scored, spent.usd, changed))
+    after = list(observe_after(prepared, policy, summary, scored, spent.usd, changed, climbed))
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]
@@ -230,7 +240,9 @@ def _evaluated(
         calls={**calls, "perhaps_paid": spent.perhaps_calls},
         perhaps_usd=spent.perhaps_usd,
         spent_usd=spent.usd,
-        saved_usd=_saved(scored, spent.usd - spent_before.usd),
+        saved_usd=_saved(scored, climbed, spent.usd - spent_before.usd),
+        perhaps=tuple(shared.journal.perhaps_paid(run.run_id)),
+        climbed=climbed,
         started_at=run.started_at.isoformat(timespec="seconds"),
         wall_s=time.monotonic() - began,
         command=command_of(inputs, policy),
@@ -239,13 +251,13 @@ def _evaluated(
     )
     call(report, result=result, run=run, parts=parts, scores=scores)
     refuse(findings)
-    answered = result.as_json(str(run.path("report.html")), _tables(run))
+    answered = result.as_json(str(run.path("report.html")), _tables(run, climbed))
     ended = {
         "result": answered,
         "summary": summary,
         "command": result.command,
         "items": prepared.items_key(),
-        "candidates": prepared.candidate_keys(),
+        "candidates": everybody.candidate_keys(),
     }
     run.finish("done", ended)
     publish(result, answered)
@@ -284,13 +296,22 @@ def _code_order(finding: Finding) -> tuple[int, int]:
     return number // 100, number
 
 
-def _tables(run: Run) -> dict[str, str]:
-    return {name: str(run.path(f"{name}.parquet")) for name in ("rows", "scores", "comparisons", "findings")}
+def _tables(run: Run, climbed: Climbed | None) -> dict[str, str]:
+    names = ["rows", "scores", "comparisons", "findings", *(["ladder", "dev_rows"] if climbed else [])]
+    return {name: str(run.path(f"{name}.parquet")) for name in names}
 
 
-def _saved(scored: dict[str, dict[str, Any]], paid_now: float) -> float:
+def _saved(scored: dict[str, dict[str, Any]], climbed: Climbed | None, paid_now: float) -> float:
     """Return what the answers of this run cost when they were bought, less what was paid now."""
-    return max(0.0, sum(facts["cost_usd"] or 0.0 for facts in scored.values()) - paid_now)
+    bought = sum(facts["cost_usd"] or 0.0 for facts in scored.values()) + (climbed.cost_usd if climbed else 0.0)
+    return max(0.0, bought - paid_now)
+
+
+def _claim(claim: Claim | None, climbed: Climbed | None) -> dict[str, Any] | None:
+    """Return the claim with the candidate that the race chose on dev, where it names none itself."""
+    if claim is None:
+        return None
+    return {**claim.model_dump(mode="json"), **({"candidate": climbed.chosen} if climbed else {})}
 
 
 def command_of(inputs: Inputs, policy: Policy) -> str:

@@ -19,7 +19,7 @@ from tasks.session import WATCHER, current, load_function, make_importable
 from tasks.stage import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     import pyarrow as pa
 
@@ -95,14 +95,18 @@ def requests_of(
             yield Request(endpoint, body, candidate.id, row["example_id"], replicate, entry["max_tokens"])
 
 
-def engine_of(place: Place, entry: dict[str, Any]) -> Engine:
-    """Return the engine that answers a candidate's requests within the session's journal and budget."""
+def engine_of(place: Place, entries: Sequence[dict[str, Any]], label: str) -> Engine:
+    """Return the engine that answers the requests of `entries` within the session's journal and budget.
+
+    `label` names its calls to whoever watches.
+    """
     shared, watcher, pace = current(), WATCHER.get(), place.experiment().runs
-    candidate = Candidate.model_validate(entry["candidate"])
     functions: dict[str, Callable[..., Any]] = {}
-    if candidate.call:
-        folders = (place.folder, place.open_project().root)
-        functions[candidate.call], _ = load_function(candidate.call, folders, f"candidate {candidate.id}: call")
+    for entry in entries:
+        candidate = Candidate.model_validate(entry["candidate"])
+        if candidate.call:
+            folders = (place.folder, place.open_project().root)
+            functions[candidate.call], _ = load_function(candidate.call, folders, f"candidate {candidate.id}: call")
     return Engine(
         shared.journal,
         shared.prices,
@@ -110,7 +114,7 @@ def engine_of(place: Place, entry: dict[str, Any]) -> Engine:
         EngineSettings(concurrency=pace.concurrency, max_error_rate=place.error_limit),
         run_id=place.run_id,
         functions=functions,
-        progress=partial(watcher.progress, candidate.id) if watcher.progress else None,
+        progress=partial(watcher.progress, label) if watcher.progress else None,
         stop=shared.stop,
     )
 

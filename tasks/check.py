@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safetycatch.catches import Observation, Policy
-    from tasks.prepared import Prepared
+    from tasks.prepared import Climbed, Prepared
 
+MOST_RUNS = 10_000
 RATES = frozenset({"accuracy", "exact", "normalised", "numeric", "contains", "final_answer", "json_fields"})
 
 
@@ -62,6 +63,7 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
     sends = any(candidate.kind != "outputs" for candidate in experiment.candidates)
     yield cost.budget_is_set(budget=experiment.budget, sends=sends, claiming=experiment.claiming, unattended=unattended)
     yield cost.price_is_known(unknown=plan["unknown_prices"], budget=ceiling(experiment))
+    yield _first_runs(prepared, policy)
     given = split["variant"] == "given"
     yield illusory.leaked_rows(
         illusory.LeakFacts(
@@ -102,6 +104,23 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
         declared=prepared.pool is not None, ids=_pool_overlap(prepared), pool=experiment.data.pool or "train"
     )
     yield _run_id(prepared)
+
+
+def _first_runs(prepared: Prepared, policy: Policy) -> Observation:
+    """Return whether candidates that no stored run has seen would take many calls at once."""
+    answering = [
+        (entry["candidate"]["id"], key)
+        for entry, key in zip(prepared.entries, prepared.candidate_keys(), strict=True)
+        if not entry["candidate"]["outputs"]
+    ]
+    seen: set[str] = set()
+    for run in Runs(prepared.place.open_store()).ls(limit=MOST_RUNS):
+        seen.update(run.summary.get("candidates", ()))
+    new = [name for name, key in answering if key not in seen]
+    n_calls = len(new) * len(prepared.ids) * prepared.experiment.runs.replicates
+    return cost.first_run_climbs(
+        new=new, n_calls=n_calls, raced=prepared.ladder is not None, n_racing=len(answering), policy=policy
+    )
 
 
 def _run_id(prepared: Prepared) -> Observation:
@@ -154,8 +173,9 @@ def observe_after(
     scored: dict[str, dict[str, Any]],
     spent_usd: float,
     changed: list[str],
+    climbed: Climbed | None,
 ) -> Iterator[Observation]:
-    """Yield what the answers show; `scored` holds the score stage's facts by candidate."""
+    """Yield what the answers show; `scored` holds the score stage's facts by candidate, `climbed` the race before."""
     experiment = prepared.experiment
     claim = experiment.claim
     effect = claim.smallest_effect if claim else None
@@ -214,8 +234,9 @@ def observe_after(
     yield harness.inputs_unchanged(changed=changed)
     others: Counter[str] = Counter()
     asked: list[str] = []
+    others.update(climbed.returned if climbed else {})
     for candidate in experiment.candidates:
-        if candidate.model and scored[candidate.id]["returned"]:
+        if candidate.model and candidate.id in scored and scored[candidate.id]["returned"]:
             others.update(scored[candidate.id]["returned"])
             asked.append(candidate.model.full)
     if others:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from safetycatch.calls import CallCounts, Reply, Request
 
 STAGE, VERSION = "evaluate", "1"
-PARTIAL = "evaluate-partial"
 COLUMNS = [name for name in schema("rows").names if name != "run_id"]
 SCHEMA = pa.schema([schema("rows").field(column) for column in COLUMNS])
 
@@ -54,16 +53,34 @@ def evaluate(
         return found.as_dict()
     with store.lock(STAGE, name):
         rows, counts = _answered(place, settings, examples, shots, pool or examples)
-        failed = sum(row["status"] in {"error", "invalid"} for row in rows)
-        facts = {"calls": counts_as_dict(counts), "n_failed": failed}
+    return keep_rows(STAGE, VERSION, place, settings, parents, rows, {"calls": counts_as_dict(counts)})
 
-        def produce() -> Produced:
-            return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)
 
-    stage, version = (PARTIAL, fingerprint(rows)[:32]) if failed else (STAGE, VERSION)
+def keep_rows(
+    stage: str,
+    version: str,
+    place: Place,
+    settings: dict[str, Any],
+    parents: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the reference of answered rows; with failed ones they are `…-partial`, which the next run asks again."""
+    failed = sum(row["status"] in {"error", "invalid"} for row in rows)
+
+    def produce() -> Produced:
+        return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts={**facts, "n_failed": failed})
+
+    if failed:
+        stage, version = f"{stage}-partial", fingerprint(rows)[:32]
     made = run_stage(stage, version, place, settings, parents, produce)
     current().made.add(made["sha256"])
     return made
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, str, int]:
+    """Return what a row is about: candidate, item, replicate."""
+    return row["candidate"], row["example_id"], row["replicate"]
 
 
 def _answered(
@@ -79,16 +96,17 @@ def _answered(
     rows: dict[tuple[str, int], dict[str, Any]] = {}
 
     def keep(request: Request, reply: Reply) -> None:
-        rows[request.example_id, request.replicate] = _row(request, reply, parse)
+        rows[request.example_id, request.replicate] = row_of(request, reply, parse)
 
     items = shard_rows(read_table(place, examples), ids)
     requests = requests_of(place, settings, items, shots, shown, replicates)
-    counts = asyncio.run(engine_of(place, settings).answer(requests, keep))
+    counts = asyncio.run(engine_of(place, [settings], settings["candidate"]["id"]).answer(requests, keep))
     order = [(example_id, replicate) for example_id in ids for replicate in range(replicates)]
     return [rows[key] for key in order], counts
 
 
-def _row(request: Request, reply: Reply, parse: Callable[[str], str | None]) -> dict[str, Any]:
+def row_of(request: Request, reply: Reply, parse: Callable[[str], str | None]) -> dict[str, Any]:
+    """Return a reply as a row; `parse` reads what the scorers compare."""
     text = reply.text
     return {
         "candidate": request.candidate,

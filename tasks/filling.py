@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,9 +18,12 @@ from tasks.calling import read_table
 from tasks.session import ceiling
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safetycatch.calls import PerhapsPaid
     from safetycatch.catches import Finding
     from safetycatch.store import Store
-    from tasks.prepared import Prepared
+    from tasks.prepared import Climbed, Prepared
 
 MAX_FLIPS, MAX_LEAKS = 200, 50
 UNITS = {"points": "proportion"}
@@ -44,6 +48,8 @@ class Result:
     command: str
     environment: dict[str, Any]
     notes: tuple[str, ...]
+    perhaps: tuple[PerhapsPaid, ...] = ()
+    climbed: Climbed | None = None
 
     @property
     def mode(self) -> str:
@@ -77,6 +83,8 @@ class Result:
             reason = self.summary["undecided"] or "there is nothing to compare with yet"
             return shown.Banner("INCONCLUSIVE", f"No verdict: {reason}.", "", f"keep {self.summary['baseline']}")
         chosen = " (selected: the best of those compared)" if self.summary["selected"] else ""
+        if self.climbed and not (self.prepared.experiment.claim and self.prepared.experiment.claim.candidate):
+            chosen = " (chosen on dev)"
         return shown.Banner(verdict["kind"], verdict["sentence"] + chosen, verdict["check"], verdict["default_action"])
 
     def _exploring_sentence(self) -> str:
@@ -204,7 +212,22 @@ def candidate_rows(result: Result) -> tuple[shown.CandidateRow, ...]:
                 baseline=name == summary["baseline"],
             )
         )
-    return tuple(rows)
+    return (*rows, *_left_behind(result, described))
+
+
+def _left_behind(result: Result, described: dict[str, str]) -> Iterator[shown.CandidateRow]:
+    """Yield the candidates that the race left behind, without intervals: the race chose when to stop."""
+    for row in result.climbed.standing if result.climbed else ():
+        if not row["on"]:
+            yield shown.CandidateRow(
+                id=row["candidate"],
+                split="dev",
+                status=row["status"],
+                n=row["n"],
+                estimate=row["estimate"],
+                description=described[row["candidate"]],
+                method=f"no interval: {row['status']} in a race, which stops where the score is far off",
+            )
 
 
 def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.ReportContent:
@@ -261,6 +284,7 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
             health["k"],
         ),
         leakage=_leakage(result),
+        ladder=_ladder(result),
         money=_money(result),
         provenance=_provenance(result),
         command=result.command,
@@ -413,6 +437,24 @@ def _leak_score(found: dict[str, Any]) -> shown.LeakScore:
     return shown.LeakScore(found["candidate"], whole, n, found["far"], found["n_far"])
 
 
+def _ladder(result: Result) -> shown.Ladder | None:
+    climbed, ladder = result.climbed, result.prepared.ladder
+    if climbed is None or ladder is None:
+        return None
+    keys = ("candidate", "status", "n", "estimate", "on", "rung", "e_value", "against")
+    baseline = result.prepared.experiment.baseline
+    return shown.Ladder(
+        metric=climbed.metric,
+        rungs=tuple(sum(len(block) for block in rung) for rung in ladder.blocks[: len(climbed.rungs)]),
+        rows=tuple(
+            shown.LadderRow(**{key: row[key] for key in keys}, baseline=row["candidate"] == baseline)
+            for row in climbed.standing
+        ),
+        n_asked=climbed.n_asked,
+        n_full=climbed.n_full,
+    )
+
+
 def _money(result: Result) -> shown.Money:
     calls = result.calls
     sends = any(candidate.kind != "outputs" for candidate in result.prepared.experiment.candidates)
@@ -426,6 +468,17 @@ def _money(result: Result) -> shown.Money:
         perhaps_paid=calls["perhaps_paid"],
         perhaps_paid_usd=result.perhaps_usd,
         saved_usd=result.saved_usd,
+        saved_by_race_usd=result.climbed.saved_usd if result.climbed else None,
+        perhaps=tuple(
+            shown.PerhapsRow(
+                call.candidate,
+                call.example_id,
+                call.model,
+                datetime.fromtimestamp(call.sent_at, UTC).isoformat(timespec="seconds"),
+                call.max_cost_usd,
+            )
+            for call in result.perhaps
+        ),
         budget=budget_text(ceiling(result.prepared.experiment)) if sends else "",
         by_error_class=tuple(sorted(calls["by_error_class"].items())),
     )

@@ -10,13 +10,15 @@ from prefect import task
 from safetycatch.errors import StatisticsError
 from safetycatch.experiment import Candidate
 from safetycatch.stats import detectable_effect, required_n
+from safetycatch.stats.race_forecast import forecast
 from safetycatch.tables import with_ids
 from tasks.calling import read_table, requests_of, shard_rows
 from tasks.session import current
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
-STAGE, VERSION = "plan", "3"
+STAGE, VERSION = "plan", "4"
 SAMPLE_ROWS = 50
+FORECAST_SEED = 1
 # Of item differences, not of scores: what items of one group share cancels in the difference to a large part.
 ASSUMED_ICC = 0.05
 EXPECTED_TOKENS = {"classify": 16}
@@ -24,8 +26,10 @@ BYTES_A_TOKEN = 4
 SCHEMA = pa.schema(
     [
         pa.field("candidate", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
         pa.field("n_items", pa.int64(), nullable=False),
         pa.field("n_calls", pa.int64(), nullable=False),
+        pa.field("expected_calls", pa.float64(), nullable=False),
         pa.field("price_known", pa.bool_(), nullable=False),
         pa.field("expected_usd", pa.float64()),
         pa.field("highest_usd", pa.float64()),
@@ -51,43 +55,92 @@ def plan(
     parts: list[dict[str, Any]],
     pool: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the reference of the plan: a row a candidate, extrapolated from prompts of a sample of items.
+    """Return the reference of the plan: a row a candidate and split, extrapolated from prompts of a sample of items.
 
-    `parts` are the shots, to which the entries of `settings[candidates]` point by `shots_at`.
+    `parts` are the shots, to which the entries of `settings[candidates]` and of `settings[race]` point by `shots_at`.
+    Without the race every candidate would take its `n_calls`; with it about `expected_calls`.
     """
 
     def produce() -> Produced:
-        rows: list[dict[str, Any]] = []
         unknown: set[str] = set()
-        for entry in settings["candidates"]:
-            candidate = Candidate.model_validate(entry["candidate"])
-            n_calls = 0 if candidate.kind == "outputs" else len(settings["ids"]) * settings["replicates"]
-            row: dict[str, Any] = {
-                "candidate": candidate.id,
-                "n_items": len(settings["ids"]),
-                "n_calls": n_calls,
-                "price_known": True,
-                "expected_usd": 0.0,
-                "highest_usd": 0.0,
-                "highest_tokens": 0,
+
+        def rows_of(entries: list[dict[str, Any]], split: str, ids: list[str], shares: dict[str, float]) -> None:
+            for entry in entries:
+                row = _row(place, entry, {**settings, "ids": ids}, examples, parts, pool, unknown)
+                share = shares.get(row["candidate"], 1.0)
+                expected = row["expected_usd"]
+                rows.append(
+                    row
+                    | {
+                        "split": split,
+                        "expected_calls": share * row["n_calls"],
+                        "expected_usd": None if expected is None else share * expected,
+                    }
+                )
+
+        rows: list[dict[str, Any]] = []
+        race = settings["race"]
+        going = dict[str, float]()
+        facts: dict[str, Any] = {"race": None}
+        if race is not None:
+            seen = forecast(len(race["candidates"]), race["looks"], race["keeps"], seed=FORECAST_SEED)
+            baseline, n_dev = race["baseline"], len(race["ids"])
+            names = [entry["candidate"]["id"] for entry in race["candidates"]]
+            asked = {name: seen.challenger_items if name != baseline else seen.baseline_items for name in names}
+            going = {name: seen.share_on for name in names if name != baseline}
+            rows_of(race["candidates"], "dev", race["ids"], {name: items / n_dev for name, items in asked.items()})
+            facts["race"] = {
+                "rungs": [sum(rung) for rung in race["looks"]],
+                "keeps": race["keeps"],
+                "n_full": len(names) * n_dev * settings["replicates"],
+                "n_expected": round(sum(asked.values()) * settings["replicates"]),
+                "assumption": seen.assumption,
             }
-            if candidate.kind == "model":
-                row |= _cost(place, entry, settings, examples, parts, pool, n_calls)
-                if not row["price_known"] and candidate.model is not None:
-                    unknown.add(candidate.model.full)
-            if candidate.kind == "call":
-                most = candidate.max_cost_usd
-                row |= {"price_known": most is not None, "expected_usd": None, "highest_usd": None}
-                if most is None:
-                    unknown.add(f"call {candidate.call}")
-                else:
-                    row |= {"expected_usd": most * n_calls, "highest_usd": most * n_calls}
-            rows.append(row)
-        facts = {"unknown_prices": sorted(unknown), **_power(place, settings, splits)}
+            if settings["split"] == "dev":
+                # What was raced is not asked again: whoever is left answers the items that the race did not need.
+                rest = 1 - asked[baseline] / n_dev
+                going = {name: share * rest for name, share in going.items()} | {baseline: rest}
+        rows_of(settings["candidates"], settings["split"], settings["ids"], going)
+        facts |= {"unknown_prices": sorted(unknown), **_power(place, settings, splits)}
         return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)
 
     parents = parents_of({"examples": examples, "splits": splits, "parts": parts, "pool": pool})
     return run_stage(STAGE, VERSION, place, settings, parents, produce)
+
+
+def _row(
+    place: Place,
+    entry: dict[str, Any],
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    parts: list[dict[str, Any]],
+    pool: dict[str, Any] | None,
+    unknown: set[str],
+) -> dict[str, Any]:
+    """Return what one candidate takes for `settings[ids]`; models without a price are added to `unknown`."""
+    candidate = Candidate.model_validate(entry["candidate"])
+    n_calls = 0 if candidate.kind == "outputs" else len(settings["ids"]) * settings["replicates"]
+    row: dict[str, Any] = {
+        "candidate": candidate.id,
+        "n_items": len(settings["ids"]),
+        "n_calls": n_calls,
+        "price_known": True,
+        "expected_usd": 0.0,
+        "highest_usd": 0.0,
+        "highest_tokens": 0,
+    }
+    if candidate.kind == "model":
+        row |= _cost(place, entry, settings, examples, parts, pool, n_calls)
+        if not row["price_known"] and candidate.model is not None:
+            unknown.add(candidate.model.full)
+    if candidate.kind == "call":
+        most = candidate.max_cost_usd
+        row |= {"price_known": most is not None, "expected_usd": None, "highest_usd": None}
+        if most is None:
+            unknown.add(f"call {candidate.call}")
+        else:
+            row |= {"expected_usd": most * n_calls, "highest_usd": most * n_calls}
+    return row
 
 
 def _cost(

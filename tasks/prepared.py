@@ -20,6 +20,48 @@ ITEM = ("example_id", "input", "target")
 
 
 @dataclass(frozen=True, slots=True)
+class Ladder:
+    """A race to be run on dev: who races, on which items of which look of which rung, and how many go on.
+
+    `entries` point into `shots`, those of dev rows. `keeps`: so many of the best go on after a rung, the baseline
+    besides (None: no cap).
+    """
+
+    entries: tuple[dict[str, Any], ...]
+    shots: tuple[Ref, ...]
+    blocks: tuple[tuple[tuple[str, ...], ...], ...]
+    keeps: tuple[int | None, ...]
+    clusters: dict[str, str]
+    largest_cluster: int
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class Climbed:
+    """How the race on dev ended.
+
+    `entries` are the candidates for the scored split, `chosen` the one that the claim is about; `standing` has a row a
+    candidate, the last ones first to leave. `n_asked` calls were made (or found in the journal), of `n_full` that every
+    candidate's dev items would take; `returned` counts replies by models other than the one asked.
+    """
+
+    rungs: tuple[Ref, ...]
+    entries: tuple[dict[str, Any], ...]
+    chosen: str
+    standing: tuple[dict[str, Any], ...]
+    n_asked: int
+    n_full: int
+    cost_usd: float
+    metric: str
+    returned: dict[str, int]
+
+    @property
+    def saved_usd(self) -> float:
+        """What the calls that were not made would have cost, at the mean price of those made, US dollars."""
+        return self.cost_usd / self.n_asked * (self.n_full - self.n_asked) if self.n_asked else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """The references, settings and findings of a run that is ready to send."""
 
@@ -42,6 +84,7 @@ class Prepared:
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    ladder: Ladder | None = None
 
     @property
     def experiment(self) -> Experiment:

@@ -36,10 +36,15 @@ def report(result: Result, run: Run, parts: dict[str, list[dict[str, Any]]], sco
     run.write_table("comparisons", store.read(Ref.from_dict(result.comparisons)))
     run.write_table("findings", findings_table(result.findings))
     run.write_table("items", result.items_table())
+    if result.climbed is not None:
+        run.write_table("ladder", pa.Table.from_pylist(list(result.climbed.standing), schema=schema("ladder")))
+        rungs = list(result.climbed.rungs)
+        run.write_table("dev_rows", _with_run(store, rungs, "rows", run.run_id), schema=schema("rows"))
     content = fill(result, parts)
     run.write_text("report.html", render_html(content))
     run.write_text("report.md", render_markdown(content))
-    return ["rows", "scores", "comparisons", "findings", "items"]
+    raced = ["ladder", "dev_rows"] if result.climbed else []
+    return ["rows", "scores", "comparisons", "findings", "items", *raced]
 
 
 def _with_run(store: Store, references: list[dict[str, Any]], name: str, run_id: str) -> Iterator[pa.RecordBatch]:

@@ -18,3 +18,36 @@ def shared_data():
     if not SHARED.is_dir():
         pytest.skip("needs the public sets in ../shared/data, beside the repository")
     return SHARED
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of 100 rows and two functions that answer them; changed by the test, then run without Prefect."""
+    for name in ("SAFETYCATCH_STORE", "SAFETYCATCH_ENDPOINT_BOX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    monkeypatch.setenv("OPENAI_API_KEY", "no-key")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    from tests.wiring import Project
+
+    return Project(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def box(monkeypatch):
+    """Starts an endpoint `box` with faults."""
+    from safetycatch.sandbox import SandboxSettings, parse_fault, running
+
+    with pytest.MonkeyPatch.context() as patch:
+        opened = []
+
+        def serve(*faults):
+            server = running(SandboxSettings(faults=tuple(parse_fault(text) for text in faults)))
+            opened.append(server)
+            found = server.__enter__()
+            patch.setenv("SAFETYCATCH_ENDPOINT_BOX", found.base_url)
+            return found
+
+        yield serve
+        for server in opened:
+            server.__exit__(None, None, None)

@@ -26,6 +26,7 @@ SECTIONS = {
     "`claim`": e.Claim,
     "`guardrails`": e.Guardrail,
     "`runs`": e.RunSettings,
+    "`ladder`": e.Rung,
     "`budget`": e.BudgetSettings,
     "`prices`": e.PriceSettings,
     "`catches`": e.CatchSettings,

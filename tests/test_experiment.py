@@ -116,7 +116,6 @@ def test_own_params_come_before_defaults():
         (["aggregate"], {"members": ["zero"], "rule": "weighted", "tie": "best"}, "aggregate"),
         (["quotas"], {}, "quotas"),
         (["finetune"], {}, "finetune"),
-        (["runs", "ladder"], [100, 300, "all"], "runs.ladder"),
         (["budget"], {"usd": 5, "ask_above": 1}, "budget.ask_above"),
         (["candidates", 1], {"id": "tuned", "finetune": {}}, "candidates[1].finetune"),
     ],

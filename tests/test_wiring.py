@@ -1,219 +1,30 @@
 """Every catch is wired: a small fault in a real experiment makes it fire, and a clean one leaves all of them silent."""
 
-import copy
-import csv
 import json
-import random
-import sqlite3
 import subprocess
-import sys
-from contextlib import closing
 from pathlib import Path
-from types import ModuleType
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from flows.chain import as_function
-from flows.evaluate import run_experiment
 from flows.preview import preview
 from safetycatch.catches import Policy
 from safetycatch.catches.catalogue import CATCHES
 from safetycatch.cli.main import main
 from safetycatch.errors import BudgetReachedError, DataError, RefusedError, TooManyErrorsError, UsageError
 from safetycatch.fewshot.selection import select
-from safetycatch.sandbox import SandboxSettings, parse_fault, running
-from safetycatch.store import Runs, Store, manifest
+from safetycatch.store import manifest
 from safetycatch.store.records import RunConflict, RunConflictError
 from tasks.report import report
-from tasks.session import WATCHER, Watcher
+from tests.wiring import BOX, rows
 
 BUILT = {
-    *("SC201", "SC202", "SC203", "SC204", "SC205", "SC207", "SC208", "SC301", "SC303", "SC307", "SC501", "SC502"),
+    *("SC201", "SC202", "SC203", "SC204", "SC205", "SC207", "SC208", "SC301", "SC303", "SC304", "SC307", "SC501"),
+    "SC502",
     *("SC505", "SC506", "SC509", "SC510", "SC511", "SC512", "SC701", "SC702", "SC703", "SC704", "SC901", "SC1201"),
     "SC1202",
 }
-CLEAN = {
-    "data": {"path": "rows.csv", "id": "id", "input": "text", "target": "label", "slices": ["lang"]},
-    "task": "classify",
-    "split": {"test": 1},
-    "candidates": [
-        {"id": "a", "call": "wired:a", "max_cost_usd": 0.001},
-        {"id": "b", "call": "wired:b", "max_cost_usd": 0.001},
-    ],
-    "claim": {"metric": "accuracy", "smallest_effect": "30 points"},
-    "budget": {"usd": 1, "calls": 2000},
-}
-BOX = {"endpoint": "box", "model": "in-context"}
-WORDS = [f"{a}{b}{c}" for a in "bdfgklmn" for b in "aeiou" for c in "lmnrst"]
-
-
-def rows(n=100):
-    """Texts that say nothing about their label, and resemble each other in nothing."""
-    draw = random.Random(5)
-    return [
-        {
-            "id": f"R{number:03d}",
-            "text": " ".join(draw.choices(WORDS, k=9)),
-            "label": "refund" if number % 2 else "delivery",
-            "lang": draw.choice(["de", "en"]),
-        }
-        for number in range(n)
-    ]
-
-
-class Project:
-    """A project of `rows` and `config`, both to be changed, whose candidates `wired:NAME` count their calls."""
-
-    def __init__(self, folder, patch):
-        self.folder, self.rows, self.config, self.calls, self.answers = folder, rows(), copy.deepcopy(CLEAN), [], {}
-        self.say, self.patch = None, patch
-        (folder / "safetycatch.yaml").write_text("")
-        module = ModuleType("wired")
-        for name, share in (("a", 55), ("b", 80), ("c", 70)):
-            self.answers[name] = self.right(share)
-            setattr(module, name, self._function(name))
-        patch.setitem(sys.modules, "wired", module)
-
-    def _function(self, name):
-        def answer(row):
-            self.calls.append(name)
-            return self.answers[name](row)
-
-        return answer
-
-    def right(self, share):
-        """Answers `share` per cent of the rows right."""
-
-        def answer(row):
-            number = int(row["example_id"][1:])
-            right = number * 37 % 100 < share
-            return "refund" if bool(number % 2) == right else "delivery"
-
-        return answer
-
-    def failing(self, share, error=ValueError):
-        """Fails at `share` per cent of the rows."""
-
-        def answer(row):
-            if int(row["example_id"][1:]) * 37 % 100 >= 100 - share:
-                raise error("planted")
-            return self.right(80)(row)
-
-        return answer
-
-    def write(self, name="rows.csv", of=None):
-        """Write rows, by default this project's, as CSV."""
-        of = self.rows if of is None else of
-        with (self.folder / name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(of[0]))
-            writer.writeheader()
-            writer.writerows(of)
-
-    def path(self):
-        self.write()
-        (self.folder / "e.yaml").write_text(json.dumps(self.config))
-        return self.folder / "e.yaml"
-
-    def record(self, *, lost=0, **more):
-        """Make every candidate's answers recorded ones, the last few lost; `more` changes the first row."""
-        of = [
-            {"example_id": row["id"], "candidate": key, "output": self.answers[key]({"example_id": row["id"]})}
-            for key in ("a", "b")
-            for row in self.rows
-        ]
-        for key, cell in more.items():
-            of = [{**row, key: ""} for row in of]
-            of[0][key] = cell
-        self.write("old.csv", of[: len(of) - lost])
-        self.config["candidates"] = [{"id": key, "outputs": "old.csv"} for key in ("a", "b")]
-
-    def model(self, **more):
-        """Make the candidates one model with a prompt, and without."""
-        (self.folder / "route.md").write_text("Route the ticket. One of: {{ labels | join(', ') }}.\n")
-        (self.folder / "short.md").write_text("One of: {{ labels | join(', ') }}.\n")
-        model = {"model": "sandbox/in-context", **more}
-        self.config["candidates"] = [
-            {"id": "a", "prompt": "short.md", **model},
-            {"id": "b", "prompt": "route.md", **model},
-        ]
-
-    def given(self):
-        """Say the split in a column: thirds."""
-        self.rows = [{**row, "split": ("train", "dev", "test")[number % 3]} for number, row in enumerate(self.rows)]
-        self.config["split"] = {"column": "split"}
-
-    def check(self):
-        found = preview(self.path())
-        return {finding.code: finding for finding in found.findings}
-
-    def run(self, call=as_function, **options):
-        token = WATCHER.set(Watcher(say=self.say))
-        try:
-            return run_experiment(self.path(), call=call, **options)
-        finally:
-            WATCHER.reset(token)
-
-    def findings(self, **options):
-        return {row["code"]: row for row in self.run(**options)["findings"]}
-
-    def refused(self, **options):
-        """The codes that refuse the run."""
-        with pytest.raises(RefusedError) as caught:
-            self.run(**options)
-        return {finding.code: finding for finding in caught.value.findings}
-
-    @property
-    def store(self):
-        return self.folder / ".safetycatch"
-
-    def stored(self):
-        """The newest run."""
-        return Runs(Store.open(self.store)).ls(1)[0]
-
-    def sent(self):
-        """Calls that the journal knows of."""
-        path = self.store / "calls.db"
-        if not path.exists():
-            return 0
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as journal:
-            return journal.execute("SELECT count(*) FROM intent").fetchone()[0]
-
-    def splits(self):
-        """The split of every row, from the newest artifact."""
-        newest = max((self.store / "artifacts" / "split").glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
-        return {row["example_id"]: row["split"] for row in pq.read_table(newest).to_pylist()}
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    for name in ("SAFETYCATCH_STORE", "SAFETYCATCH_ENDPOINT_BOX"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    monkeypatch.setenv("OPENAI_API_KEY", "no-key")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    return Project(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def box(monkeypatch):
-    """Starts an endpoint `box` with faults."""
-    with pytest.MonkeyPatch.context() as patch:
-        opened = []
-
-        def serve(*faults):
-            server = running(SandboxSettings(faults=tuple(parse_fault(text) for text in faults)))
-            opened.append(server)
-            found = server.__enter__()
-            patch.setenv("SAFETYCATCH_ENDPOINT_BOX", found.base_url)
-            return found
-
-        yield serve
-        for server in opened:
-            server.__exit__(None, None, None)
-
-
 # -- the clean experiment ---------------------------------------------------------------------------------------------
 
 
@@ -255,6 +66,11 @@ def _small_effect(p):
 def _groups(p):
     p.rows = [{**row, "customer": f"C{number // 2}"} for number, row in enumerate(p.rows)]
     p.config["data"]["group"] = "customer"
+
+
+def _all_at_once(p):
+    p.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    p.config["catches"] = {"SC304": {"level": "warn", "calls": 299}}
 
 
 def _few(p):
@@ -369,6 +185,7 @@ BEFORE = [
     case("SC203", "warn", _groups),
     case("SC208", "warn", _few),
     case("SC301", "refuse", _no_budget),
+    case("SC304", "warn", _all_at_once),
     case("SC307", "refuse", _unstated_cost),
     case("SC307", "refuse", _unknown_model),
     case("SC501", "refuse", _leak),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,6 +24,7 @@ Task = Literal["classify", "extract", "answer", "generate"]
 Level = Literal["refuse", "warn", "off"]
 
 MAX_CANDIDATES = 200
+MAX_RUNGS = 10
 DECIMAL = r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+"
 DEFAULT_MAX_TOKENS = {"classify": 64}
 OTHER_MAX_TOKENS = 1024
@@ -89,6 +91,7 @@ SHORT_FORMS: dict[str, list[dict[str, Any]]] = {
     "CatchSettings": [{"enum": ["refuse", "warn", "off", False]}, {"type": "object", "additionalProperties": _NUMBER}],
     "DataSettings": [_TEXT],
     "ModelName": [_TEXT],
+    "Rung": [{"type": "integer", "minimum": 1}, {"const": "all"}],
     "ShotSettings": [{"const": "zero"}],
 }
 
@@ -215,11 +218,38 @@ class Claim(_Part):
     candidate: str | None = None
 
 
+class Rung(_Part):
+    """A rung of the ladder: so many dev items in all (or `all`), then the best `keep` and the baseline go on."""
+
+    items: Annotated[int, Field(ge=1)] | Literal["all"]
+    keep: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        if isinstance(value, (int, str)) and not isinstance(value, bool):
+            return {"items": value}
+        return value
+
+    @property
+    def size(self) -> float:
+        """How many items, infinity for all."""
+        return math.inf if self.items == "all" else self.items
+
+
 class RunSettings(_Part):
-    """How calls are made: `replicates` of each, and how many at once."""
+    """How calls are made: `replicates` of each, how many at once, and the rungs of a race on dev before test."""
 
     replicates: Annotated[int, Field(ge=1, le=100)] = 1
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 64
+    ladder: Annotated[list[Rung], Field(max_length=MAX_RUNGS)] = []
+
+    @model_validator(mode="after")
+    def _climbs(self) -> RunSettings:
+        sizes = [rung.size for rung in self.ladder]
+        if any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
+            raise ValueError("a ladder climbs, such as [100, 300, all]: each rung holds more items than the one before")
+        return self
 
 
 class BudgetSettings(_Part):
@@ -378,11 +408,6 @@ def parse_experiment(text: str, where: str, default_name: str) -> Experiment:
 
 
 def _refuse_later(values: dict[str, Any], where: str) -> None:
-    runs = values.get("runs")
-    if isinstance(runs, dict) and "ladder" in runs:
-        raise ExperimentError(
-            "'ladder' is planned but not built yet", where=f"{where}: runs.ladder", fix="leave it out"
-        )
     budget = values.get("budget")
     if isinstance(budget, dict) and "ask_above" in budget:
         raise ExperimentError(

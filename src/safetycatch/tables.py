@@ -61,6 +61,10 @@ def _integer(name: str, doc: str, *, null: bool = False, key: bool = False) -> C
     return Column(name, "integer", doc, null, key)
 
 
+def _flag(name: str, doc: str) -> Column:
+    return Column(name, "boolean", doc, False, False)
+
+
 _EXAMPLE = _text("example_id", "the item", key=True)
 _CANDIDATE = _text("candidate", "candidate id", key=True)
 _RUN = _text("run_id", "the run that reports the row", key=True)
@@ -160,6 +164,20 @@ CONTRACTS: dict[str, Contract] = {
                 _integer("n_missing", "items without a score on one side"),
                 _text("method", "how the interval was made"),
                 _text("verdict", "BETTER | WORSE | EQUIVALENT | INCONCLUSIVE | EXPLORING | none", null=True),
+            ),
+        ),
+        Contract(
+            "ladder",
+            (
+                _CANDIDATE,
+                _text("status", "running (to the end) | eliminated (evidence) | pruned (budget)"),
+                _integer("rung", "1-based rung in which it left; null when it did not", null=True),
+                _integer("n", "dev items with a score"),
+                _number("estimate", "mean dev score of the raced metric; too high for a winner", null=True),
+                _number("e_value", "evidence that it is not the best; 1 is none"),
+                _integer("look", "look at which it left, counted over all rungs", null=True),
+                _text("against", "the rival with the strongest evidence", null=True),
+                _flag("on", "it went on to the scored split"),
             ),
         ),
         Contract(

@@ -34,6 +34,22 @@ def test_sc303_silent_below_it(silent):
     silent(cost.ceiling_held(spent_usd=0.0, budget=None), "not_applicable")
 
 
+def first_run(policy, **changes):
+    facts = {"new": ["a", "b", "c", "d"], "n_calls": 4000, "raced": False, "n_racing": 5}
+    return cost.first_run_climbs(**{**facts, **changes}, policy=policy())
+
+
+def test_sc304_fires_on_new_candidates_without_a_ladder(fired, policy):
+    fired(first_run(policy), "warn", "a, b, c and 1 more: never run before, and 4,000 calls", "ladder: [100, 300, all]")
+
+
+def test_sc304_silent_with_a_race_known_candidates_or_few_calls(silent, policy):
+    silent(first_run(policy, raced=True), "passed", "4 new candidates race on dev first")
+    silent(first_run(policy, new=[]), "passed", "every candidate was run before")
+    silent(first_run(policy, n_calls=1000), "passed", "limit 1,000")
+    silent(first_run(policy, n_racing=2), "not_applicable")
+
+
 def test_sc307_fires_on_an_unknown_price(fired):
     found = cost.price_is_known(unknown=["gpu/llama", "gpu/qwen"], budget=FIVE)
     fired(found, "refuse", "the price of gpu/llama, gpu/qwen is not known", "prices: {gpu/llama:")

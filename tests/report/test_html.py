@@ -158,7 +158,8 @@ def test_the_same_content_gives_the_same_bytes(content):
 
 
 def test_sections_are_in_reading_order(page):
-    order = ["ranking", "difference", "cost", "slices", "flips", "items", "leakage", "catches", "money", "provenance"]
+    order = ["ranking", "difference", "cost", "slices", "flips", "items", "leakage", "ladder", "catches", "money"]
+    order.append("provenance")
     assert [value for tag, name, value in page.attributes if tag == "section" and name == "id"] == order
     assert page.values("href")[1:] == [f"#{name}" for name in order]
 

@@ -9,7 +9,11 @@ from safetycatch.catches.finding import Observation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from safetycatch.catches.finding import Policy
     from safetycatch.experiment import BudgetSettings
+
+RACE_NEEDS = 2
+SHOWN = 3
 
 
 def budget_is_set(*, budget: BudgetSettings | None, sends: bool, claiming: bool, unattended: bool) -> Observation:
@@ -44,6 +48,28 @@ def price_is_known(*, unknown: Sequence[str], budget: BudgetSettings | None) -> 
         "a ceiling in dollars cannot stop calls whose price nobody knows",
         f"budget: {{usd: 5, calls: 2000}}, or prices: {{{unknown[0]}: {{input_per_m: 0, output_per_m: 0}}}}",
         {"models": list(unknown)},
+    )
+
+
+def first_run_climbs(*, new: Sequence[str], n_calls: int, raced: bool, n_racing: int, policy: Policy) -> Observation:
+    """SC304: candidates without any run behind them, `n_calls` for all of their items, race before the full set."""
+    if n_racing <= RACE_NEEDS:
+        return Observation("SC304", "not_applicable", "no race without a baseline and two others that answer")
+    if not new:
+        return Observation("SC304", "passed", "every candidate was run before")
+    if raced:
+        return Observation("SC304", "passed", f"{len(new)} new candidates race on dev first")
+    limit = policy.threshold("SC304", "calls")
+    shown = ", ".join(new[:SHOWN]) + (f" and {len(new) - SHOWN} more" if len(new) > SHOWN else "")
+    if n_calls <= limit:
+        return Observation("SC304", "passed", f"{n_calls:,} calls for new candidates ({shown}), limit {limit:,.0f}")
+    return Observation(
+        "SC304",
+        "fired",
+        f"{shown}: never run before, and {n_calls:,} calls go to the full set at once",
+        "a race on dev would drop those that are clearly worse after a few hundred calls",
+        "add under 'runs': ladder: [100, 300, all]",
+        {"new": list(new), "n_calls": n_calls},
     )
 
 

@@ -13,7 +13,17 @@ from typing import Literal
 
 BannerKind = Literal["BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "EXPLORING", "REFUSED"]
 Section = Literal[
-    "ranking", "difference", "cost", "guardrails", "slices", "confusions", "flips", "items", "leakage", "money"
+    "ranking",
+    "difference",
+    "cost",
+    "guardrails",
+    "slices",
+    "confusions",
+    "flips",
+    "items",
+    "leakage",
+    "ladder",
+    "money",
 ]
 
 
@@ -226,6 +236,46 @@ class Leakage:
 
 
 @dataclass(frozen=True, slots=True)
+class LadderRow:
+    """Where one candidate stood when its race on dev ended; `rung` is the one it left in (None: it did not).
+
+    `status` is running, eliminated (evidence) or pruned (budget); `on` says that it was scored afterwards.
+    """
+
+    candidate: str
+    status: str
+    n: int
+    estimate: float | None
+    on: bool
+    rung: int | None = None
+    e_value: float | None = None
+    against: str | None = None
+    baseline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The race on dev: rows asked at each rung in all, calls made of those that no race would have spared."""
+
+    metric: str
+    rungs: tuple[int, ...]
+    rows: tuple[LadderRow, ...]
+    n_asked: int
+    n_full: int
+
+
+@dataclass(frozen=True, slots=True)
+class PerhapsRow:
+    """A call that was sent and whose bill is not known, with the most it may have cost (None: no known price)."""
+
+    candidate: str
+    example_id: str
+    model: str
+    sent_at: str
+    highest_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Money:
     """Calls and US dollars of this run; `budget` is the ceiling as text ("$5.00"), empty without one."""
 
@@ -241,6 +291,10 @@ class Money:
     saved_by_prompt_cache_usd: float | None = None
     budget: str = ""
     by_error_class: tuple[tuple[str, int], ...] = ()
+    n_tokens_in: int | None = None
+    n_tokens_cached: int | None = None
+    saved_by_race_usd: float | None = None
+    perhaps: tuple[PerhapsRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +325,7 @@ class ReportContent:
     confusions: tuple[Confusion, ...] = ()
     item_health: ItemHealth | None = None
     leakage: Leakage | None = None
+    ladder: Ladder | None = None
     money: Money | None = None
     provenance: tuple[tuple[str, str], ...] = ()
     command: str = ""

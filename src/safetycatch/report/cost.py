@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safetycatch.report import axes, charts, numbers
+from safetycatch.report import axes, charts, escaping, numbers
 from safetycatch.report.content import measured
 from safetycatch.report.layout import (
     Block,
@@ -27,7 +27,7 @@ from safetycatch.report.selection import (
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from safetycatch.report.content import CandidateRow, ReportContent
+    from safetycatch.report.content import CandidateRow, Money, ReportContent
 
 
 MAX_PLOT_ROWS = 40
@@ -134,7 +134,8 @@ def money(content: ReportContent) -> Section:
     rows: list[tuple[str | Markup, ...]] = [
         ("spent", spent),
         ("saved by the journal", numbers.money(bill.saved_usd)),
-        ("saved by the provider's prompt cache", numbers.money(bill.saved_by_prompt_cache_usd)),
+        ("saved by the provider's prompt cache", _cached(bill)),
+        ("saved by the race on dev, about", numbers.money(bill.saved_by_race_usd)),
         ("calls sent", numbers.count(bill.sent)),
         ("answered", numbers.count(bill.answered)),
         ("taken from the journal", numbers.count(bill.from_journal)),
@@ -146,4 +147,28 @@ def money(content: ReportContent) -> Section:
     if bill.by_error_class:
         errors: list[tuple[str | Markup, ...]] = [(name, numbers.count(n)) for name, n in bill.by_error_class]
         blocks.append(grid("Errors by class", heads("class", "#calls"), errors, "rows.parquet", css="narrow"))
+    if bill.perhaps:
+        calls: list[tuple[str | Markup, ...]] = [
+            (
+                escaping.html(row.candidate),
+                escaping.html(row.example_id),
+                escaping.html(row.model),
+                row.sent_at,
+                numbers.money(row.highest_usd),
+            )
+            for row in bill.perhaps
+        ]
+        columns = heads("candidate", "~item", "model", "sent", "#at most")
+        note = "Sent, and no answer was seen: the provider may bill them. The calls were asked again."
+        blocks.append(
+            Fold(f"Perhaps paid: {len(calls):,} calls", (grid(note, columns, calls, "safetycatch calls ls"),))
+        )
     return Section("money", "Money and calls", tuple(blocks))
+
+
+def _cached(bill: Money) -> str:
+    """Return what the provider's prompt cache saved, and how much of the prompts it served."""
+    saved = numbers.money(bill.saved_by_prompt_cache_usd)
+    if bill.n_tokens_cached is None or not bill.n_tokens_in:
+        return saved
+    return f"{saved} ({bill.n_tokens_cached:,} of {bill.n_tokens_in:,} prompt tokens)"

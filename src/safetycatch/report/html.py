@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from safetycatch.report import cost, difference, escaping, evidence, items, numbers, ranking, verdicts
+from safetycatch.report import cost, difference, escaping, evidence, items, ladder, numbers, ranking, verdicts
 from safetycatch.report.layout import Grid, Section, grid, heads
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def sections(content: ReportContent) -> tuple[Section, ...]:
         evidence.flips(content),
         items.items(content),
         evidence.leakage(content),
+        ladder.ladder(content),
         evidence.findings(content),
         cost.money(content),
         Section("provenance", "Provenance", _provenance(content)),

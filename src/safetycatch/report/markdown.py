@@ -74,6 +74,13 @@ def _facts(content: ReportContent) -> list[str]:
     else:
         reason = content.unmeasured.get("leakage", "the check did not run").removeprefix("because ").rstrip(".")
         lines.append(f"- Leakage: not measured, because {markdown_prose(reason)}")
+    if content.ladder is not None:
+        race = content.ladder
+        out = ", ".join(f"{row.candidate} {row.status}" for row in race.rows if row.status != "running")
+        lines.append(
+            f"- Ladder: {race.n_asked:,} of {race.n_full:,} calls on dev"
+            + (f"; {markdown_safe(out, MAX_SENTENCE)}" if out else "")
+        )
     if content.command:
         lines.append(f"- Reproduce: {markdown_safe(content.command, MAX_SENTENCE)}")
     return lines

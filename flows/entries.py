@@ -1,0 +1,148 @@
+"""What is asked of every candidate: labels, metrics, prompts, shots, and how many rows the ceiling pays for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.errors import DataError
+from safetycatch.experiment import Candidate, max_tokens
+from safetycatch.identity import keyed_fraction
+from safetycatch.project import address_of
+from safetycatch.sandbox.settings import ANSWERS_VERSION
+from safetycatch.scoring import default_scorers, scorer
+from tasks.fewshot import fewshot
+from tasks.plan import highest_cost_of_a_row
+from tasks.session import ceiling
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flows.chain import Call
+    from safetycatch.experiment import Experiment
+    from tasks.prepared import Ref
+    from tasks.stage import Place
+    from tasks.start import Inputs
+
+
+def labels_of(experiment: Experiment, table: pa.Table, task: str) -> tuple[str, ...]:
+    """Return the labels of a classification, sorted. Raises: DataError for one in the data that is not declared."""
+    if task != "classify":
+        return ()
+    seen = sorted(set(table["target"].to_pylist()))
+    if experiment.labels is None:
+        return tuple(seen)
+    declared = list(experiment.labels)
+    missing = [label for label in seen if label not in declared]
+    if missing:
+        raise DataError(
+            f"the data has the label {missing[0]!r}, which 'labels' does not list",
+            where=f"{experiment.name}: labels",
+            expected=", ".join(declared[:20]),
+            fix=f"add {missing[0]!r}, or correct the data",
+        )
+    return tuple(sorted(declared))
+
+
+def scorer_names(experiment: Experiment, table: pa.Table, task: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the metrics to compute, the claimed or first one first, costs and latencies last."""
+    named = list(experiment.scorers) or list(default_scorers(task, table["target"].to_pylist()))
+    claim = experiment.claim
+    wanted = ([claim.metric] if claim else []) + named
+    wanted += [guardrail.metric for guardrail in claim.guardrails] if claim else []
+    if task == "classify" and "accuracy" in wanted:
+        wanted += ["balanced_accuracy", "macro_f1"]
+    wanted += ["cost_usd", "latency_s", "latency_p50", "latency_p95"]
+    ordered = tuple(dict.fromkeys(wanted))
+    for name in ordered:
+        scorer(name, task=task, labels=labels, aliases=experiment.label_aliases)
+    return ordered
+
+
+def entries_of(
+    inputs: Inputs,
+    place: Place,
+    call: Call,
+    task: Any,
+    labels: tuple[str, ...],
+    scorers: tuple[str, ...],
+    examples: Ref,
+    splits: Ref,
+    pool: Ref | None,
+    scored_split: str,
+) -> tuple[list[dict[str, Any]], list[Ref]]:
+    """Return one settings entry a candidate, and the shots they share."""
+    shots: list[Ref] = []
+    at: dict[str, int] = {}
+    entries: list[dict[str, Any]] = []
+    for candidate in inputs.experiment.candidates:
+        place_of_shots = None
+        if candidate.shots.k:
+            settings = candidate.shots.model_dump(mode="json")
+            key = f"{candidate.shots.name}-{candidate.shots.seed}"
+            if key not in at:
+                at[key] = len(shots)
+                shots.append(
+                    call(
+                        fewshot,
+                        place=place,
+                        settings={"shots": settings, "split": scored_split},
+                        examples=examples,
+                        splits=splits,
+                        pool=pool,
+                    )
+                )
+            place_of_shots = at[key]
+        prompt = inputs.prompts.get(candidate.prompt or "")
+        entries.append(
+            {
+                "candidate": candidate.model_dump(mode="json"),
+                "prompt_text": prompt.text if prompt else "",
+                "source_sha256": inputs.source_of(candidate) if candidate.call else "",
+                "endpoint": _endpoint_name(candidate, inputs),
+                "max_tokens": max_tokens(candidate, task),
+                "shots_at": place_of_shots,
+                "task": task,
+                "labels": list(labels),
+                "aliases": inputs.experiment.label_aliases,
+                "scorers": [scorers[0]],
+            }
+        )
+    return entries, shots
+
+
+def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:
+    """Return where a candidate's model answers, so that another address is another artifact."""
+    if candidate.model is None:
+        return ""
+    address = address_of(candidate.model, inputs.project)
+    own = f"sandbox-{ANSWERS_VERSION}" if address.name == "sandbox" else address.name
+    return f"{address.transport}:{address.base_url or own}"
+
+
+def affordable(
+    inputs: Inputs,
+    place: Place,
+    available: list[str],
+    entries: list[dict[str, Any]],
+    examples: Ref,
+    shots: list[Ref],
+    pool: Ref | None,
+) -> list[str]:
+    """Return the rows to score: all when claiming; while exploring a keyed sample that fits the ceiling."""
+    if inputs.experiment.claiming:
+        return available
+    limits, replicates = ceiling(inputs.experiment), inputs.experiment.runs.replicates
+    callers = [entry for entry in entries if not entry["candidate"]["outputs"]]
+    fits = len(available)
+    if callers and limits.calls is not None:
+        fits = min(fits, limits.calls // (len(callers) * replicates))
+    usd, tokens = highest_cost_of_a_row(place, callers, available, examples, shots, pool)
+    if limits.usd is not None and usd:
+        fits = min(fits, int(limits.usd / (usd * replicates)))
+    if limits.tokens is not None and tokens:
+        fits = min(fits, int(limits.tokens / (tokens * replicates)))
+    if fits >= len(available):
+        return available
+    seed = inputs.experiment.split.seed
+    kept = set(sorted(available, key=lambda example_id: keyed_fraction(seed, "sample", example_id))[: max(fits, 1)])
+    return [example_id for example_id in available if example_id in kept]

@@ -1,0 +1,69 @@
+"""What a race is expected to take before it is run: a seeded simulation under a stated assumption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safetycatch.stats.racing import MeanERace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LOWEST, HIGHEST = 0.6, 0.8
+CORRELATION = 0.6
+REPETITIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RaceForecast:
+    """Expected items asked of the baseline and of each challenger, and the share of challengers that go on."""
+
+    baseline_items: float
+    challenger_items: float
+    share_on: float
+    assumption: str
+
+
+def forecast(
+    n_candidates: int, looks: Sequence[Sequence[int]], keeps: Sequence[int | None], *, seed: int
+) -> RaceForecast:
+    """Return what a race of `n_candidates` (the first is the baseline) over rungs of `looks` items would take.
+
+    `keeps`: how many of the best go on after each rung, the baseline besides (None: no cap). Assumes true rates spread
+    evenly over 20 points, in an unknown order, and items that are hard for one candidate to be hard for the others
+    (latent correlation .6).
+    """
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(seed)
+    names = [str(number) for number in range(n_candidates)]
+    n_items = sum(sum(rung) for rung in looks)
+    cuts = norm.ppf(np.linspace(LOWEST, HIGHEST, n_candidates))
+    baseline = challengers = on = 0.0
+    for _ in range(REPETITIONS):
+        common = np.sqrt(CORRELATION) * rng.standard_normal((1, n_items))
+        own = np.sqrt(1 - CORRELATION) * rng.standard_normal((n_candidates, n_items))
+        right = (common + own < rng.permutation(cuts)[:, None]).astype(float)
+        race, at = MeanERace(names, names[0]), 0
+        for rung, keep in zip(looks, keeps, strict=True):
+            for size in rung:
+                alive = race.survivors
+                if len(alive) <= 2:
+                    break
+                race.look({name: right[int(name), at : at + size] for name in alive})
+                baseline += size
+                challengers += size * (len(alive) - 1)
+                at += size
+            if keep is not None and len(race.survivors) > 2:
+                race.prune(keep)
+        on += max(1, len(race.survivors) - 1)
+    n_challengers = max(1, n_candidates - 1)
+    return RaceForecast(
+        baseline / REPETITIONS,
+        challengers / REPETITIONS / n_challengers,
+        on / REPETITIONS / n_challengers,
+        f"if the true rates lay evenly between {100 * LOWEST:.0f} and {100 * HIGHEST:.0f} %",
+    )

@@ -1,0 +1,189 @@
+"""The ladder: who races on dev, who goes on to test, and what the run says about it."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from flows.ladder import caps
+from safetycatch.errors import ExperimentError
+from safetycatch.experiment import Rung, parse_experiment
+from tasks.race import blocks_of
+from tests.wiring import rows
+
+LADDER = [50, "all"]
+
+
+@pytest.fixture
+def race(project):
+    """Four functions over 400 rows: c and d are worse than the baseline a, b is better."""
+    project.rows = rows(400)
+    for name, share in (("a", 60), ("b", 90), ("c", 30), ("d", 20)):
+        project.add(name, share)
+    project.config |= {
+        "split": {"train": 0.1, "dev": 0.4, "test": 0.5},
+        "runs": {"ladder": LADDER},
+        "candidates": [{"id": name, "call": f"wired:{name}", "max_cost_usd": 0.0001} for name in "abcd"],
+    }
+    return project
+
+
+def rungs(*ladder):
+    return [Rung.model_validate(rung) for rung in ladder]
+
+
+# -- what the file says -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ladder", "n", "expected"),
+    [
+        ((100, 300, "all"), 16, [10, 6, None]),
+        ((100, "all"), 4, [3, None]),
+        ((100, "all"), 3, [None, None]),
+        (({"items": 100, "keep": 2}, {"items": 200, "keep": "all"}, "all"), 16, [2, None, None]),
+        (({"items": "all", "keep": 5},), 16, [5]),
+    ],
+)
+def test_caps_keep_sixty_per_cent_unless_told(ladder, n, expected):
+    assert caps(rungs(*ladder), n) == expected
+
+
+@pytest.mark.parametrize("ladder", [[300, 100], ["all", 100], [0], ["some"], [{"items": 10, "keep": 0}], [100, 100]])
+def test_a_ladder_that_does_not_climb_is_refused(ladder):
+    text = f"data: d.csv\nprompts: [p.md]\nmodels: [openai/x]\nruns: {{ladder: {ladder}}}\n"
+    with pytest.raises(ExperimentError, match=r"ladder|runs"):
+        parse_experiment(text, "x.yaml", "x")
+
+
+def test_looks_hold_whole_clusters_of_25_items_and_every_item_once():
+    ids = [f"i{number}" for number in range(400)]
+    clusters = {name: f"c{number // 3}" for number, name in enumerate(ids)}
+    found = blocks_of(ids, clusters, 7, [100, 300, float("inf")])
+    flat = [[name for block in rung for name in block] for rung in found]
+    assert sorted(name for rung in flat for name in rung) == sorted(ids)
+    assert [sum(map(len, flat[: number + 1])) >= size for number, size in enumerate([100, 300, 400])] == [True] * 3
+    blocks = [block for rung in found for block in rung]
+    homes = [{clusters[name] for name in block} for block in blocks]
+    assert sum(map(len, homes)) == len(set().union(*homes))
+    assert {len(block) for block in blocks[:-1]} <= set(range(1, 28))
+    assert found != blocks_of(ids, clusters, 8, [100, 300, float("inf")])
+
+
+# -- a run -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_survivors_and_the_baseline_alone_see_test(race):
+    result = race.run()
+    by_id = {row["id"]: row for row in result["candidates"]}
+    assert {name: (row["split"], row["status"]) for name, row in by_id.items()} == {
+        "a": ("test", "scored"),
+        "b": ("test", "scored"),
+        "c": ("dev", "eliminated"),
+        "d": ("dev", "eliminated"),
+    }
+    assert result["verdict"] == "BETTER"
+    assert "chosen on dev" in result["banner"]["sentence"]
+    assert {row["candidate"] for row in result["comparisons"]} == {"b"}
+    ladder = {row["candidate"]: row for row in pq.read_table(result["artifacts"]["ladder"]).to_pylist()}
+    assert {name for name, row in ladder.items() if row["on"]} == {"a", "b"}
+    assert ladder["d"]["e_value"] >= 20 > ladder["b"]["e_value"]
+
+
+def test_every_dev_reply_is_kept_and_none_is_asked_twice(race):
+    result = race.run()
+    dev = pq.read_table(result["artifacts"]["dev_rows"])
+    test = pq.read_table(result["artifacts"]["rows"])
+    assert len(race.calls) == race.sent() == dev.num_rows + test.num_rows == result["calls"]["sent"]
+    split = race.splits()
+    assert {split[name] for name in dev["example_id"].to_pylist()} == {"dev"}
+    assert {split[name] for name in test["example_id"].to_pylist()} == {"test"}
+
+
+def test_the_second_run_sends_nothing_and_says_the_same(race):
+    first, calls = race.run(), len(race.calls)
+    again = race.run()
+    assert len(race.calls) == calls
+    assert again["calls"]["sent"] == 0
+    assert again["candidates"] == first["candidates"]
+
+
+def test_a_named_candidate_gets_its_verdict_even_when_it_lost_on_dev(race):
+    race.config["claim"]["candidate"] = "d"
+    result = race.run()
+    assert result["verdict"] == "WORSE"
+    assert {row["id"] for row in result["candidates"] if row["split"] == "test"} == {"a", "b", "d"}
+
+
+def test_where_everybody_lost_the_best_of_them_gets_its_verdict(race):
+    race.add("b", 25)
+    result = race.run()
+    assert result["verdict"] == "WORSE"
+    assert sum(row["split"] == "test" for row in result["candidates"]) == 2
+
+
+def test_a_cap_prunes_and_claims_nothing(race):
+    for name in "abcd":
+        race.add(name, 60)
+    race.config["runs"] = {"ladder": [{"items": 50, "keep": 2}, "all"]}
+    result = race.run()
+    status = {row["id"]: row["status"] for row in result["candidates"]}
+    assert "eliminated" not in status.values()
+    assert list(status.values()).count("pruned") >= 1
+    assert status["a"] == "scored"
+
+
+def test_exploring_races_on_dev_and_scores_the_survivors_there(race):
+    del race.config["claim"]
+    result = race.run()
+    assert result["mode"] == "exploring"
+    assert {row["split"] for row in result["candidates"]} == {"dev"}
+    assert {row["id"] for row in result["candidates"] if row["status"] == "scored"} == {"a", "b"}
+
+
+def test_the_plan_says_what_the_race_saves(race):
+    said = []
+    race.say = lambda stage, text: said.append(f"{stage} {text}")
+    race.run()
+    plan = next(line for line in said if line.startswith("plan dev: race of 4"))
+    assert "without the race" in plan
+    ladder = [line for line in said if line.startswith("ladder")]
+    assert "eliminated (evidence)" in ladder[0]
+    assert "a (the baseline) always stays" in ladder[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda p: p.config["candidates"].pop(), None),
+        (lambda p: p.config.update(candidates=p.config["candidates"][:2]), "two other candidates that answer"),
+        (lambda p: p.config.update(split={"test": 1}), "no dev rows"),
+    ],
+)
+def test_without_a_race_everybody_goes_to_test_and_it_is_said(race, change, why):
+    change(race)
+    result = race.run()
+    assert any("no race" in note for note in result["notes"]) == (why is not None)
+    if why:
+        assert why in " ".join(result["notes"])
+        assert {row["split"] for row in result["candidates"]} == {"test"}
+
+
+def test_a_race_on_money_is_refused_before_any_call(race):
+    race.config["claim"] = {"metric": "cost_usd", "smallest_effect": "$0.01"}
+    with pytest.raises(ExperimentError, match="race on cost_usd"):
+        race.run()
+    assert race.calls == []
+
+
+def test_failed_rows_leave_the_race_undecided_not_lost(race):
+    race.answers["b"] = race.failing(1, TimeoutError)
+    result = race.run()
+    assert {row["id"]: row["split"] for row in result["candidates"]}["b"] == "test"
+
+
+def test_the_report_tells_eliminated_from_pruned(race):
+    result = race.run()
+    text = (race.stored().folder / "report.html").read_text()
+    assert "Race on dev" in text
+    assert "eliminated" in text
+    assert "Ladder:" in (race.stored().folder / "report.md").read_text()
+    assert result["report"].endswith("report.html")
