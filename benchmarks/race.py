@@ -1,6 +1,6 @@
 """The race on simulated dev items: share of all calls, how often the best is found, how often it is wrongly dropped.
 
-python benchmarks/race.py [--repetitions 2000]      (about four minutes; exit code 1 when a bar is missed)
+python benchmarks/race.py [--repetitions 2000]      (about four minutes; exit code 1: a bar is missed, by chance if few)
 
 16 candidates, 1,000 shared items, a look every 25; right or wrong by latent normals that correlate .6 between
 candidates. `MeanERace` itself runs every race. The bars are for races in which nobody is exempt; the rows in which a
