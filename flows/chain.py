@@ -261,7 +261,10 @@ def _race_settings(ladder: Ladder | None, baseline: str, n_shots: int) -> dict[s
     return {
         "candidates": shifted,
         "ids": [example_id for rung in ladder.blocks for block in rung for example_id in block],
-        "looks": [[len(block) for block in rung] for rung in ladder.blocks],
+        "looks": [
+            [list(Counter(ladder.clusters[name] for name in block).values()) for block in rung]
+            for rung in ladder.blocks
+        ],
         "keeps": list(ladder.keeps),
         "baseline": baseline,
     }

@@ -90,7 +90,7 @@ def plan(
             going = {name: seen.share_on for name in names if name != baseline}
             rows_of(race["candidates"], "dev", race["ids"], {name: items / n_dev for name, items in asked.items()})
             facts["race"] = {
-                "rungs": [sum(rung) for rung in race["looks"]],
+                "rungs": [sum(map(sum, rung)) for rung in race["looks"]],
                 "keeps": race["keeps"],
                 "n_full": len(names) * n_dev * settings["replicates"],
                 "n_expected": round(sum(asked.values()) * settings["replicates"]),

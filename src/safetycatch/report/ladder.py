@@ -29,9 +29,7 @@ def ladder(content: ReportContent) -> Section:
     rows: list[tuple[str | Markup, ...]] = [
         (
             escaping.html(row.candidate),
-            tagged("baseline", "good", "●")
-            if row.baseline
-            else tagged(*WORDS.get(row.status, (row.status, "note", ""))),
+            _ended(row),
             _why(row),
             f"{row.n:,}",
             numbers.shown(row.estimate, None, None, numbers.unit_named(content.unit).name).text,

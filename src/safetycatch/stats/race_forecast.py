@@ -28,9 +28,9 @@ class RaceForecast:
 
 
 def forecast(
-    n_candidates: int, looks: Sequence[Sequence[int]], keeps: Sequence[int | None], *, seed: int
+    n_candidates: int, looks: Sequence[Sequence[Sequence[int]]], keeps: Sequence[int | None], *, seed: int
 ) -> RaceForecast:
-    """Return what a race of `n_candidates` (the first is the baseline) over rungs of `looks` items would take.
+    """Return what a race of `n_candidates` (the first is the baseline) would take; `looks` hold cluster sizes, by rung.
 
     `keeps`: how many of the best go on after each rung, the baseline besides (None: no cap). Assumes true rates spread
     evenly over 20 points, in an unknown order, and items that are hard for one candidate to be hard for the others
@@ -40,23 +40,24 @@ def forecast(
 
     rng = np.random.default_rng(seed)
     names = [str(number) for number in range(n_candidates)]
-    n_items = sum(sum(rung) for rung in looks)
+    sizes = [size for rung in looks for look in rung for size in look]
+    n_items, names_of_clusters = sum(sizes), np.repeat(np.arange(len(sizes)), sizes)
     cuts = norm.ppf(np.linspace(LOWEST, HIGHEST, n_candidates))
     baseline = challengers = on = 0.0
     for _ in range(REPETITIONS):
         common = np.sqrt(CORRELATION) * rng.standard_normal((1, n_items))
         own = np.sqrt(1 - CORRELATION) * rng.standard_normal((n_candidates, n_items))
         right = (common + own < rng.permutation(cuts)[:, None]).astype(float)
-        race, at = MeanERace(names, names[0]), 0
+        race, at = MeanERace(names, names[0], largest_cluster=max(sizes)), 0
         for rung, keep in zip(looks, keeps, strict=True):
-            for size in rung:
-                alive = race.survivors
+            for look in rung:
+                alive, part = race.survivors, slice(at, at + sum(look))
                 if len(alive) <= 2:
                     break
-                race.look({name: right[int(name), at : at + size] for name in alive})
-                baseline += size
-                challengers += size * (len(alive) - 1)
-                at += size
+                race.look({name: right[int(name), part] for name in alive}, names_of_clusters[part])
+                at = part.stop
+                baseline += sum(look)
+                challengers += sum(look) * (len(alive) - 1)
             if keep is not None and len(race.survivors) > 2:
                 race.prune(keep)
         on += max(1, len(race.survivors) - 1)
