@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
 
+FACTS = ("n", "n_clusters", "detectable", "n_needed", "assumption", "unknown_prices", "race")
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """Findings, what to say about data and split, and the facts behind it."""
@@ -68,9 +71,10 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "plan": {
             "candidates": rows,
             "n_calls": sum(row["n_calls"] for row in rows),
+            "expected_calls": sum(row["expected_calls"] for row in rows),
             "expected_usd": _sum(rows, "expected_usd"),
             "highest_usd": _sum(rows, "highest_usd"),
-            **{key: plan[key] for key in ("n", "n_clusters", "detectable", "n_needed", "assumption", "unknown_prices")},
+            **{key: plan[key] for key in FACTS},
         },
     }
 

@@ -1,9 +1,12 @@
 """The ladder: who races on dev, who goes on to test, and what the run says about it."""
 
+import json
+
 import pyarrow.parquet as pq
 import pytest
 
 from flows.ladder import caps
+from safetycatch.cli.main import main
 from safetycatch.errors import ExperimentError
 from safetycatch.experiment import Rung, parse_experiment
 from tasks.race import blocks_of
@@ -148,6 +151,19 @@ def test_the_plan_says_what_the_race_saves(race):
     ladder = [line for line in said if line.startswith("ladder")]
     assert "eliminated (evidence)" in ladder[0]
     assert "a (the baseline) always stays" in ladder[0]
+
+
+def test_plan_shows_calls_with_and_without_the_race(race, capsys):
+    race.patch.chdir(race.folder)
+    assert main(["plan", str(race.path()), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert {row["split"] for row in plan["candidates"]} == {"dev", "test"}
+    assert plan["n_calls"] == 4 * (160 + 200)
+    assert plan["race"]["n_expected"] < plan["race"]["n_full"] == 640
+    assert plan["expected_calls"] == pytest.approx(sum(row["expected_calls"] for row in plan["candidates"]))
+    assert main(["plan", str(race.path())]) == 0
+    assert "with the race" in capsys.readouterr().out
+    assert race.calls == []
 
 
 @pytest.mark.parametrize(

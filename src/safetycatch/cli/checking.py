@@ -139,20 +139,28 @@ def _show_plan(facts: dict[str, Any], output: Output) -> None:
 
     planned, split = facts["plan"], facts["scored_split"]
     output.line(f"{safe(facts['name'])} · {safe(facts['mode'])}")
-    rows = [("  candidate", "calls", "expected", "at most", "tokens at most")]
+    race = planned["race"]
+    rows = [("  candidate", "split", "calls", *(["with the race"] if race else []), "expected", "at most", "tokens")]
     rows += [
         (
             f"  {row['candidate']}",
+            row["split"],
             f"{row['n_calls']:,}",
+            *([f"about {row['expected_calls']:,.0f}"] if race else []),
             money(row["expected_usd"]),
             money(row["highest_usd"]),
             f"{row['highest_tokens']:,}" if row["highest_tokens"] is not None else "—",
         )
         for row in planned["candidates"]
     ]
-    rows.append(("  all", f"{planned['n_calls']:,}", money(planned["expected_usd"]), money(planned["highest_usd"]), ""))
+    about = [f"about {planned['expected_calls']:,.0f}"] if race else []
+    total = (money(planned["expected_usd"]), money(planned["highest_usd"]), "")
+    rows.append(("  all", "", f"{planned['n_calls']:,}", *about, *total))
     output.table(rows)
     output.field("rows", f"{facts['n_scored']:,} of {facts['n_available']:,} {split} rows")
+    if race:
+        kept = [f"then the best {keep} and the baseline go on" for keep in race["keeps"] if keep]
+        output.field("race", "; ".join([f"expected {race['assumption']}", *kept]))
     for name in planned["unknown_prices"]:
         output.field("price", f"of {name} is not known: safetycatch prices {name}")
     output.field("effect", effect_line(planned, facts["smallest_effect"]))
