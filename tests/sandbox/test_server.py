@@ -166,6 +166,19 @@ def test_stats_count_what_happened(call, chat):
     assert stats["by_model"] == {"echo": 2}
 
 
+def test_stats_tell_a_needless_repetition_from_one_after_a_broken_answer(call, faulty):
+    body = {"model": "echo", "messages": [{"role": "user", "content": "a"}]}
+    with faulty({"kind": "truncated", "nth": (1,)}) as server:
+        for _ in range(2):
+            call(server, "POST", "/v1/chat/completions", body)
+        before = server.stats()
+        call(server, "POST", "/v1/chat/completions", body)
+        after = server.stats()
+    assert (before["billed"], before["distinct"], before["repeated"]) == (2, 1, 0)
+    assert (after["billed"], after["distinct"], after["repeated"]) == (3, 1, 1)
+    assert 0 < before["window_s"] < after["window_s"]
+
+
 def test_embeddings_are_unit_vectors_and_near_for_near_texts(plain, call):
     texts = ["the chain is broken", "the chains are broken", "wann kommt mein Paket"]
     status, _, answer = call(plain, "POST", "/v1/embeddings", {"model": "embedding", "input": texts, "dimensions": 64})

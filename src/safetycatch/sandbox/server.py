@@ -207,7 +207,7 @@ class Sandbox:
             self._limits.give_back(most - usage.completion, asyncio.get_running_loop().time())
         if fault and fault.kind in BROKEN_FAULTS:
             return await self._break(request, payload, fault, headers)
-        self._counts.answered += 1
+        self._counts.deliver(digest)
         return _response(200, payload, headers)
 
     def _chat(
