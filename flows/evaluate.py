@@ -174,7 +174,10 @@ def _evaluated(
         for line in ladder_lines(climbed, everybody):
             say("ladder", line)
     callers = [entry for entry in prepared.entries if not entry["candidate"]["outputs"]]
-    progress = CallsArtifact(len(callers) * len(prepared.ids) * inputs.experiment.runs.replicates)
+    n_replies = len(callers) * len(prepared.ids) * inputs.experiment.runs.replicates
+    if climbed is not None and (expect := WATCHER.get().expect) is not None:
+        expect(climbed.n_asked + n_replies)
+    progress = CallsArtifact(n_replies)
     parts = answer(prepared, call, progress.add)
     calls = calls_of(prepared, [*(climbed.rungs if climbed else []), *chain.from_iterable(parts.values())], shared.made)
     settings = {

@@ -124,6 +124,10 @@ def publish(result: Result, answered: dict[str, Any]) -> None:
     create_table_artifact(board, key="leaderboard", description=result.summary["metric"]["name"])
     rows = [{"code": f.code, "status": f.status, "level": f.level, "title": f.title} for f in result.findings]
     create_table_artifact(rows, key="catches", description=_counted(rows))
+    if result.climbed is not None:
+        keys = ("candidate", "status", "rung", "n", "estimate", "e_value", "against", "on")
+        raced = [{key: _rounded(row[key]) for key in keys} for row in result.climbed.standing[:MAX_TABLE_ROWS]]
+        create_table_artifact(raced, key="ladder", description=f"the race on dev, by {result.climbed.metric}")
     create_link_artifact(Path(answered["report"]).as_uri(), link_text=f"report of {result.run_id}", key="report")
 
 

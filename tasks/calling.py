@@ -114,6 +114,7 @@ def engine_of(place: Place, entries: Sequence[dict[str, Any]], label: str) -> En
         EngineSettings(concurrency=pace.concurrency, max_error_rate=place.error_limit),
         run_id=place.run_id,
         functions=functions,
+        lanes=shared.lanes,
         progress=partial(watcher.progress, label) if watcher.progress else None,
         stop=shared.stop,
     )

@@ -1,4 +1,4 @@
-"""What the tasks of one flow run share in this process: journal, budget, prices, stop flag, progress, sandbox."""
+"""What the tasks of one flow run share in this process: journal, budget, prices, limits learned, stop flag, sandbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetycatch.calls import Budget, StopFlag, install
+from safetycatch.calls import Budget, Lanes, StopFlag, install
 from safetycatch.calls.journal import Journal
 from safetycatch.calls.prices import Prices
 from safetycatch.errors import ExperimentError
@@ -52,6 +52,7 @@ class Session:
     budget: Budget
     prices: Prices
     stop: StopFlag
+    lanes: Lanes = field(default_factory=Lanes)
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     made: set[str] = field(default_factory=set)
     _sandbox: RunningSandbox | None = None
@@ -90,7 +91,7 @@ def session(place: Place, experiment: Experiment, project: Project) -> Generator
             say = WATCHER.get().say
             if say is not None:
                 resources.callback(flag.listen(lambda: say("stop", STOPPING)))
-        shared = Session(journal, budget, Prices(_price_table(experiment, project)), flag, resources)
+        shared = Session(journal, budget, Prices(_price_table(experiment, project)), flag, resources=resources)
         token = _CURRENT.set(shared)
         try:
             yield shared
