@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.compute as pc
 
+from flows.approval import outstanding
 from flows.entries import affordable, entries_of, labels_of, scorer_names
 from flows.ladder import make_ladder, race_metric, raceable
 from flows.watching import StageError, quietly
@@ -30,7 +31,7 @@ from tasks.load import load
 from tasks.plan import plan
 from tasks.prepared import Ladder, Prepared, Ref
 from tasks.recorded import recorded
-from tasks.session import WATCHER, make_importable, prices_of
+from tasks.session import WATCHER, ceiling, make_importable, prices_of
 from tasks.split import split, split_key
 from tasks.stage import CacheKey
 
@@ -231,6 +232,8 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
         exclude,
         ladder,
     )
+    if ceiling(experiment).ask_above is not None:
+        found = replace(found, estimate=outstanding(found))
     findings = judge(observe_before(found, policy, unattended=unattended), policy)
     say("check", next(finding.saw for finding in findings if finding.code == "SC501"))
     for line in plan_lines(found):

@@ -14,6 +14,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from flows.approval import approved
 from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
 from flows.ladder import climb, ladder_lines
 from flows.stored import baseline_of
@@ -23,7 +24,13 @@ from safetycatch.catches.cost import ceiling_reached
 from safetycatch.catches.finding import parse_overrides, with_matters
 from safetycatch.catches.harness import run_id_free
 from safetycatch.catches.statistics import errors_stopped
-from safetycatch.errors import BudgetReachedError, RefusedError, SafetycatchError, TooManyErrorsError
+from safetycatch.errors import (
+    ApprovalNeededError,
+    BudgetReachedError,
+    RefusedError,
+    SafetycatchError,
+    TooManyErrorsError,
+)
 from safetycatch.store import Ref, RunConflictError, Runs
 from safetycatch.store.environment import environment
 from tasks.check import observe_after
@@ -127,7 +134,7 @@ def run_experiment(
                     inputs, place, policy, run, shared, began, call, intersect=intersect, unattended=unattended
                 )
             except SafetycatchError as error:
-                _end(run, place, error, policy)
+                _end(run, inputs, place, error, policy)
                 raise
 
 
@@ -167,6 +174,7 @@ def _evaluated(
     stop_if_refused(prepared)
     stored, same = baseline_of(prepared, intersect=intersect)
     refuse(judge(same, policy))
+    prepared = approved(prepared, policy, shared.stop)
     everybody, climbed = prepared, None
     if prepared.ladder is not None:
         climbed = climb(prepared, prepared.ladder, call)
@@ -344,10 +352,10 @@ def _codes(findings: Sequence[object]) -> set[str]:
     return {finding.code for finding in findings if isinstance(finding, Finding)}
 
 
-def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> None:
+def _end(run: Run, inputs: Inputs, place: Place, error: SafetycatchError, policy: Policy) -> None:
     """Give an unfinished run its status, so that the next call resumes it (or, refused, starts a new one)."""
     status = status_of(error)
-    findings = list(error.findings) if isinstance(error, RefusedError) else []
+    findings = list(error.findings) if isinstance(error, (RefusedError, ApprovalNeededError)) else []
     if isinstance(error, BudgetReachedError):
         findings = list(judge([ceiling_reached(message=str(error).splitlines()[0])], policy))
     if isinstance(error, TooManyErrorsError):
@@ -359,7 +367,13 @@ def _end(run: Run, place: Place, error: SafetycatchError, policy: Policy) -> Non
         return  # somebody else's result: nothing is overwritten
     rows = [finding.row() for finding in findings if isinstance(finding, Finding)]
     spent = current().journal.spent(place.run_id)
-    run.finish(
-        status, {"error": str(error), "findings": rows, "spent_usd": spent.usd, "perhaps_paid": spent.perhaps_calls}
-    )
+    ended = {
+        "error": str(error),
+        "findings": rows,
+        "spent_usd": spent.usd,
+        "perhaps_paid": spent.perhaps_calls,
+        "command": command_of(inputs, policy),
+        **({"asked": error.asked} if isinstance(error, ApprovalNeededError) else {}),
+    }
+    run.finish(status, ended)
     publish_refusal(run.run_id, status, rows)

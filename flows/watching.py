@@ -19,6 +19,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Failed
 
 from safetycatch.errors import (
+    ApprovalNeededError,
     BudgetReachedError,
     ExperimentError,
     ProviderUnusableError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_TABLE_ROWS = 200
 STATUS: dict[type[Exception], Status] = {
+    ApprovalNeededError: "waits",
     BudgetReachedError: "budget",
     ProviderUnusableError: "provider",
     StoppedError: "stopped",
@@ -78,10 +80,17 @@ def failed(error: Exception) -> State[Any]:
     codes = ", ".join(finding.code for finding in getattr(error, "findings", ()))
     kind = type(error).__name__
     text = str(error) if isinstance(error, (ExperimentError, UsageError)) else codes or kind
+    if isinstance(error, ApprovalNeededError):
+        text = f"{codes}: {approve_command(error.run_id)}"
     if not isinstance(error, SafetycatchError):
         # A bug: where it happened, without its text.
         get_run_logger().error("%s\n%s", kind, "".join(traceback.format_tb(error.__traceback__)))
     return Failed(name=status_of(error).capitalize(), message=text, data=error)
+
+
+def approve_command(run_id: str) -> str:
+    """Return what a person types to say yes to a run."""
+    return f"safetycatch approve {run_id} --as NAME"
 
 
 def status_of(error: Exception) -> Status:
@@ -136,7 +145,8 @@ def publish_refusal(run_id: str, status: str, rows: list[dict[str, Any]]) -> Non
     if FlowRunContext.get() is None:
         return
     codes = ", ".join(row["code"] for row in rows) or "no catch"
-    create_markdown_artifact(f"# {status}\n\nrun `{run_id}` · {codes}", key="verdict", description=status)
+    todo = f"\n\n    {approve_command(run_id)}" if status == "waits" else ""
+    create_markdown_artifact(f"# {status}\n\nrun `{run_id}` · {codes}{todo}", key="verdict", description=status)
     if rows:
         shown = [{key: row[key] for key in ("code", "status", "level", "title")} for row in rows]
         create_table_artifact(shown, key="catches", description=_counted(shown))

@@ -62,6 +62,10 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
     yield statistics.clusters(n_clusters=plan["n_clusters"], policy=policy)
     sends = any(candidate.kind != "outputs" for candidate in experiment.candidates)
     yield cost.budget_is_set(budget=experiment.budget, sends=sends, claiming=experiment.claiming, unattended=unattended)
+    run_id = prepared.place.run_id
+    yield cost.estimate_is_approved(
+        estimate=prepared.estimate, budget=ceiling(experiment), run_id=run_id if RUN_ID.fullmatch(run_id) else ""
+    )
     yield cost.price_is_known(unknown=plan["unknown_prices"], budget=ceiling(experiment))
     yield _first_runs(prepared, policy)
     given = split["variant"] == "given"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from prefect import task
@@ -15,6 +15,9 @@ from safetycatch.tables import with_ids
 from tasks.calling import read_table, requests_of, shard_rows
 from tasks.session import current
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
+
+if TYPE_CHECKING:
+    from safetycatch.calls import Price, Request
 
 STAGE, VERSION = "plan", "4"
 SAMPLE_ROWS = 50
@@ -168,13 +171,15 @@ def _cost(
             "highest_usd": None,
             "highest_tokens": round(tokens * scale),
         }
-    replies = [min(EXPECTED_TOKENS.get(settings["task"], r.max_tokens_out // 2), r.max_tokens_out) for r in requests]
-    expected = sum(
-        price.cost_usd(len(request.canonical) // BYTES_A_TOKEN, reply)
-        for request, reply in zip(requests, replies, strict=True)
-    )
+    expected = sum(expected_usd(request, price, settings["task"]) for request in requests)
     highest = sum(price.highest_usd(request.max_tokens_in, request.max_tokens_out) for request in requests)
     return {"expected_usd": expected * scale, "highest_usd": highest * scale, "highest_tokens": round(tokens * scale)}
+
+
+def expected_usd(request: Request, price: Price, task: str) -> float:
+    """Return what a request is expected to cost, US dollars: four bytes a token, replies as long as the task's are."""
+    reply = min(EXPECTED_TOKENS.get(task, request.max_tokens_out // 2), request.max_tokens_out)
+    return price.cost_usd(len(request.canonical) // BYTES_A_TOKEN, reply)
 
 
 def highest_cost_of_a_row(

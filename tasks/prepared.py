@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.identity import fingerprint
@@ -11,6 +11,7 @@ from tasks.calling import read_table
 
 if TYPE_CHECKING:
     from safetycatch.catches import Finding
+    from safetycatch.catches.estimate import Estimate
     from safetycatch.experiment import Experiment
     from tasks.stage import Place
     from tasks.start import Inputs
@@ -82,6 +83,7 @@ class Prepared:
     scorers: tuple[str, ...]
     entries: tuple[dict[str, Any], ...]
     findings: tuple[Finding, ...] = ()
+    estimate: Estimate | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     ladder: Ladder | None = None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from safetycatch.calls import Progress
     from safetycatch.project import Project
     from safetycatch.sandbox import RunningSandbox
+    from safetycatch.store.ledger import Consent
     from tasks.stage import Place
     from tasks.start import Inputs
 
@@ -33,11 +34,16 @@ STOPPING = "nothing new is sent; calls in flight are finished and kept; once mor
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """Who looks on: told how many replies to expect, of progress while calls are made, and when a stage ends."""
+    """Who looks on: told how many replies to expect, of progress while calls are made, and when a stage ends.
+
+    `ask` gets what a run would pay and returns who says yes to it (None: nobody does); asking ends when its second
+    argument, a stop flag, is set.
+    """
 
     progress: Callable[[str, Progress], None] | None = None
     say: Callable[[str, str], None] | None = None
     expect: Callable[[int], None] | None = None
+    ask: Callable[[str, StopFlag], Consent | None] | None = None
 
 
 WATCHER: ContextVar[Watcher] = ContextVar("watcher", default=Watcher())  # noqa: B039 - frozen
@@ -73,7 +79,8 @@ def current() -> Session:
 
 def ceiling(experiment: Experiment) -> BudgetSettings:
     """Return the ceilings in force: the file's, else those of exploring."""
-    return experiment.budget or BudgetSettings(usd=EXPLORING_BUDGET["usd"], calls=int(EXPLORING_BUDGET["calls"]))
+    own = experiment.budget or BudgetSettings()
+    return own if own.bounded else own.model_copy(update=EXPLORING_BUDGET)
 
 
 @contextlib.contextmanager

@@ -82,9 +82,12 @@ class CacheKey:
 
     def __call__(self, context: Any, parameters: dict[str, Any]) -> str | None:
         """Return the key while the artifact is there and whole, else None."""
+        return self.always(context, parameters) if self.found(parameters) else None
+
+    def found(self, parameters: dict[str, Any]) -> Ref | None:
+        """Return the artifact of these parameters while it is there and whole."""
         store: Store = parameters["place"].open_store()
-        found = store.find(self._stage, self._name(parameters))
-        return self.always(context, parameters) if found else None
+        return store.find(self._stage, self._name(parameters))
 
     def always(self, _context: Any, parameters: dict[str, Any]) -> str:
         """Return the key whether the artifact is there or not."""

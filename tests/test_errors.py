@@ -20,6 +20,7 @@ def test_the_tree_in_the_docstring_is_the_tree():
         (errors.StatisticsError("x"), 2),
         (errors.RefusedError("x"), 10),
         (errors.StoreError("x"), 10),
+        (errors.ApprovalNeededError("x"), 30),
         (errors.BudgetReachedError("x"), 40),
         (errors.ProviderUnusableError("x"), 50),
         (errors.StoppedError("x"), 130),

@@ -116,7 +116,6 @@ def test_own_params_come_before_defaults():
         (["aggregate"], {"members": ["zero"], "rule": "weighted", "tie": "best"}, "aggregate"),
         (["quotas"], {}, "quotas"),
         (["finetune"], {}, "finetune"),
-        (["budget"], {"usd": 5, "ask_above": 1}, "budget.ask_above"),
         (["candidates", 1], {"id": "tuned", "finetune": {}}, "candidates[1].finetune"),
     ],
 )
@@ -192,6 +191,8 @@ def test_an_unknown_key_names_the_nearest(path, close):
         (["budget"], 5, "budget", "found 5", "a sum such as $5"),
         (["budget"], "5 euros", "budget", "found '5 euros'", "a sum such as $5"),
         (["budget"], {"usd": 0}, "budget.usd", "found 0", "greater than 0"),
+        (["budget"], {"usd": 5, "ask_above": -1}, "budget.ask_above", "found -1", "greater than or equal to 0"),
+        (["budget"], {"usd": 5, "ask_above": "5 euros"}, "budget.ask_above", "found '5 euros'", "number"),
         (["catches", "SC501"], "maybe", "catches.SC501.level", "found 'maybe'", "'refuse', 'warn' or 'off'"),
         (["catches", "SC501"], {"near": "high"}, "catches.SC501.thresholds.near", "found 'high'", "a number"),
         (["prices"], {"a/b": {"input_per_m": 1}}, "prices.a/b.output_per_m", "no 'output_per_m'", "required"),
@@ -301,11 +302,18 @@ def test_a_long_number_is_no_trap():
         ({"usd": 5, "tokens": 100, "calls": 2}, (5, 100, 2)),
         ({"usd": "$2"}, (2, None, None)),
         ({"calls": 2000}, (None, None, 2000)),
+        ({"ask_above": 0}, (None, None, None)),
     ],
 )
 def test_budgets(written, limits):
     found = BudgetSettings.model_validate(written)
     assert (found.usd, found.tokens, found.calls) == limits
+    assert found.bounded is (limits != (None, None, None))
+
+
+@pytest.mark.parametrize("written", [5, 5.0, "$5", " $ 5.00 "])
+def test_a_sum_above_which_a_run_asks(written):
+    assert BudgetSettings.model_validate({"usd": 20, "ask_above": written}).ask_above == 5
 
 
 MODEL = st.builds(
@@ -380,7 +388,7 @@ def test_identity_changes_with_what_is_evaluated(path, value):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["budget"], {"usd": 50}),
+        (["budget"], {"usd": 50, "ask_above": 2}),
         (["runs", "concurrency"], 2),
         (["catches"], {"SC501": "warn"}),
         (["claim", "smallest_effect"], 0.03),

@@ -12,7 +12,14 @@ from flows.preview import preview
 from safetycatch.catches import Policy
 from safetycatch.catches.catalogue import CATCHES
 from safetycatch.cli.main import main
-from safetycatch.errors import BudgetReachedError, DataError, RefusedError, TooManyErrorsError, UsageError
+from safetycatch.errors import (
+    ApprovalNeededError,
+    BudgetReachedError,
+    DataError,
+    RefusedError,
+    TooManyErrorsError,
+    UsageError,
+)
 from safetycatch.fewshot.selection import select
 from safetycatch.store import manifest
 from safetycatch.store.records import RunConflict, RunConflictError
@@ -23,7 +30,7 @@ BUILT = {
     *("SC201", "SC202", "SC203", "SC204", "SC205", "SC207", "SC208", "SC301", "SC303", "SC304", "SC307", "SC501"),
     "SC502",
     *("SC505", "SC506", "SC509", "SC510", "SC511", "SC512", "SC701", "SC702", "SC703", "SC704", "SC901", "SC1201"),
-    "SC1202",
+    *("SC302", "SC1202"),
 }
 # -- the clean experiment ---------------------------------------------------------------------------------------------
 
@@ -84,6 +91,10 @@ def _no_budget(p):
 def _no_budget_unattended(p):
     del p.config["budget"], p.config["claim"]
     p.config["split"] = {"test": 0.5, "dev": 0.5}
+
+
+def _asks(p):
+    p.config["budget"]["ask_above"] = 0.19
 
 
 def _unstated_cost(p):
@@ -186,6 +197,7 @@ BEFORE = [
     case("SC208", "warn", _few),
     case("SC301", "refuse", _no_budget),
     case("SC304", "warn", _all_at_once),
+    case("SC302", "pause", _asks),
     case("SC307", "refuse", _unstated_cost),
     case("SC307", "refuse", _unknown_model),
     case("SC501", "refuse", _leak),
@@ -211,6 +223,10 @@ def test_a_planted_fault_is_found_before_any_call(project, code, level, plant):
     if level == "refuse":
         assert code in project.refused()
         assert project.stored().status == "refused"
+    if level == "pause":
+        with pytest.raises(ApprovalNeededError, match=code):
+            project.run()
+        assert project.stored().status == "waits"
     assert project.calls == []
     assert project.sent() == 0
 

@@ -8,6 +8,7 @@ SafetycatchError
 ├── StatisticsError (2)       a statistic is undefined for these numbers (also a ValueError)
 ├── RefusedError (10)         a safety catch refused; carries its findings
 ├── StoreError (10)           the store cannot be trusted: unwritable, altered, truncated, locked
+├── ApprovalNeededError (30)  a person must say yes first; the same command resumes then
 ├── BudgetReachedError (40)   the ceiling is reached; the same command resumes with a larger one
 ├── ProviderUnusableError (50)  nothing can go on with this endpoint; resumable
 │   └── TooManyErrorsError    more calls fail than SC207 allows
@@ -18,15 +19,16 @@ Anything else that escapes is a bug and ends with exit code 1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_BAD_INPUT = 2
 EXIT_REFUSED = 10
+EXIT_WAITS = 30
 EXIT_BUDGET = 40
 EXIT_PROVIDER = 50
 EXIT_SIGINT = 130
@@ -83,6 +85,21 @@ class StoreError(SafetycatchError):
     """The store cannot be trusted: not writable, no space, no locks, or an artifact is missing, altered or cut."""
 
     exit_code = EXIT_REFUSED
+
+
+class ApprovalNeededError(SafetycatchError):
+    """A person must say yes first; nothing was sent.
+
+    `asked` holds what they would say yes to, as it is kept with the run `run_id`.
+    """
+
+    exit_code = EXIT_WAITS
+
+    def __init__(
+        self, message: str, findings: Sequence[object] = (), *, run_id: str = "", asked: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.findings, self.run_id, self.asked = tuple(findings), run_id, dict(asked or {})
 
 
 class BudgetReachedError(SafetycatchError):

@@ -253,11 +253,17 @@ class RunSettings(_Part):
 
 
 class BudgetSettings(_Part):
-    """Ceilings of one run; the first one reached stops it."""
+    """Ceilings of one run, of which the first one reached stops it; and the estimate above which a person is asked."""
 
     usd: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)] | None = None
     tokens: Annotated[int, Field(gt=0)] | None = None
     calls: Annotated[int, Field(gt=0)] | None = None
+    ask_above: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)] | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any ceiling is set."""
+        return not self.usd is self.tokens is self.calls is None
 
     @model_validator(mode="before")
     @classmethod
@@ -268,9 +274,9 @@ class BudgetSettings(_Part):
                 raise ValueError("a sum such as $5, or {usd: 5, tokens: 1000000, calls: 2000}")
             return {"usd": float(found[1])}
         if isinstance(value, dict):
-            usd = value.get("usd")
-            if isinstance(usd, str) and (found := re.fullmatch(rf"\$\s*({DECIMAL})", usd.strip())):
-                return {**value, "usd": float(found[1])}
+            sums = {name: value[name] for name in ("usd", "ask_above") if isinstance(value.get(name), str)}
+            read = {name: re.fullmatch(rf"\$\s*({DECIMAL})", text.strip()) for name, text in sums.items()}
+            return {**value, **{name: float(found[1]) for name, found in read.items() if found}}
         if not isinstance(value, (dict, BaseModel)):
             raise ValueError("a sum such as $5, or {usd: 5, tokens: 1000000, calls: 2000}")  # noqa: TRY004 - pydantic
         return value
@@ -408,13 +414,6 @@ def parse_experiment(text: str, where: str, default_name: str) -> Experiment:
 
 
 def _refuse_later(values: dict[str, Any], where: str) -> None:
-    budget = values.get("budget")
-    if isinstance(budget, dict) and "ask_above" in budget:
-        raise ExperimentError(
-            "'ask_above' is planned but not built yet",
-            where=f"{where}: budget.ask_above",
-            fix="leave it out: the ceiling holds",
-        )
     for number, item in enumerate(values.get("candidates") or []) if isinstance(values.get("candidates"), list) else []:
         if isinstance(item, dict) and "finetune" in item:
             raise ExperimentError(

@@ -1,9 +1,12 @@
 import pytest
 
 from safetycatch.catches import cost
+from safetycatch.catches.estimate import Estimate
 from safetycatch.experiment import BudgetSettings
 
 FIVE = BudgetSettings(usd=5.0)
+ASKS = BudgetSettings(usd=20.0, ask_above=5.0)
+SIX = Estimate(1200, 0, 6.0, 18.5, 400_000)
 
 
 def budget(**changes):
@@ -21,6 +24,23 @@ def test_sc301_silent_with_one_or_nothing_to_send(silent):
     silent(budget(budget=FIVE), "passed", "$5")
     silent(budget(claiming=False), "passed", "2,000 calls")
     silent(budget(sends=False), "not_applicable")
+
+
+def test_sc302_fires_above_the_sum_and_on_an_unknown_price(fired, policy):
+    found = cost.estimate_is_approved(estimate=SIX, budget=ASKS, run_id="2026-03-01-demo-1")
+    fired(found, "pause", "up to 1,200 calls, $6.00 expected, $18.50 at most", "ask_above $5", "nothing was sent")
+    assert policy().finding(found).text().startswith("SC302 waits")
+    assert "safetycatch approve 2026-03-01-demo-1 --as NAME" in found.fix
+    unknown = Estimate(1200, 0, None, None, 400_000)
+    fired(cost.estimate_is_approved(estimate=unknown, budget=ASKS), "pause", "at a price that is not known")
+
+
+def test_sc302_silent_below_it_or_with_a_yes(silent):
+    silent(cost.estimate_is_approved(estimate=None, budget=FIVE), "not_applicable")
+    silent(cost.estimate_is_approved(estimate=SIX, budget=BudgetSettings(usd=20.0, ask_above=6.0)), "passed", "$6")
+    silent(cost.estimate_is_approved(estimate=SIX, budget=ASKS, approved_by="Ada"), "passed", "approved by Ada")
+    nothing = Estimate(0, 1200, None, None, 0)
+    silent(cost.estimate_is_approved(estimate=nothing, budget=ASKS), "passed", "up to 0 calls (1,200 more are in")
 
 
 def test_sc303_fires_at_the_ceiling(fired, policy):

@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from safetycatch import database
 from safetycatch.catches.estimate import Estimate
@@ -293,42 +291,3 @@ def test_without_a_name_it_is_the_login_name(monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
     with pytest.raises(UsageError, match="--as NAME"):
         consent(None)
-
-
-# -- what a yes covers ------------------------------------------------------------------------------------------------
-
-sums = st.one_of(st.none(), st.floats(0, 1e6))
-estimates = st.builds(Estimate, st.integers(0, 10**6), st.integers(0, 10**6), sums, sums, st.integers(0, 10**9))
-
-
-@given(estimates, estimates)
-def test_a_yes_never_covers_more_money_or_an_unknown_price_it_did_not_see(asked, approved):
-    if not asked.within(approved):
-        return
-    for mine, theirs in ((asked.expected_usd, approved.expected_usd), (asked.highest_usd, approved.highest_usd)):
-        if mine is not None and asked.expected_usd is not None and asked.highest_usd is not None:
-            assert theirs is not None
-            assert mine <= theirs * (1 + 1e-9)
-    if None in (asked.expected_usd, asked.highest_usd):
-        assert approved.expected_usd is None
-        assert asked.n_calls <= approved.n_calls
-        assert asked.highest_tokens <= approved.highest_tokens
-
-
-@given(estimates)
-def test_a_yes_covers_itself(estimate):
-    if (estimate.expected_usd is None) == (estimate.highest_usd is None):
-        assert estimate.within(estimate)
-
-
-@given(estimates, estimates)
-def test_an_unknown_part_makes_the_sum_unknown(left, right):
-    both = left + right
-    assert (both.expected_usd is None) == (None in (left.expected_usd, right.expected_usd))
-    assert both.n_calls == left.n_calls + right.n_calls
-
-
-@given(estimates, st.floats(0, 1e6))
-def test_an_unknown_price_is_below_nothing_and_no_call_below_everything(estimate, usd):
-    known = estimate.expected_usd is not None and estimate.expected_usd <= usd
-    assert estimate.below(usd) is (known or estimate.n_calls == 0)

@@ -35,7 +35,7 @@ class Catch:
     """One rule: `always` refuses while exploring too; `overridable` is False where going on would lose data."""
 
     code: str
-    level: Literal["refuse", "warn", "stop"]
+    level: Literal["refuse", "warn", "stop", "pause"]
     title: str
     fires_when: str
     why: str
@@ -142,6 +142,16 @@ CATCHES: dict[str, Catch] = {
             "a loop without a ceiling is how a run costs thousands",
             "OWASP LLM10:2025 Unbounded Consumption",
             always=True,
+        ),
+        Catch(
+            "SC302",
+            "pause",
+            "a sum that nobody approved",
+            "what a run would still pay is expected to be above `budget.ask_above`, or its price is not known: it "
+            "waits for a yes at the terminal, or for `safetycatch approve`",
+            "a ceiling says what must never happen, not what somebody meant to spend tonight",
+            "OWASP LLM10:2025 Unbounded Consumption",
+            overridable=False,
         ),
         Catch(
             "SC303",

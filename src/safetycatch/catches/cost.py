@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from safetycatch.catches.finding import Observation
@@ -9,6 +10,7 @@ from safetycatch.catches.finding import Observation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from safetycatch.catches.estimate import Estimate
     from safetycatch.catches.finding import Policy
     from safetycatch.experiment import BudgetSettings
 
@@ -30,6 +32,33 @@ def budget_is_set(*, budget: BudgetSettings | None, sends: bool, claiming: bool,
         "a claim without 'budget'" if claiming else "an unattended run without 'budget'",
         "nothing would stop it from spending",
         "add: budget: $5",
+    )
+
+
+def estimate_is_approved(
+    *, estimate: Estimate | None, budget: BudgetSettings, approved_by: str = "", run_id: str = ""
+) -> Observation:
+    """SC302: a person said yes where a run would still pay more than `ask_above`, or nobody knows how much.
+
+    What is compared is the expected cost, not the highest possible one: the ceiling bounds that. `estimate` may be None
+    without `ask_above`; `run_id` is empty in a preview.
+    """
+    if budget.ask_above is None or estimate is None:
+        return Observation("SC302", "not_applicable", "no ask_above is set")
+    limits = f"ask_above ${budget.ask_above:g}, ceiling {budget_text(budget)}"
+    if estimate.below(budget.ask_above):
+        return Observation("SC302", "passed", f"{estimate.text} · {limits}")
+    if approved_by:
+        return Observation("SC302", "passed", f"{estimate.text} · {limits} · approved by {approved_by}")
+    return Observation(
+        "SC302",
+        "fired",
+        f"{estimate.text} · {limits}",
+        "nobody has said yes to this sum; nothing was sent",
+        f"safetycatch approve {run_id} --as NAME, then the same command again"
+        if run_id
+        else "safetycatch run asks at a terminal; elsewhere it waits for safetycatch approve RUN --as NAME",
+        {**asdict(estimate), "ask_above": budget.ask_above, "ceiling": budget_text(budget)},
     )
 
 

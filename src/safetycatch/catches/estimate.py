@@ -12,9 +12,9 @@ SLACK = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Calls still to send, and US dollars for them: expected, and at most (None: a price is not known).
+    """Calls still to send, at most, and US dollars for them: expected, and at most (None: a price is not known).
 
-    `highest_usd` is what the calls cost when each costs the most it can, or a ceiling where that is lower (`under`).
+    `highest_usd` is what the calls cost when each costs the most it can. Under a ceiling neither sum is above it.
     `n_from_journal` calls are answered already and cost nothing.
     """
 
@@ -35,9 +35,14 @@ class Estimate:
 
     def under(self, ceiling_usd: float | None) -> Estimate:
         """Return the estimate under a ceiling in US dollars (None: there is none)."""
-        if ceiling_usd is None or self.highest_usd is None:
+        if ceiling_usd is None or self.expected_usd is None or self.highest_usd is None:
             return self
-        return replace(self, highest_usd=min(self.highest_usd, ceiling_usd))
+        bounded = min(self.expected_usd, ceiling_usd), min(self.highest_usd, ceiling_usd)
+        return replace(self, expected_usd=bounded[0], highest_usd=bounded[1])
+
+    def likely(self, share: float) -> Estimate:
+        """Return the estimate where only a `share` of the calls is expected to be needed; all may be."""
+        return self if self.expected_usd is None else replace(self, expected_usd=share * self.expected_usd)
 
     def below(self, usd: float) -> bool:
         """Whether at most `usd` dollars are expected; an unknown price is below nothing, no call below everything."""
@@ -57,7 +62,7 @@ class Estimate:
     def text(self) -> str:
         """The estimate in words."""
         held = f" ({self.n_from_journal:,} more are in the journal)" if self.n_from_journal else ""
-        calls = f"{self.n_calls:,} call{'' if self.n_calls == 1 else 's'} to send{held}"
+        calls = f"up to {self.n_calls:,} calls{held}"
         if self.expected_usd is None or self.highest_usd is None:
             return f"{calls}, at a price that is not known; up to {self.highest_tokens:,} tokens"
         return f"{calls}, {money(self.expected_usd)} expected, {money(self.highest_usd)} at most"

@@ -55,9 +55,14 @@ class Finding:
         """Whether the run must not go on."""
         return self.status == "fired" and self.level in {"refuse", "stop"}
 
+    @property
+    def pauses(self) -> bool:
+        """Whether the run must wait for a person."""
+        return self.status == "fired" and self.level == "pause"
+
     def text(self) -> str:
         """The finding as lines for a terminal: saw, matters, fix, or."""
-        word = {"refuse": "refused", "stop": "stopped", "warn": "warning"}.get(self.level, self.level)
+        word = {"refuse": "refused", "stop": "stopped", "warn": "warning", "pause": "waits"}.get(self.level, self.level)
         head = f"{self.code} {word if self.status == 'fired' else self.status} · {self.title}"
         lines = (("saw", self.saw), ("matters", self.matters), ("fix", self.fix), ("or", self.alternative))
         if self.status in {"overridden", "acknowledged"}:

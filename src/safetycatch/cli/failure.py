@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetycatch.errors import EXIT_BUG, InputError, RefusedError, SafetycatchError
+from safetycatch.errors import EXIT_BUG, ApprovalNeededError, InputError, SafetycatchError
 
 if TYPE_CHECKING:
     from safetycatch.cli.output import Output
@@ -41,8 +41,10 @@ def document(error: SafetycatchError) -> dict[str, Any]:
     }
     if isinstance(error, InputError):
         told |= {"found": error.found, "where": error.where, "expected": error.expected, "fix": error.fix}
-    if isinstance(error, RefusedError):
-        told["findings"] = [finding_row(finding) for finding in error.findings]
+    if hasattr(error, "findings"):
+        told["findings"] = [finding_row(finding) for finding in _findings(error)]
+    if isinstance(error, ApprovalNeededError):
+        told |= {"run_id": error.run_id, "asked": error.asked}
     if found := notes(error):
         told["notes"] = found
     return told
@@ -68,9 +70,15 @@ def message_lines(error: SafetycatchError) -> list[str]:
                 for number, line in enumerate(text.splitlines() if text else [])
             ]
         return lines
-    if isinstance(error, RefusedError) and error.findings and all(hasattr(one, "text") for one in error.findings):
-        return "\n\n".join(finding_text(one) for one in error.findings).splitlines()
+    findings = _findings(error)
+    if findings and all(hasattr(one, "text") for one in findings):
+        return "\n\n".join(finding_text(one) for one in findings).splitlines()
     return [safe(line) for line in str(error).splitlines()[:MAX_MESSAGE_LINES]] or [type(error).__name__]
+
+
+def _findings(error: SafetycatchError) -> tuple[Any, ...]:
+    """Return what a catch that ended the command saw."""
+    return getattr(error, "findings", ())
 
 
 def finding_text(finding: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from safetycatch.cli import catalogue, checking, comparing, doctor, reading, running, sandbox, starting, up
+from safetycatch.cli import approving, catalogue, checking, comparing, doctor, reading, running, sandbox, starting, up
 from safetycatch.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_SIGINT, SafetycatchError, StoppedError, UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 JSON_FLAG, DEBUG_FLAG = "--json", "--debug"
 EPILOG = (
-    "Exit codes: 0 done, whatever the verdict · 2 bad input · 10 refused by a catch · 40 budget reached · "
-    "50 provider unusable · 130/143 stopped; 40 and above resume with the same command."
+    "Exit codes: 0 done, whatever the verdict · 2 bad input · 10 refused by a catch · 30 waits for a person · "
+    "40 budget reached · 50 provider unusable · 130/143 stopped; 30 and above resume with the same command."
 )
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for room in (starting, checking, running, reading, comparing, catalogue, doctor, sandbox, up):
+for room in (starting, checking, running, approving, reading, comparing, catalogue, doctor, sandbox, up):
     room.register(app)
 
 

@@ -109,7 +109,7 @@ def show(
     stored, output = load(run), Output(json=json)
     result = stored.summary.get("result") or {}
     findings = result.get("findings") or stored.summary.get("findings") or []
-    command = _command(stored)
+    command = command_of(stored)
     files = {name: str(stored.path(name)) for name in _files(stored)}
     output.document(
         {
@@ -176,7 +176,7 @@ def _scored(row: dict[str, Any]) -> tuple[str, ...]:
     return f"  {row['id']}", row["split"], f"{row['n']:,}", f"{row['n_missing']:,}", estimate
 
 
-def _command(stored: StoredRun) -> str:
+def command_of(stored: StoredRun) -> str:
     """Return the command as it was typed, else the one that reproduces the run."""
     import json
 
@@ -210,7 +210,7 @@ def report(
         raise UsageError(
             f"run {stored.run_id} has no report, it is {stored.status}",
             where=str(stored.folder),
-            fix=_command(stored) if stored.status != "refused" else f"safetycatch show {stored.run_id}",
+            fix=command_of(stored) if stored.status != "refused" else f"safetycatch show {stored.run_id}",
         )
     stored.text(HTML)  # verified: a report that was changed is not shown
     text = stored.text(MARKDOWN)

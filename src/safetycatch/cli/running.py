@@ -13,6 +13,7 @@ import typer
 
 from safetycatch.errors import (
     EXIT_OK,
+    ApprovalNeededError,
     BudgetReachedError,
     ProviderUnusableError,
     StoppedError,
@@ -20,9 +21,10 @@ from safetycatch.errors import (
 )
 
 if TYPE_CHECKING:
+    from safetycatch.cli.approving import Asker
     from safetycatch.cli.output import Output
 
-RESUMABLE = (BudgetReachedError, ProviderUnusableError, StoppedError)
+RESUMABLE = (ApprovalNeededError, BudgetReachedError, ProviderUnusableError, StoppedError)
 PANEL = "Evaluate"
 
 
@@ -40,6 +42,8 @@ def run(
     override: Annotated[list[str] | None, typer.Option(help="A catch to override, e.g. SC501; repeatable.")] = None,
     because: Annotated[str | None, typer.Option(help="Why; shown on top of the report.")] = None,
     intersect: Annotated[bool, typer.Option(help="Against a stored run: compare the shared items only.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve what it costs, where it would ask (SC302).")] = False,
+    name: Annotated[str | None, typer.Option("--as", help="Who approves; default: your login name.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Evaluate an experiment FILE, or take a quick look with --data, --prompt and --model.
@@ -47,6 +51,7 @@ def run(
     The same command resumes a stopped run: answered calls are free.
     """
     from safetycatch.catches.finding import parse_overrides
+    from safetycatch.cli.approving import asker
     from safetycatch.cli.output import Output, quiet_stdout
     from safetycatch.experiment import load_experiment
 
@@ -54,8 +59,9 @@ def run(
     path = _experiment_file(file, data, prompt, model, budget)
     load_experiment(path)  # a wrong file is told before a server is started for it
     output = Output(json=json)
+    ask = asker(output, name, yes=yes)
     with quiet_stdout(output):
-        result, own_server = _evaluate(path, overrides, output, intersect=intersect)
+        result, own_server = _evaluate(path, overrides, output, ask, intersect=intersect)
     if not json:
         show_result(result, output)
         if own_server:
@@ -94,7 +100,9 @@ def _experiment_file(
     return write_look(data, prompt, model or "", budget)
 
 
-def _evaluate(path: Path, overrides: dict[str, str], output: Output, *, intersect: bool) -> tuple[dict[str, Any], bool]:
+def _evaluate(
+    path: Path, overrides: dict[str, str], output: Output, ask: Asker | None, *, intersect: bool
+) -> tuple[dict[str, Any], bool]:
     """Return the flow's result, and whether the Prefect server was one of our own that is gone again."""
     from safetycatch.cli.connection import connect, mute_prefect
     from safetycatch.cli.progress import LiveView
@@ -113,7 +121,8 @@ def _evaluate(path: Path, overrides: dict[str, str], output: Output, *, intersec
             pipeline.module("tasks.start", project).read_inputs(path)
             connection.ready()
             with LiveView(output) as view:
-                token = session.WATCHER.set(session.Watcher(progress=view.progress, say=view.say, expect=view.expect))
+                watcher = session.Watcher(progress=view.progress, say=view.say, expect=view.expect, ask=ask)
+                token = session.WATCHER.set(watcher)
                 try:
                     result = evaluate(
                         experiment=str(path.absolute()),
@@ -185,12 +194,13 @@ def calls_line(result: dict[str, Any]) -> str:
 def catches_line(findings: list[dict[str, Any]]) -> str:
     """Return how many catches passed, and the codes of those that say something."""
     by: dict[str, list[str]] = {}
+    words = {"warn": "warnings", "pause": "waiting"}
     for finding in findings:
         status = finding["status"]
-        kind = "warnings" if status == "fired" and finding["level"] == "warn" else status
-        by.setdefault("refused" if kind == "fired" else kind, []).append(finding["code"])
+        kind = words.get(finding["level"], "refused") if status == "fired" else status
+        by.setdefault(kind, []).append(finding["code"])
     shown = [f"{len(by.get('passed', []))} passed"]
-    for kind in ("refused", "warnings", "overridden", "acknowledged"):
+    for kind in ("refused", "waiting", "warnings", "overridden", "acknowledged"):
         if codes := by.get(kind):
             word = "warning" if kind == "warnings" and len(codes) == 1 else kind
             shown.append(f"{len(codes)} {word} ({', '.join(codes)})")

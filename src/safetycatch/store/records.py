@@ -24,9 +24,9 @@ RUNS, QUARANTINE, INPUTS, MANIFEST = "runs", "quarantine", "inputs", "manifest.j
 MAX_FILE_BYTES = 256 << 20
 RUN_ID = re.compile(r"(?P<day>\d{4}-\d{2}-\d{2})-(?P<name>[a-z0-9][a-z0-9._-]{0,63})-(?P<number>[1-9]\d{0,5})")
 
-Status = Literal["running", "done", "refused", "stopped", "budget", "provider", "failed", "damaged"]
+Status = Literal["running", "done", "refused", "waits", "stopped", "budget", "provider", "failed", "damaged"]
 FINISHED = frozenset({"done", "refused"})
-RESUMABLE = frozenset({"running", "stopped", "budget", "provider", "failed"})
+RESUMABLE = frozenset({"running", "waits", "stopped", "budget", "provider", "failed"})
 
 
 @dataclass(frozen=True, slots=True)

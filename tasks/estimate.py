@@ -1,0 +1,90 @@
+"""What a run would still pay: every request of it is made and looked up in the journal; nothing is sent."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.catches.estimate import Estimate
+from tasks.calling import read_table, requests_of, shard_rows
+from tasks.plan import expected_usd
+from tasks.session import ceiling, current
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tasks.prepared import Climbed, Prepared, Ref
+
+LOOKUP_ROWS = 512
+NOTHING = Estimate(0, 0, 0.0, 0.0, 0)
+
+
+def estimate_of(prepared: Prepared, climbed: Climbed | None = None) -> Estimate:
+    """Return what the run would still pay, at most what its ceiling in dollars leaves.
+
+    With a ladder the plan's forecast says which share of the calls is expected, until the race is over (`climbed`).
+    """
+    left = ceiling(prepared.experiment).usd
+    if left is not None:
+        left = max(0.0, left - current().journal.spent(prepared.place.run_id).usd)
+    asked: set[str] = set()
+    ladder = prepared.ladder
+    if ladder is None or climbed is not None:
+        entries = prepared.entries if climbed is None else climbed.entries
+        total = sum((_outstanding(prepared, entry, prepared.ids, prepared.shots, asked) for entry in entries), NOTHING)
+        return total.under(left)
+    total, ids = NOTHING, [example_id for rung in ladder.blocks for block in rung for example_id in block]
+    racing, scored = _shares(prepared, len(ladder.entries))
+    for entry in ladder.entries:
+        # Exploring, the race's items are scored as well: what the race did not ask, the survivors are asked later.
+        name = entry["candidate"]["id"]
+        share = racing[name] + (scored[name] if prepared.scored_split == "dev" else 0.0)
+        total += _outstanding(prepared, entry, ids, ladder.shots, asked).likely(share)
+    for entry in prepared.entries:
+        share = scored[entry["candidate"]["id"]]
+        total += _outstanding(prepared, entry, prepared.ids, prepared.shots, asked).likely(share)
+    return total.under(left)
+
+
+def _shares(prepared: Prepared, n_racing: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return, by candidate, the share of its calls that the plan expects in the race, and on the scored split."""
+    rows = read_table(prepared.place, prepared.plan).to_pylist()
+    shares = [row["expected_calls"] / row["n_calls"] if row["n_calls"] else 0.0 for row in rows]
+    names = [row["candidate"] for row in rows]
+    return dict(zip(names[:n_racing], shares, strict=False)), dict(
+        zip(names[n_racing:], shares[n_racing:], strict=True)
+    )
+
+
+def _outstanding(
+    prepared: Prepared, entry: dict[str, Any], ids: Sequence[str], shots_of: Sequence[Ref], asked: set[str]
+) -> Estimate:
+    """Return the estimate of one candidate's calls for `ids`, whose shots `entry` points to.
+
+    `asked` holds the keys of the calls before, which are not made again, and takes those of these.
+    """
+    if entry["candidate"]["outputs"]:
+        return NOTHING
+    place, shared = prepared.place, current()
+    rows = shard_rows(read_table(place, prepared.examples), list(ids))
+    shots = shots_of[entry["shots_at"]] if entry["shots_at"] is not None else None
+    shown = prepared.pool or prepared.examples
+    requests = requests_of(place, entry, rows, shots, shown, prepared.experiment.runs.replicates)
+    n_calls = n_held = tokens = 0
+    expected = highest = 0.0
+    known = True
+    while chunk := list(islice(requests, LOOKUP_ROWS)):
+        fresh = {request.key: request for request in chunk if request.key not in asked}
+        asked.update(fresh)
+        held = shared.journal.lookup(fresh)
+        n_held += len(chunk) - len(fresh) + len(held)
+        for request in (request for key, request in fresh.items() if key not in held):
+            n_calls += 1
+            tokens += request.max_tokens_in + request.max_tokens_out
+            price = shared.prices.of(request)
+            if price is None:
+                known = False
+                continue
+            expected += expected_usd(request, price, entry["task"])
+            highest += price.highest_usd(request.max_tokens_in, request.max_tokens_out)
+    return Estimate(n_calls, n_held, expected if known else None, highest if known else None, tokens)
