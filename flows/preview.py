@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from flows.approval import outstanding
 from flows.chain import as_function, prepare, sound_store
 from flows.evaluate import policy_of
 from safetycatch.store import Ref
@@ -31,14 +32,20 @@ class Preview:
     facts: dict[str, Any]
 
 
-def preview(path: Path, overrides: dict[str, str] | None = None) -> Preview:
-    """Return what a run of this experiment would find before its first call, and what it would cost."""
+def preview(path: Path, overrides: dict[str, str] | None = None, *, to_pay: bool = False) -> Preview:
+    """Return what a run of this experiment would find before its first call, and what it would cost.
+
+    `to_pay` adds what is left to pay to the plan: every call is looked up in the journal for it.
+    """
     inputs = read_inputs(path)
     place, policy = inputs.place("preview"), policy_of(inputs, overrides or {})
     sound_store(place, policy)
     with session(place, inputs.experiment, inputs.project):
         prepared = prepare(inputs, place, policy, as_function, unattended=False)
-        return Preview(prepared.findings, _lines(prepared), _facts(prepared))
+        facts = _facts(prepared)
+        if to_pay:
+            facts["plan"]["to_pay"] = asdict(prepared.estimate or outstanding(prepared))
+        return Preview(prepared.findings, _lines(prepared), facts)
 
 
 def _lines(prepared: Prepared) -> tuple[str, ...]:

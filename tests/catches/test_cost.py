@@ -40,7 +40,7 @@ def test_sc302_silent_below_it_or_with_a_yes(silent):
     silent(cost.estimate_is_approved(estimate=SIX, budget=BudgetSettings(usd=20.0, ask_above=6.0)), "passed", "$6")
     silent(cost.estimate_is_approved(estimate=SIX, budget=ASKS, approved_by="Ada"), "passed", "approved by Ada")
     nothing = Estimate(0, 1200, None, None, 0)
-    silent(cost.estimate_is_approved(estimate=nothing, budget=ASKS), "passed", "up to 0 calls (1,200 more are in")
+    silent(cost.estimate_is_approved(estimate=nothing, budget=ASKS), "passed", "up to 0 calls (1,200 more from")
 
 
 def test_sc303_fires_at_the_ceiling(fired, policy):

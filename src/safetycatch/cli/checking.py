@@ -34,7 +34,7 @@ def check(
 
     output = Output(json=json)
     with quiet_stdout(output):
-        seen = _preview(file, override, because)
+        seen = _preview(file, override, because, to_pay=False)
     code = _told(file, seen, output)
     written: dict[str, Any] | None = None
     if write_clean:
@@ -66,15 +66,15 @@ def plan(
 
     output = Output(json=json)
     with quiet_stdout(output):
-        seen = _preview(file, None, None)
-    refused = [finding for finding in seen.findings if finding.refuses]
+        seen = _preview(file, None, None, to_pay=True)
+    refused = any(finding.refuses for finding in seen.findings)
     code = EXIT_REFUSED if refused else EXIT_OK
     planned = seen.facts["plan"]
     output.document(
         {
             "file": str(file),
             "mode": seen.facts["mode"],
-            "refused": bool(refused),
+            "refused": refused,
             **planned,
             "smallest_effect": seen.facts["smallest_effect"],
             "findings": _rows(seen),
@@ -82,12 +82,13 @@ def plan(
     )
     if not json:
         _show_plan(seen.facts, output)
-        for finding in refused:
-            _show_finding(finding, output)
+        for finding in seen.findings:
+            if finding.refuses or finding.pauses:
+                _show_finding(finding, output)
     return code
 
 
-def _preview(file: Path, override: list[str] | None, because: str | None) -> Any:
+def _preview(file: Path, override: list[str] | None, because: str | None, *, to_pay: bool) -> Any:
     from safetycatch.catches.finding import parse_overrides
     from safetycatch.cli import pipeline
     from safetycatch.cli.connection import settle
@@ -97,7 +98,7 @@ def _preview(file: Path, override: list[str] | None, because: str | None) -> Any
     overrides = parse_overrides(override or [], because)
     load_experiment(file)
     settle()
-    return pipeline.module("flows.preview", find_project(file)).preview(file.absolute(), overrides)
+    return pipeline.module("flows.preview", find_project(file)).preview(file.absolute(), overrides, to_pay=to_pay)
 
 
 def _told(file: Path, seen: Any, output: Output) -> int:
@@ -134,6 +135,7 @@ def _rows(seen: Any) -> list[Any]:
 
 
 def _show_plan(facts: dict[str, Any], output: Output) -> None:
+    from safetycatch.catches.estimate import Estimate
     from safetycatch.cli.output import safe
     from safetycatch.report.numbers import money
 
@@ -157,6 +159,7 @@ def _show_plan(facts: dict[str, Any], output: Output) -> None:
     total = (money(planned["expected_usd"]), money(planned["highest_usd"]), "")
     rows.append(("  all", "", f"{planned['n_calls']:,}", *about, *total))
     output.table(rows)
+    output.field("to pay", Estimate(**planned["to_pay"]).text)
     output.field("rows", f"{facts['n_scored']:,} of {facts['n_available']:,} {split} rows")
     if race:
         kept = [f"then the best {keep} and the baseline go on" for keep in race["keeps"] if keep]
