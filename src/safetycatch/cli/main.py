@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from safetycatch.cli import approving, catalogue, checking, comparing, doctor, reading, running, sandbox, starting, up
+from safetycatch.cli import (
+    approving,
+    calls,
+    catalogue,
+    checking,
+    comparing,
+    doctor,
+    reading,
+    running,
+    sandbox,
+    starting,
+    up,
+)
 from safetycatch.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_SIGINT, SafetycatchError, StoppedError, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +41,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for room in (starting, checking, running, approving, reading, comparing, catalogue, doctor, sandbox, up):
+for room in (starting, checking, running, approving, reading, comparing, calls, catalogue, doctor, sandbox, up):
     room.register(app)
 
 
