@@ -38,6 +38,8 @@ from safetycatch.sandbox.tickets import COLUMNS, make_tickets  # noqa: E402
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0
 POLL_S = 0.002
+# What two runs that did the same work may differ in.
+OWN = ("run_id", "latency_s", "cost_usd", "n_tokens_cached")
 PROMPT = "Route the ticket. One of: {{ labels | join(', ') }}.\n"
 
 
@@ -235,6 +237,28 @@ class Project:
             return pq.read_table(Path(result["report"]).with_name(f"{name}.parquet"))
         (path,) = (self.store / "artifacts" / name).glob("*.parquet")
         return pq.read_table(path)
+
+    def prepared(self):
+        """What must be equal byte for byte in every store: splits, leaks, shots and what they are made of."""
+        return {
+            (path.parent.name, path.stem): path.read_bytes()
+            for stage in ("load", "split", "split-ledger", "leakage", "fewshot")
+            for path in (self.store / "artifacts" / stage).glob("*.parquet")
+        }
+
+    def tables(self, result):
+        """The tables of a run without what is its own: run id, times, costs and what the provider had cached."""
+        import pyarrow.compute as pc
+
+        def same(table):
+            table = table.drop_columns([column for column in OWN if column in table.column_names])
+            return (
+                table.filter(pc.invert(pc.starts_with(table["metric"], "latency")))
+                if "metric" in table.column_names
+                else table
+            )
+
+        return {name: same(self.table(name, result)) for name in ("rows", "scores", "comparisons")}
 
     def journal(self, query):
         """Rows of a query to the journal; none while it is not there."""

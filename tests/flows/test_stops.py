@@ -6,7 +6,6 @@ import signal
 import threading
 from datetime import UTC, datetime
 
-import pyarrow.compute as pc
 import pytest
 
 from flows.chain import as_function
@@ -27,25 +26,6 @@ claim: {metric: accuracy, smallest_effect: 8 points}
 runs: {concurrency: 4}
 budget: {calls: 2000}
 """
-# What two runs that did the same work may differ in.
-OWN = ("run_id", "latency_s", "cost_usd", "n_tokens_cached")
-
-
-def shown(project, name, result):
-    """A table of a run without what is its own; the metrics that are times are left out."""
-    table = project.table(name, result)
-    table = table.drop_columns([column for column in OWN if column in table.column_names])
-    if "metric" in table.column_names:
-        table = table.filter(pc.invert(pc.starts_with(table["metric"], "latency")))
-    return table
-
-
-def stages(project):
-    return {
-        (path.parent.name, path.stem): path.read_bytes()
-        for stage in ("load", "split", "split-ledger", "leakage", "fewshot")
-        for path in (project.store / "artifacts" / stage).glob("*.parquet")
-    }
 
 
 def artifacts(project, stage):
@@ -75,17 +55,15 @@ def test_r01_kill_9_at_any_point_repeats_no_answered_call(project, processes, en
         assert result["run_id"] == stored.run_id
         interrupted = box.stats()["billed"]
 
-        killed, store = stages(project), project.store
-        kept = {name: shown(project, name, result) for name in ("rows", "scores", "comparisons")}
+        killed, store, kept = project.prepared(), project.store, project.tables(result)
         assert project.answered_twice() == []
         # Every kill may cost what was in flight: billed, perhaps, and counted as such.
         assert interrupted - project.n_answers() <= project.n_open() == result["calls"]["perhaps_paid"] >= 4
         assert result["calls"]["from_journal"] > 150
         project.store = store.with_name("uninterrupted")
         whole = project.run(path).result()
-    assert stages(project) == killed
-    for name, table in kept.items():
-        assert table.equals(shown(project, name, whole)), name
+    assert project.prepared() == killed
+    assert project.tables(whole) == kept
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["sigint", "sigterm"])
