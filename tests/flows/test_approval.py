@@ -1,7 +1,6 @@
 """SC302 through real runs: nothing is sent before a person's yes, and a yes is to one sum of one run."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pty
@@ -9,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from datetime import UTC, datetime
 from types import ModuleType
@@ -228,6 +226,9 @@ def test_r01_a_run_killed_after_its_yes_goes_on_without_being_asked_again(projec
 # -- at the command line ----------------------------------------------------------------------------------------------
 
 COMMAND = [sys.executable, "-m", "safetycatch.cli.main"]
+OWN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 @pytest.fixture
@@ -247,14 +248,13 @@ class Terminal:
     def __init__(self, words, folder, environment):
         self._main, side = pty.openpty()
         self.process = subprocess.Popen(
-            [*COMMAND, *words],
+            [sys.executable, "-c", OWN_TERMINAL, *COMMAND, *words],
             stdin=side,
             stdout=side,
             stderr=side,
             cwd=folder,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one system call
         )
         os.close(side)
         self.text = ""
@@ -324,9 +324,21 @@ def test_at_a_terminal_a_run_shows_the_sums_and_asks(project, endpoint, terminal
         assert f"safetycatch approve {stored.run_id} --as NAME" in shown
 
 
+def test_r01_a_run_killed_while_it_asks_is_asked_again(project, terminal):
+    path = project.write(TEXT.replace("0.05", "0"), model="sandbox/in-context-priced")
+    run = terminal("run", path.name)
+    run.read("[y/N] ")
+    (asking,) = project.runs()
+    run.process.kill()
+    run.process.wait(60)
+    assert asking.status == "running"
+    assert project.run(path).name == "Waits"
+    assert [(stored.run_id, stored.status) for stored in project.runs()] == [(asking.run_id, "waits")]
+    assert project.n_intents() == 0
+
+
 def test_ci_with_a_terminal_is_not_asked(project, terminal):
-    path = project.write(TEXT, model="sandbox/in-context-priced")
-    project.write(TEXT.replace("0.05", "0"), model="sandbox/in-context-priced")
+    path = project.write(TEXT.replace("0.05", "0"), model="sandbox/in-context-priced")
     run = terminal("run", path.name, CI="true")
     assert "[y/N]" not in run.read()
     assert run.process.wait(60) == 30
