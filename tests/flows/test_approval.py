@@ -100,7 +100,7 @@ def test_an_unattended_run_waits_is_approved_and_goes_on(project, api, endpoint,
     (row,) = approvals(project, stored.run_id)
     assert (row.name, row.note, row.identity, row.ceiling) == ("Ada", "for the launch", stored.identity, "$20")
     assert (row.estimate.n_calls, row.estimate.n_from_journal) == (240, 0)
-    assert 0.05 < row.estimate.expected_usd < row.estimate.highest_usd < 20
+    assert 0.05 < (row.estimate.expected_usd or 0) < (row.estimate.highest_usd or 0) < 20
 
 
 def test_a_dearer_estimate_a_higher_ceiling_and_another_experiment_ask_again(project, endpoint, cli):
