@@ -3,6 +3,7 @@
 from safetycatch.calls.attempt import EngineSettings
 from safetycatch.calls.budget import Budget, Spent, UnknownPrice, UnknownPriceError
 from safetycatch.calls.counts import CallCounts, Progress
+from safetycatch.calls.embedding import embed
 from safetycatch.calls.engine import Engine
 from safetycatch.calls.faults import Fault
 from safetycatch.calls.journal import Journal
@@ -32,5 +33,6 @@ __all__ = [
     "StopFlag",
     "UnknownPrice",
     "UnknownPriceError",
+    "embed",
     "install",
 ]

@@ -81,18 +81,20 @@ def _state(choice: dict[str, Any], request: Request) -> tuple[State, str | None,
     if finish in _LENGTH:
         return "length", text, None
     tools = message.get("tool_calls")
-    if text is None and isinstance(tools, list) and tools:
+    if isinstance(tools, list) and tools and (request.body.get("tools") or text is None):
         if not request.body.get("tools"):
             return "invalid", None, "unasked_tool_call"
+        # Anthropic's models say what they are about to do beside the call: the call is the answer.
         calls = [_mapping(_mapping(tool).get("function")) for tool in cast("list[Any]", tools)]
-        return "answer", clean(json.dumps(calls, ensure_ascii=False, sort_keys=True)), None
+        said = [{"arguments": call.get("arguments"), "name": call.get("name")} for call in calls]
+        return "answer", clean(json.dumps(said, ensure_ascii=False, sort_keys=True)), None
     return ("invalid", None, "no_content") if text is None else ("answer", text, None)
 
 
-def read(raw: bytes, request: Request) -> Reply:
-    """Return the reply in `raw` (UTF-8 JSON of a chat completion), without cost and latency.
+def parse(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in the bytes of a 200.
 
-    Raises: CallFaultError for bytes that are no JSON object, and for an error dressed as a success.
+    Raises: CallFaultError for bytes that are none, and for an error dressed as a success.
     """
     if not raw.strip():
         raise CallFaultError(Fault("retry", "empty", "a 200 without a body", "perhaps"))
@@ -105,31 +107,52 @@ def read(raw: bytes, request: Request) -> Reply:
     if not isinstance(data, dict):
         raise CallFaultError(Fault("retry", "invalid_json", f"a JSON {type(data).__name__}, no object", "perhaps"))
     reply = cast("dict[str, Any]", data)
-    if reply.get("error") and not reply.get("choices"):
+    if reply.get("error") and not (reply.get("choices") or reply.get("data")):
         error = _mapping(reply["error"])
         code, text = error.get("code"), clean(json.dumps(reply["error"], ensure_ascii=False))
         status = code if type(code) is int and 400 <= code < 600 else 500
         raise CallFaultError(of_status(status, text))
+    return reply
+
+
+def returned_by(reply: dict[str, Any], request: Request) -> tuple[str | None, str | None]:
+    """Return the model that a reply names, and what is wrong when it is another one than asked."""
+    model = reply.get("model")
+    returned = clean(model) if isinstance(model, str) and model else None
+    if returned is None or same_model(request.model, returned, request.endpoint.serves):
+        return returned, None
+    return returned, f"{request.model} was asked, {returned} answered"
+
+
+def read(raw: bytes, request: Request) -> Reply:
+    """Return the reply in `raw` (UTF-8 JSON of a chat completion), without cost and latency.
+
+    A structured answer is passed on as it came, whether it fits its schema or not: that is for a scorer to say.
+    Raises: CallFaultError for bytes that are no JSON object, and for an error dressed as a success.
+    """
+    reply = parse(raw)
     choices = reply.get("choices")
     first = _mapping(cast("list[Any]", choices)[0]) if isinstance(choices, list) and choices else {}
     if first.get("finish_reason") == "error":
         raise CallFaultError(Fault("retry", "provider_error", "finish_reason: error", "perhaps"))
     state, text, wrong = _state(first, request) if first else ("invalid", None, "no_choices")
-    model = reply.get("model")
-    returned = clean(model) if isinstance(model, str) and model else None
-    told = None
-    if returned is not None and not same_model(request.model, returned, request.endpoint.serves):
-        state, wrong, told = "invalid", "other_model", f"{request.model} was asked, {returned} answered"
+    returned, told = returned_by(reply, request)
+    if told is not None:
+        state, wrong = "invalid", "other_model"
     usage = _mapping(reply.get("usage"))
     n_in, n_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    known = n_in is not None and n_out is not None
+    # No prompt is empty: 0 is what LiteLLM writes where a provider stated no usage.
+    known = n_in is not None and n_in > 0 and n_out is not None
+    details = _mapping(usage.get("prompt_tokens_details"))
     return Reply(
         state=state,
         text=text,
         model_returned=returned,
         n_tokens_in=n_in if known else None,
-        n_tokens_cached=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")) if known else None,
+        n_tokens_cached=_count(details.get("cached_tokens")) if known else None,
         n_tokens_out=n_out if known else None,
         error_class=wrong,
         error_text=told,
+        # OpenAI's name; LiteLLM writes Anthropic's count under it too.
+        n_tokens_written=_count(details.get("cache_write_tokens")) if known else None,
     )

@@ -26,7 +26,10 @@ _CREDIT = ("insufficient_quota", "billing_hard_limit", "billing_not_active", "cr
 _LENGTH = ("context_length", "context length", "context window", "maximum context", "too many tokens", "prompt is too")
 _MODEL = ("model_not_found", "does not exist", "unknown model", "model not found")
 _KEY = ("invalid_api_key", "api key not valid", "incorrect api key", "invalid api key")
-_FILTER = ("content_filter", "content_policy", "responsibleaipolicy", "content management policy")
+_FILTER = (
+    *("content_filter", "content_policy", "responsibleaipolicy", "content management policy"),
+    "blocked by content filtering",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,9 @@ def of_status(status: int, text: str, retry_after_s: float | None = None) -> Fau
         return Fault("retry", f"http_{status}", text, retry_after_s=retry_after_s)
     if says(_FILTER):
         raise FilteredPromptError(text)
+    # Anthropic tells an empty account with a 400.
+    if says(_CREDIT):
+        return Fault("lane", "no_credit", text)
     if says(_LENGTH):
         return Fault("row", "context_length", text)
     if says(_KEY):

@@ -18,6 +18,7 @@ TOKENS_FOR_TOOLS = 1_024
 TOKENS_AN_ATTACHMENT = 50_000
 
 Transport = Literal["direct", "litellm", "function"]
+Kind = Literal["chat", "embedding", "function"]
 State = Literal["answer", "refusal", "length", "filtered", "invalid", "error"]
 
 
@@ -39,7 +40,8 @@ class Endpoint:
     """Where calls go; `key_env` names the environment variable of the key, which is read by the transport only.
 
     `serves` lists further names under which this endpoint may answer (a deployment, a local file); `*` allows any.
-    `known_as` is its identity where the address changes from run to run (the embedded sandbox's port).
+    `known_as` is its identity where the address changes from run to run (the embedded sandbox's port). `variant` is
+    what else decides who answers (what LiteLLM itself reads from the environment).
     Raises: UsageError when a direct endpoint has no usable base URL.
     """
 
@@ -49,13 +51,15 @@ class Endpoint:
     key_env: str | None = None
     serves: tuple[str, ...] = ()
     known_as: str = ""
+    variant: str = ""
     identity: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.transport == "direct" and not self.base_url:
             raise UsageError(f"endpoint {self.name!r} has no base URL", fix=f"SAFETYCATCH_ENDPOINT_{self.name.upper()}")
         place = self.known_as or (_without_credentials(self.base_url) if self.base_url else "")
-        object.__setattr__(self, "identity", f"{self.transport}:{place}")
+        variant = f" {self.variant}" if self.variant else ""
+        object.__setattr__(self, "identity", f"{self.transport}:{place}{variant}")
 
 
 def _fast_canonical(body: dict[str, Any]) -> bytes:
@@ -80,7 +84,8 @@ def _fast_canonical(body: dict[str, Any]) -> bytes:
 class Request:
     """One call: `body` is everything that is sent; `candidate` and `example_id` are bookkeeping, not in the key.
 
-    `max_tokens_out` bounds the completion, in tokens. `body` must not change after `key` or `canonical` was read.
+    A body with `input` and without `messages` asks for embeddings. `max_tokens_out` bounds the completion, in tokens.
+    `body` must not change after `key` or `canonical` was read.
     """
 
     endpoint: Endpoint
@@ -106,6 +111,13 @@ class Request:
             head = canonical_json([KEY_VERSION, self.endpoint.identity, self.replicate])
             object.__setattr__(self, "_key", hashlib.sha256(head + b"\n" + self.canonical).hexdigest())
         return self._key
+
+    @property
+    def kind(self) -> Kind:
+        """What is asked for; the body decides, so that calls of two kinds never share a key."""
+        if self.endpoint.transport == "function":
+            return "function"
+        return "embedding" if "input" in self.body and "messages" not in self.body else "chat"
 
     @property
     def model(self) -> str:
@@ -148,7 +160,8 @@ class Reply:
 
     `invalid`: paid for, but another model answered or the content is missing. `error`: infrastructure; never an answer.
     Tokens and cost are of the answering attempt (None: not stated, not known); `latency_s` runs from its sending to
-    the last byte; `attempts` counts requests sent that came back without being told to wait.
+    the last byte; `attempts` counts requests sent that came back without being told to wait. `n_tokens_written` (to the
+    provider's prompt cache, part of `n_tokens_in`) is in the cost and not in the journal.
     """
 
     state: State
@@ -163,3 +176,4 @@ class Reply:
     error_class: str | None = None
     error_text: str | None = None
     from_journal: bool = False
+    n_tokens_written: int | None = None

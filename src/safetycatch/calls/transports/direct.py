@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 
 from safetycatch.calls import completion
+from safetycatch.calls.embedding import EmbeddingReader
 from safetycatch.calls.faults import MAX_TEXT, CallFaultError, Fault, of_status
 from safetycatch.calls.limits import retry_after_s
 from safetycatch.calls.transports.delivery import Delivery
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from safetycatch.calls.request import Endpoint, Request
 
 MAX_ERROR_BYTES = 65_536
-PATH = "/chat/completions"
+PATHS = {"chat": "/chat/completions", "embedding": "/embeddings"}
 
 
 class Direct:
@@ -31,7 +32,11 @@ class Direct:
         self.endpoint = endpoint
         self._connect_s, self._max_bytes = connect_s, max_reply_bytes
         parts = urlsplit(endpoint.base_url or "")
-        self._url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + PATH, fragment=""))
+        self._urls = {
+            kind: urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
+            for kind, path in PATHS.items()
+        }
+        self._embeddings = EmbeddingReader()
         self._redactor = Redactor([])
         self._session: aiohttp.ClientSession | None = None
 
@@ -69,19 +74,21 @@ class Direct:
             raise RuntimeError("the transport is not open")
         if request.body.get("stream"):
             raise UsageError("`stream` is set", where=request.candidate, expected="replies in one piece")
+        kind = request.kind
         try:
-            async with self._session.post(self._url, data=request.canonical, allow_redirects=False) as response:
+            async with self._session.post(self._urls[kind], data=request.canonical, allow_redirects=False) as response:
                 if response.status != 200:
                     raise await self._error(response)
-                kind = response.content_type
-                if "Content-Type" in response.headers and "json" not in kind:
-                    raise CallFaultError(Fault("retry", "wrong_content_type", kind[:MAX_TEXT], "perhaps"))
+                told = response.content_type
+                if "Content-Type" in response.headers and "json" not in told:
+                    raise CallFaultError(Fault("retry", "wrong_content_type", told[:MAX_TEXT], "perhaps"))
                 raw = self._redactor.reply(await self._body(response, self._max_bytes))
                 headers = response.headers
         except aiohttp.ClientError as error:
             raise CallFaultError(self._broken(error)) from None
         try:
-            return Delivery(completion.read(raw, request), raw, headers)
+            read = self._embeddings.read if kind == "embedding" else completion.read
+            return Delivery(read(raw, request), raw, headers)
         except CallFaultError as error:
             fault = error.fault
             text = self._redactor.text(fault.text)
