@@ -119,40 +119,32 @@ def test_who_waits_gets_the_reply(pair) -> None:
 # -- engines ------------------------------------------------------------------------------------------------------
 
 
-def engine_on(journal: Journal, budget: Budget | None = None, **more: Any) -> Engine:
-    return Engine(journal, Prices(), budget or Budget(), EngineSettings(concurrency=8), run_id="run", **more)
+def engine_on(journal: Journal) -> Engine:
+    return Engine(journal, Prices(), Budget(), EngineSettings(concurrency=8), run_id="run")
 
 
-class Told(Journal):
-    """A journal that says when somebody begins to wait."""
-
-    async def settled(self, key: str) -> Reply | None:
-        self.waiting.set()
-        return await super().settled(key)
-
-
-def test_while_another_asks_nothing_is_reserved_or_sent_and_a_stop_ends_the_waiting(
-    journal_path, sandbox, make_request
-) -> None:
+def test_who_waits_holds_up_nobody_and_nothing_and_can_be_stopped(journal_path, sandbox, make_request) -> None:
     server, here = sandbox()
-    budget, stop = Budget(calls=1), StopFlag()
+    budget, stop = Budget(calls=2), StopFlag()
 
-    async def go(first: Journal, second: Told) -> None:
-        second.waiting = asyncio.Event()
+    async def go(first: Journal, second: Journal) -> None:
         await first.intent(make_request(here, 1), "a", asker=1, **BOUND)
-        engine = engine_on(second, budget, stop=stop)
-        answering = asyncio.create_task(engine.answer([make_request(here, 1)], lambda *_: None))
-        await asyncio.wait_for(second.waiting.wait(), 10)
+        answered = asyncio.Event()
+        engine = Engine(second, Prices(), budget, EngineSettings(concurrency=1), run_id="run", stop=stop)
+        requests = [make_request(here, i) for i in (1, 2)]
+        answering = asyncio.create_task(engine.answer(requests, lambda *_: answered.set()))
+        await asyncio.wait_for(answered.wait(), 10)
+        assert budget.spent.calls == 1
         assert budget.try_reserve(0, 0)
         stop.set(signal.SIGTERM)
         with pytest.raises(StoppedError):
             await asyncio.wait_for(answering, 10)
-        assert engine.counts.sent == engine.counts.perhaps_paid == 0
+        assert (engine.counts.sent, engine.counts.answered, engine.counts.perhaps_paid) == (1, 1, 0)
 
-    with Journal.open(journal_path) as first, Told.open(journal_path) as second:
+    with Journal.open(journal_path) as first, Journal.open(journal_path) as second:
         asyncio.run(go(first, second))
-        assert len(first.perhaps_paid()) == 1
-    assert server.stats()["received"] == 0
+        assert [call.example_id for call in first.perhaps_paid()] == ["1"]
+    assert server.stats()["received"] == 1
 
 
 def test_two_engines_of_one_process_pay_once(pair, sandbox, make_request) -> None:
@@ -373,7 +365,9 @@ def test_opening_sweeps_what_dead_writers_left(journal_path, claimant) -> None:
 
 
 def test_a_forked_child_keeps_no_claim_of_a_dead_parent(journal_path) -> None:
-    script = CLAIM.replace('print("claimed", flush=True)', "import os; child = os.fork(); print(child, flush=True)")
+    script = CLAIM.replace(
+        'print("claimed", flush=True)', 'import os; child = os.fork(); os.write(1, b"%d\\n" % child)'
+    )
     process = subprocess.Popen([sys.executable, "-c", script, str(journal_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     children = {int(process.stdout.readline()) for _ in range(2)} - {0}

@@ -193,8 +193,8 @@ class Caller:
         self._permits.release()
         self._budget.settle(bound.usd or 0.0, bound.tokens, spent)
 
-    async def call(self, request: Request) -> Outcome:
-        """Send `request` until a reply comes or nothing more can be done; what another gets first is not sent.
+    async def call(self, request: Request) -> Outcome | None:
+        """Send `request` until a reply comes or nothing more can be done; None: another asks for the same now.
 
         Raises: BudgetReachedError, UnknownPriceError, UsageError, StoreError: the run must stop; LaneStoppedError: no
         request of this lane can succeed; HaltedError.
@@ -207,7 +207,7 @@ class Caller:
             if outcome is None or outcome.reply.state == "error":
                 self._journal.release(request, self._asker)
 
-    async def _called(self, request: Request) -> Outcome:
+    async def _called(self, request: Request) -> Outcome | None:
         settings, clock = self._settings, self._clock
         bound = bound_of(request, self._prices, self._budget)
         transport = await self._transport(request.endpoint)
@@ -228,10 +228,7 @@ class Caller:
                     return self._gave_up(fault, attempts)
             tried = await self._attempt(request, transport, lane, ticket, bound, attempts + 1)
             if tried is ELSEWHERE:
-                reply = await self._journal.settled(request.key)
-                if reply is not None:
-                    return Outcome(reply, None)
-                continue
+                return None
             self.tally.retried += fault is not None and tried is not NOT_SENT
             if isinstance(tried, Outcome):
                 return tried

@@ -249,8 +249,7 @@ class _Run:
                 if reply is None:
                     await self._queue(request)
                 else:
-                    self.tally.from_journal += 1
-                    self._deliver(request, reply)
+                    self._deliver_known(request, reply)
             # Between two readings full of known replies, signals and progress get their turn.
             await asyncio.sleep(0)
 
@@ -275,15 +274,24 @@ class _Run:
                 except LaneStoppedError as error:
                     self._close(error)
                     continue
-                if outcome.reply.from_journal:
-                    self.tally.from_journal += 1
-                    self._deliver(request, outcome.reply)
+                if outcome is None:
+                    self._start(partial(self._wait_for_other, request))
+                elif outcome.reply.from_journal:
+                    self._deliver_known(request, outcome.reply)
                 elif outcome.committed is None:
                     self._finish(request, outcome.reply)
                 else:
                     self._when_committed(request, outcome)
         finally:
             line.workers -= 1
+
+    async def _wait_for_other(self, request: Request) -> None:
+        """Deliver the reply that another gets, or ask when that one ends without; meanwhile no worker is held up."""
+        reply = await self._engine.journal.settled(request.key)
+        if reply is None:
+            await self._queue(request)
+        else:
+            self._deliver_known(request, reply)
 
     def _when_committed(self, request: Request, outcome: Outcome) -> None:
         def finish(committed: asyncio.Future[None]) -> None:
@@ -338,6 +346,10 @@ class _Run:
                     fix=f"max_cost_usd: {reply.cost_usd:g}",
                 )
             )
+
+    def _deliver_known(self, request: Request, reply: Reply) -> None:
+        self.tally.from_journal += 1
+        self._deliver(request, reply)
 
     def _deliver(self, request: Request, reply: Reply) -> None:
         """Hand a reply to its request and to those that asked the same."""
