@@ -73,6 +73,12 @@ def held(path):
 # -- ls and show
 
 
+def test_the_group_alone_says_what_it_can(cli):
+    ended = cli("calls")
+    assert (ended.code, ended.err) == (0, "")
+    assert all(verb in ended.out for verb in ("ls", "show", "prune", "export"))
+
+
 @pytest.mark.parametrize("verb", ["ls", "prune"])
 def test_before_the_first_call_there_is_nothing(cli, tmp_path, verb):
     ended = cli("calls", verb, *(["--yes"] if verb == "prune" else []))
@@ -169,7 +175,7 @@ def test_prune_keeps_what_runs_refer_to_and_what_is_perhaps_paid(cli, filled):
     assert (told["removed"], told["answered"], told["kept"]) == (False, 1, 2)
     assert held(filled) == {"1", "2", "3", "4"}
     ended = cli("calls", "prune", "--yes")
-    assert re.match(r"removed 2 requests: 1 answered for \$0.0010 · [\d.]+ kB freed · 2 kept: runs refer", ended.out)
+    assert re.match(r"removed 2 requests: 1 answered for \$0.0010 · \d+ bytes freed · 2 kept: runs refer", ended.out)
     assert held(filled) == {"1", "3"}
     assert "nothing to remove · 2 kept" in cli("calls", "prune", "--yes").out
     assert cli("calls", "prune", "--yes", "--even-perhaps-paid", "--even-referenced", "--json").document["removed"]

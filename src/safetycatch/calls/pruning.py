@@ -70,7 +70,7 @@ def prune(path: Path, old: Old, kept: Callable[[], Kept]) -> Pruned:
     transaction: so either it is seen here, or it reads what is left; no run can rely on an answer that goes.
     Raises: StoreError when a process writes to the journal or it cannot be read, and what `kept` raises.
     """
-    writers = Writers(path)
+    writers, before = Writers(path), _size(path)
     with _opened(path) as journal:
         with transaction(journal):
             alive = sum(writers.lives(name) for name in writers.names())
@@ -83,8 +83,8 @@ def prune(path: Path, old: Old, kept: Callable[[], Kept]) -> Pruned:
             journal.execute("DELETE FROM claim")
             for name in writers.names():
                 writers.bury(name)
-        freed = _give_back(path, journal) if chosen.requests else 0
-    return replace(chosen, freed_bytes=freed)
+        given_back = not chosen.requests or _give_back(journal)
+    return replace(chosen, freed_bytes=max(0, before - _size(path)) if given_back else None)
 
 
 @contextlib.contextmanager
@@ -101,9 +101,9 @@ def _opened(path: Path) -> Generator[sqlite3.Connection]:
 def _choose(journal: sqlite3.Connection, old: Old, kept: Kept) -> Pruned:
     """Put the numbers of the intents to remove into the temporary table `gone`; return what they are."""
     journal.execute("CREATE TEMP TABLE kept_key (call_key TEXT PRIMARY KEY)")
-    journal.executemany("INSERT INTO kept_key VALUES (?)", ((key,) for key in set(kept.call_keys)))
+    journal.executemany("INSERT INTO kept_key VALUES (?) ON CONFLICT DO NOTHING", ((key,) for key in kept.call_keys))
     journal.execute("CREATE TEMP TABLE kept_run (run_id TEXT PRIMARY KEY)")
-    journal.executemany("INSERT INTO kept_run VALUES (?)", ((run_id,) for run_id in set(kept.run_ids)))
+    journal.executemany("INSERT INTO kept_run VALUES (?) ON CONFLICT DO NOTHING", ((one,) for one in kept.run_ids))
     given = {"i.sent_at < ?": old.before, "i.run_id = ?": old.run_id}
     chosen = {condition: value for condition, value in given.items() if value is not None}
     where, values = " AND ".join(chosen) or "1 = 1", tuple(chosen.values())
@@ -132,12 +132,11 @@ def _size(path: Path) -> int:
     return sum(one.stat().st_size for side in ("", *SIDES) if (one := path.with_name(path.name + side)).exists())
 
 
-def _give_back(path: Path, journal: sqlite3.Connection) -> int | None:
-    """Give freed space back to the disk; return the bytes, None when that takes more space than there is."""
-    before = _size(path)
+def _give_back(journal: sqlite3.Connection) -> bool:
+    """Give freed space back to the disk; return whether there was space enough to do so."""
     try:
         journal.execute("VACUUM")
         journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.OperationalError:
-        return None  # what went is gone all the same, and its space is used again
-    return max(0, before - _size(path))
+        return False  # what went is gone all the same, and its space is used again
+    return True

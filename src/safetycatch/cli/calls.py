@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PANEL = "Read results"
 
-app = typer.Typer(help="List, show, prune and export the journal of paid calls.", no_args_is_help=True)
+app = typer.Typer()
 
 
 def register(verbs: typer.Typer) -> None:
@@ -28,6 +28,13 @@ def register(verbs: typer.Typer) -> None:
     app.command("prune")(pruning.prune)
     app.command("export")(exporting.export)
     verbs.add_typer(app, name="calls", rich_help_panel=PANEL)
+
+
+@app.callback(invoke_without_command=True)
+def _start(context: typer.Context) -> None:
+    """List, show, prune and export the journal of paid calls."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 # -- ls and show --------------------------------------------------------------------------------------------------
