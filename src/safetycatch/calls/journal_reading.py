@@ -115,9 +115,15 @@ class JournalReader:
         return found
 
     def asked(self, key: str) -> bool:
-        """Whether a living writer asks for `key` now."""
+        """Whether a living writer asks for `key` now.
+
+        Raises: StoreError.
+        """
         holder = self.select(HOLDER, (key,))
-        return bool(holder) and self.writers.lives(holder[0][0])
+        try:
+            return bool(holder) and self.writers.lives(holder[0][0])
+        except OSError as error:
+            raise refused(self.path, JOURNAL, error) from None
 
     def raw(self, call_key: str) -> bytes | None:
         """Return the bytes that the provider sent for `call_key`, keys redacted; None when there is no answer."""

@@ -183,7 +183,7 @@ def _show_attempt(number: int, one: Attempt, output: Output) -> None:
             output.field("", one.fault_text)
         return
     took = "" if one.latency_s is None else f" · {seconds(one.latency_s)}"
-    output.field("ended", f"{_moment(one.ended_at)} UTC · {one.state}{took} · {one.attempts} tries")
+    output.field("ended", f"{_moment(one.ended_at)} UTC · {one.state}{took}")
     output.field(
         "returned", f"{one.model_returned or 'no model named'} · tokens {_tokens(one)} · {money(one.cost_usd)}"
     )
