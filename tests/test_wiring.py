@@ -519,6 +519,7 @@ def test_every_threshold_is_read_by_a_run(project, monkeypatch):
         return threshold(self, code, name)
 
     monkeypatch.setattr(Policy, "threshold", reading)
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
     project.run()
     assert read == {(code, name) for code, catch in CATCHES.items() for name in catch.thresholds}
 

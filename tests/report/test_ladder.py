@@ -6,7 +6,7 @@ from safetycatch.report.markdown import render_markdown
 
 def rows(content, section):
     """The table rows of a section, tags left out."""
-    part = re.search(rf'<section[^>]*id="{section}".*?</section>', render_html(content), re.DOTALL)[0]
+    (part,) = re.findall(rf'<section[^>]*id="{section}".*?</section>', render_html(content), re.DOTALL)
     return [re.sub(r"<[^>]+>|\\s+", " ", row).split() for row in re.findall(r"<tr.*?</tr>", part, re.DOTALL)]
 
 

@@ -167,7 +167,7 @@ CATCHES: dict[str, Catch] = {
             "SC304",
             "warn",
             "new candidates go to the full set",
-            "candidates that no run has seen yet take more calls than the threshold, and no ladder sorts them out first",
+            "new candidates take more calls than the threshold, and no ladder sorts them out first",
             "most new candidates lose early: a race on a few dev rows finds that out for a fraction of the calls",
             "Maron & Moore 1994, Hoeffding Races; Jamieson & Talwalkar 2016, Non-stochastic Best Arm Identification",
             thresholds={"calls": 1000},
