@@ -116,7 +116,7 @@ def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:
         return ""
     address = address_of(candidate.model, inputs.project)
     own = f"sandbox-{ANSWERS_VERSION}" if address.name == "sandbox" else address.name
-    return f"{address.transport}:{address.base_url or own}"
+    return f"{address.transport}:{address.base_url or own} {address.variant}".strip()
 
 
 def affordable(

@@ -38,7 +38,9 @@ def endpoint_of(model: ModelName, project: Project) -> tuple[Endpoint, str]:
         return Endpoint(
             "sandbox", "direct", current().sandbox_url(), known_as=f"sandbox-{ANSWERS_VERSION}"
         ), address.model
-    return Endpoint(address.name, address.transport, address.base_url, key_variable(address)), address.model
+    return Endpoint(
+        address.name, address.transport, address.base_url, key_variable(address), variant=address.variant
+    ), address.model
 
 
 def shard_rows(examples: pa.Table, ids: list[str]) -> list[dict[str, Any]]:

@@ -133,6 +133,47 @@ def test_the_environment_moves_openai(tmp_path, monkeypatch):
     assert address_of(ModelName(model="openai/gpt-4o"), project(tmp_path)).base_url == LOCAL
 
 
+def test_the_environment_alone_moves_a_provider_of_litellms(tmp_path, monkeypatch):
+    def found():
+        return address_of(ModelName(model="anthropic/claude"), project(tmp_path, anthropic=LOCAL))
+
+    assert (found().base_url, found().key_env) == (None, None)
+    monkeypatch.setenv("SAFETYCATCH_ENDPOINT_ANTHROPIC", LOCAL)
+    monkeypatch.setenv("SAFETYCATCH_KEY_ANTHROPIC", "x")
+    assert (found().transport, found().base_url) == ("litellm", LOCAL)
+    assert key_variable(found()) == "SAFETYCATCH_KEY_ANTHROPIC"
+    monkeypatch.setenv("SAFETYCATCH_ENDPOINT_ANTHROPIC", "http://other.example")
+    with pytest.raises(InputError, match="plain http"):
+        found()
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("anthropic/claude", "ANTHROPIC_BASE_URL"),
+        ("ollama_chat/llama3.1", "OLLAMA_API_BASE"),
+        ("azure/gpt-4o", "AZURE_API_VERSION"),
+        ("bedrock/claude", "AWS_REGION_NAME"),
+        ("vertex_ai/gemini", "VERTEXAI_LOCATION"),
+        ("hosted_vllm/x", "HOSTED_VLLM_API_BASE"),
+        ("lm_studio/x", "LM_STUDIO_API_BASE"),
+        ("mistral/x", "USE_LITELLM_PROXY"),
+    ],
+)
+def test_what_litellm_reads_from_the_environment_is_told_apart(tmp_path, monkeypatch, name, variable):
+    def variant():
+        return address_of(ModelName(model=name), project(tmp_path)).variant
+
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("OTHER_API_BASE", "http://x")
+    before = variant()
+    monkeypatch.setenv(variable, "https://me:hunter22@one")
+    one = variant()
+    monkeypatch.setenv(variable, "two")
+    assert len({before, one, variant()}) == 3
+    assert "hunter22" not in one
+
+
 def test_the_environment_is_checked_too(tmp_path, monkeypatch):
     monkeypatch.setenv("SAFETYCATCH_ENDPOINT_GPU", "http://other.example/v1")
     with pytest.raises(InputError, match="SAFETYCATCH_ENDPOINT_GPU: plain http to other"):

@@ -16,10 +16,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetycatch.configuration import build, nearest, parse_mapping, read_text
 from safetycatch.errors import ExperimentError, InputError
 from safetycatch.experiment import CatchSettings, ModelName, PriceSettings  # noqa: TC001 - pydantic reads them
+from safetycatch.identity import text_sha256
 
 FILE_NAME = "safetycatch.yaml"
 STORE_NAME = ".safetycatch"
 
+# LiteLLM finds some providers by variables of its own. What they say decides who answers.
+LITELLM_PLACES = re.compile(
+    r"(?:API_BASE|_URL|ENDPOINT|_HOST|API_VERSION|API_TYPE|REGION|REGION_NAME|LOCATION|PROJECT|PROJECT_ID|ACCOUNT_ID)$"
+)
+LITELLM_PREFIXES = {
+    "bedrock": ("AWS_", "BEDROCK_"),
+    "sagemaker": ("AWS_", "SAGEMAKER_"),
+    "vertex": ("VERTEX", "GOOGLE_CLOUD_"),
+    "watsonx": ("WATSONX_", "WX_", "WML_"),
+}
+LITELLM_PROXY = ("USE_LITELLM_PROXY", "LITELLM_PROXY_API_BASE")
 # Endpoints that need no entry: everything else without a project entry goes through LiteLLM.
 BUILT_IN = {"openai": ("https://api.openai.com/v1", "OPENAI_API_KEY")}
 
@@ -105,18 +117,23 @@ def _tool_table(path: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a model answers: the transport, its base URL, and the environment variable that holds its key."""
+    """Where a model answers: the transport, its base URL, and the environment variable that holds its key.
+
+    `variant` tells apart what LiteLLM reads from the environment: variables with a digest of their values.
+    """
 
     name: str
     transport: Literal["direct", "litellm"]
     base_url: str | None
     key_env: str | None
     model: str
+    variant: str = ""
 
 
 def address_of(model: ModelName, project: Project) -> Address:
     """Return where `model` answers; the base URL comes from the environment or the project, never from data.
 
+    A provider of LiteLLM's may be moved by the environment only: its own key goes there with the call.
     `sandbox/…` has no URL here: the embedded server gets one when the run starts.
     Raises: InputError for an endpoint that nothing names, or an address that is not allowed.
     """
@@ -125,7 +142,15 @@ def address_of(model: ModelName, project: Project) -> Address:
         if provider == "sandbox":
             return Address("sandbox", "direct", None, None, name)
         if provider not in BUILT_IN:
-            return Address(provider, "litellm", None, None, model.model)
+            own_key = variable("KEY", provider)
+            return Address(
+                provider,
+                "litellm",
+                _environment_url(provider, project),
+                own_key if own_key in os.environ else None,
+                model.model,
+                _read_by_litellm(provider),
+            )
         url, key = BUILT_IN[provider]
         own = _environment_url(provider, project)
         return Address(provider, "direct", own or url, key, name)
@@ -143,6 +168,18 @@ def address_of(model: ModelName, project: Project) -> Address:
             )
         url = checked_url(known[name].url, f"endpoints.{name}", insecure=known[name].insecure)
     return Address(name, "direct", url, key, model.model)
+
+
+def _read_by_litellm(provider: str) -> str:
+    """Return the variables that say where LiteLLM finds `provider`, each with a digest of its value."""
+    root = provider.split("_", 1)[0]
+    prefixes = LITELLM_PREFIXES.get(root, (f"{provider if len(root) < 4 else root}".upper(),))
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if value and (name in LITELLM_PROXY or (name.startswith(prefixes) and LITELLM_PLACES.search(name)))
+    }
+    return " ".join(f"{name}={text_sha256(value)[:12]}" for name, value in sorted(found.items()))
 
 
 def key_variable(address: Address) -> str | None:
