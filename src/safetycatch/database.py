@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from safetycatch.errors import StoreError
+from safetycatch.folders import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -107,7 +108,7 @@ def _connect(path: Path, kind: Kind) -> sqlite3.Connection:
 
 def _create(path: Path, kind: Kind) -> None:
     """Put a whole database without rows in place in one step, so that one without tables is never a new one."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(path.parent)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:

@@ -12,6 +12,8 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
+from safetycatch.folders import make_private
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -61,8 +63,7 @@ class Writers:
 
         Raises: OSError.
         """
-        for folder in (self.folder.parent, self.folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self.folder)
         for _ in range(TRIES):
             name = secrets.token_hex(16)
             path = self.folder / name

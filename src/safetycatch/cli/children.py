@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetycatch.folders import make_private
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,7 +30,7 @@ class Child:
     """A supervised program with its output in a log file."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(log.parent)
         self.log = log
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own command

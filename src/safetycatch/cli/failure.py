@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import EXIT_BUG, ApprovalNeededError, InputError, SafetycatchError
+from safetycatch.folders import make_private
 
 if TYPE_CHECKING:
     from safetycatch.cli.output import Output
@@ -133,7 +134,7 @@ def _written(trace: str) -> Path | None:
         if folder is None:
             continue
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(folder)
             path = folder / name
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(trace)

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from safetycatch.errors import SafetycatchError
+from safetycatch.folders import make_private
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 10.0
@@ -39,10 +40,10 @@ class LocalServer:
         self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(log.parent)
         # Prefect makes its home only below a folder that exists.
         home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(home)
         environment = {**SETTINGS, **os.environ, "PREFECT_UI_API_URL": self.url}
         if not full:
             environment["PREFECT__SERVER_EPHEMERAL"] = "1"

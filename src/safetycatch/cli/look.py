@@ -10,6 +10,7 @@ from safetycatch.configuration import read_text
 from safetycatch.errors import InputError, UsageError
 from safetycatch.experiment import parse_experiment, quick_look
 from safetycatch.fewshot.prompts import MAX_PROMPT_BYTES
+from safetycatch.folders import make_private
 from safetycatch.project import STORE_NAME, find_project
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def write_look(data: Path, prompt: Path, model: str, budget: str | None) -> Path
     file = own / f"{name}.yaml"
     parse_experiment(body, "the command line", name)
     try:
-        own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(own)
         _write(own / prompt.name, text)
         _write(file, body + "\n")
     except OSError as error:
