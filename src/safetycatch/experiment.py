@@ -288,6 +288,7 @@ class PriceSettings(_Part):
     input_per_m: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)]
     output_per_m: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)]
     cached_input_per_m: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)] | None = None
+    cache_write_per_m: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)] | None = None
 
 
 class CatchSettings(_Part):

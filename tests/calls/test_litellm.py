@@ -215,17 +215,22 @@ def test_an_answer_that_breaks_its_schema_is_passed_on_as_it_came(one, route) ->
 
 
 def test_marked_prompts_are_written_to_the_cache_once_and_billed_so(sandbox, run, anthropic) -> None:
-    server, plain = sandbox()
+    server, plain = sandbox(aliases=["claude-x=echo"])
     here, prefix = anthropic(plain)
+    prices = Prices({"anthropic/*": {"input_per_m": 4, "output_per_m": 8, "cached_input_per_m": 0.4}})
 
     def ask(i: int) -> Request:
         messages = [{"role": "system", "content": LONG}, {"role": "user", "content": f"ticket {i}"}]
-        return Request(here, {"model": f"{prefix}echo", "messages": messages, "max_tokens": 20}, "c", str(i), 0, 20)
+        return Request(here, {"model": f"{prefix}claude-x", "messages": messages, "max_tokens": 20}, "c", str(i), 0, 20)
 
-    result = run((ask(i) for i in range(3)), EngineSettings(concurrency=1), prices=PRICES)
+    result = run((ask(i) for i in range(3)), EngineSettings(concurrency=1), prices=prices)
     first, *later = (result.replies[f"c/{i}/0"] for i in range(3))
     assert (first.n_tokens_in, first.n_tokens_cached, first.n_tokens_written) == (1208, 0, 1203)
     assert [(reply.n_tokens_cached, reply.n_tokens_written) for reply in later] == [(1203, 0)] * 2
+    # By hand: 5 tokens in at 4, 1,203 written at 5 or read at 0.4, 2 out at 8.
+    assert first.cost_usd == pytest.approx((5 * 4 + 1_203 * 5 + 2 * 8) / 1e6)
+    assert [reply.cost_usd for reply in later] == [pytest.approx((5 * 4 + 1_203 * 0.4 + 2 * 8) / 1e6)] * 2
+    assert run([ask(0)], prices=prices).replies["c/0/0"].cost_usd == first.cost_usd
     assert (server.stats()["cached_tokens"], server.stats()["written_tokens"]) == (2406, 1203)
 
 

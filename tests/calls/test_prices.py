@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from safetycatch.calls import Endpoint, Price, Prices, Request
+from safetycatch.calls import Endpoint, Price, Prices, Request, model_list
 from safetycatch.errors import UsageError
 
 
@@ -34,6 +36,54 @@ def test_cached_tokens_have_their_price() -> None:
     assert price.cost_usd(1_000_000, 1_000_000, 1_000_000) == pytest.approx(0.075 + 0.6)
     assert price.source.startswith("http")
     assert price.date
+
+
+def test_reading_and_writing_the_cache_have_their_price() -> None:
+    # Worked by hand: $3 a million in, $0.30 read, $3.75 written, $15 out.
+    claude = Prices().lookup("anthropic/claude-sonnet-4-5")
+    assert claude is not None
+    assert (claude.input_per_m, claude.cached_input_per_m, claude.cache_write_per_m) == (3.0, 0.3, 3.75)
+    # 1,200 of 2,000 tokens written: 800 x 3 + 1,200 x 3.75 + 10 x 15 = 7,050 millionths.
+    assert claude.cost_usd(2_000, 10, 0, 1_200) == pytest.approx(0.00705)
+    # The same tokens read: 800 x 3 + 1,200 x 0.3 + 10 x 15 = 2,910 millionths.
+    assert claude.cost_usd(2_000, 10, 1_200) == pytest.approx(0.00291)
+    assert claude.cost_usd(2_000, 10) == pytest.approx(0.00615)
+
+
+def test_what_the_cache_saved_is_worked_by_hand() -> None:
+    claude = Prices().lookup("anthropic/claude-sonnet-4-5")
+    assert claude is not None
+    assert claude.saved_by_cache_usd(2_000, 1_200) == pytest.approx(1_200 * 2.7 / 1e6)
+    assert claude.saved_by_cache_usd(2_000, 0, 1_200) == pytest.approx(-1_200 * 0.75 / 1e6)
+    assert claude.saved_by_cache_usd(2_000, 1_000, 200) == pytest.approx((1_000 * 2.7 - 200 * 0.75) / 1e6)
+    assert Price(1.0, 4.0).saved_by_cache_usd(2_000, 1_200, 500) == 0
+    assert Price(1.0, 4.0, 0.5).saved_by_cache_usd(100, 1_200) == pytest.approx(100 * 0.5 / 1e6)
+
+
+@given(*[st.integers(0, 400_000)] * 4, st.floats(0, 100), st.none() | st.floats(0, 100), st.none() | st.floats(0, 200))
+def test_cost_and_saving_add_up_and_stay_below_the_highest(n_in, n_out, cached, written, rate, read, write) -> None:
+    for long in (None, (200_000, 2 * rate, 3 * rate)):
+        price = Price(rate, rate, read, 0.0, long, 2.5 * max(rate, write or 0), 3 * rate, cache_write_per_m=write)
+        cost = price.cost_usd(n_in, n_out, cached, written)
+        saved = price.saved_by_cache_usd(n_in, cached, written)
+        assert cost + saved == pytest.approx(price.cost_usd(n_in, n_out))
+        assert 0 <= cost <= price.highest_usd(n_in, n_out) * (1 + 1e-9) + 1e-12
+
+
+def test_a_claude_that_the_user_prices_is_billed_for_writing_too() -> None:
+    own = {"input_per_m": 4, "output_per_m": 8, "cached_input_per_m": 0.4}
+    prices = Prices({"anthropic/*": own, "proxy/claude-x": own | {"cache_write_per_m": 6}, "gpu/*": own})
+    rates = [prices.lookup(name) for name in ("anthropic/claude-y", "proxy/claude-x", "gpu/llama")]
+    assert [price and price.cache_write_per_m for price in rates] == [5, 6, None]
+    assert [price and price.highest_usd(1_000_000, 0) for price in rates] == [5, 6, 4]
+
+
+def test_batch_rates_and_embeddings_are_listed() -> None:
+    chat, vector = (Prices().lookup(f"openai/{name}") for name in ("gpt-4o-mini", "text-embedding-3-small"))
+    assert chat is not None
+    assert vector is not None
+    assert chat.batch_per_m == pytest.approx((chat.input_per_m / 2, chat.output_per_m / 2))
+    assert (vector.input_per_m, vector.output_per_m) == (0.02, 0.0)
 
 
 def test_the_users_entry_wins_and_covers_private_servers() -> None:
@@ -80,6 +130,23 @@ def test_fine_tuned_names_and_shutdown_days_are_found() -> None:
     assert price.input_per_m == 0.3
     assert isinstance(prices.deprecation_date("anthropic/claude-sonnet-4-5"), dt.date)
     assert prices.deprecation_date("gpu/unknown") is None
+
+
+def test_a_floating_name_ends_with_the_last_of_its_snapshots(monkeypatch) -> None:
+    def listed(**days: str | None):
+        entries = {name: {"litellm_provider": "openai", "deprecation_date": day} for name, day in days.items()}
+        monkeypatch.setattr(model_list, "_list", lambda: (entries, model_list.Source("a list", "")))
+        model_list.shutdown_of.cache_clear()
+        return model_list.shutdown_of("openai/m")
+
+    snapshots = {"m-2024-01-02": "2026-01-01", "m-2025-03-04": "2027-02-03", "m-mini-2024-01-02": None}
+    found = listed(m=None, **snapshots)
+    assert found == model_list.Shutdown(dt.date(2027, 2, 3), "a list", "openai/m-2025-03-04")
+    assert listed(m="2026-05-06", **snapshots) == model_list.Shutdown(dt.date(2026, 5, 6), "a list")
+    assert listed(m=None, **snapshots, **{"m-2026-03-04": None}) is None
+    assert listed(m=None) is None
+    assert listed(m="soon") is None
+    model_list.shutdown_of.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import datetime as dt
 
 import pytest
 
+from safetycatch.calls.model_list import Shutdown
 from safetycatch.catches import CATCHES
 from safetycatch.catches.catalogue import markdown_table
 
@@ -46,8 +47,16 @@ def test_a_price_has_a_source_and_a_date(cli):
 
 
 def test_the_projects_own_price_wins(cli, tmp_path):
-    (tmp_path / "safetycatch.yaml").write_text("prices: {local/m: {input_per_m: 3, output_per_m: 4}}")
-    assert cli("prices", "local/m", "--json").document["source"] == "prices:"
+    (tmp_path / "safetycatch.yaml").write_text("prices: {'local/*': {input_per_m: 3, output_per_m: 4}}")
+    found = cli("prices", "local/m", "--json").document
+    assert (found["input_per_m"], found["source"]) == (3, "prices: local/*")
+    assert "local/*" in cli("prices").out
+
+
+def test_rates_of_caching_and_batches_are_shown(cli):
+    shown = cli("prices", "anthropic/claude-sonnet-4-5").out
+    assert "$0.3 read from the cache · $3.75 written to it" in shown
+    assert "batch     $1.5 in · $7.5 out" in shown
 
 
 def test_an_unknown_price_says_how_to_state_one(cli):
@@ -57,5 +66,6 @@ def test_an_unknown_price_says_how_to_state_one(cli):
 
 
 def test_a_shutdown_date_is_shown(cli, monkeypatch):
-    monkeypatch.setattr("safetycatch.calls.prices.Prices.deprecation_date", lambda *_: dt.date(2027, 1, 2))
-    assert "2027-01-02" in cli("prices", "openai/gpt-4o-mini").out
+    ends = Shutdown(dt.date(2027, 1, 2), "a list")
+    monkeypatch.setattr("safetycatch.calls.model_list.shutdown_of", lambda *_: ends)
+    assert "2027-01-02 · a list" in cli("prices", "openai/gpt-4o-mini").out

@@ -47,7 +47,8 @@ def cost_of(request: Request, reply: Reply, bound: Bound, prices: Prices) -> flo
     if price is None:
         return None
     if reply.n_tokens_in is not None and reply.n_tokens_out is not None:
-        return price.cost_usd(reply.n_tokens_in, reply.n_tokens_out, reply.n_tokens_cached or 0)
+        cached, written = reply.n_tokens_cached or 0, reply.n_tokens_written or 0
+        return price.cost_usd(reply.n_tokens_in, reply.n_tokens_out, cached, written)
     # Without usage only a flat price is certain; a ceiling counts the highest cost instead.
     flat = bound.usd == 0.0 or request.endpoint.transport == "function"
     return bound.usd if flat else None

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import importlib.metadata
-import importlib.util
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from safetycatch.calls.model_list import entry_of, shutdown_of, source
 from safetycatch.errors import UsageError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
 
     from safetycatch.calls.request import Endpoint, Request
 
-MAP_FILE = "model_prices_and_context_window_backup.json"
-USER_FIELDS = {"input_per_m", "output_per_m", "cached_input_per_m", "per_call", "train_per_m"}
+USER_FIELDS = {"input_per_m", "output_per_m", "cached_input_per_m", "cache_write_per_m", "per_call", "train_per_m"}
+# What Anthropic charges to write a token to its cache for five minutes, times the input rate:
+# platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing
+CLAUDE_CACHE_WRITE = 1.25
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # A private server may call its model anything; only these hosts bill what the public list says.
 PUBLIC_HOSTS = {
@@ -38,12 +38,29 @@ PUBLIC_HOSTS = {
 }
 
 
+class _Rates(NamedTuple):
+    """US dollars per million tokens of one call: in, read from the cache, written to it, out."""
+
+    fresh: float
+    read: float
+    written: float
+    out: float
+
+
+def _parts(n_tokens_in: int, n_tokens_cached: int, n_tokens_written: int) -> tuple[int, int]:
+    """Return the tokens read from and written to the cache, no more than there are."""
+    read = min(n_tokens_cached, n_tokens_in)
+    return read, min(n_tokens_written, n_tokens_in - read)
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """US dollars per million tokens, and per call, with source and date.
 
-    `long_prompt` is (tokens, input, output): the rates of prompts longer than that. `highest_*` are the dearest rates
-    that anything else (cache writes, priority tiers) can be billed at.
+    `cached_input_per_m` is for tokens read from the provider's prompt cache, `cache_write_per_m` for those written
+    (None: as other input). `long_prompt` is (tokens, input, output): the rates of prompts longer than that. `highest_*`
+    are the dearest rates that anything else (longer caching, priority tiers) can be billed at. `batch_per_m`: input
+    and output when the provider may take a day.
     """
 
     input_per_m: float
@@ -55,58 +72,42 @@ class Price:
     highest_output_per_m: float = 0.0
     source: str = ""
     date: str = ""
+    cache_write_per_m: float | None = None
+    batch_per_m: tuple[float, float] | None = None
 
-    def cost_usd(self, n_tokens_in: int, n_tokens_out: int, n_tokens_cached: int = 0) -> float:
-        """Return what a call cost, US dollars; `n_tokens_cached` is the part of `n_tokens_in` from the cache."""
-        input_per_m, output_per_m, cached_per_m = self.input_per_m, self.output_per_m, self.cached_input_per_m
+    def cost_usd(
+        self, n_tokens_in: int, n_tokens_out: int, n_tokens_cached: int = 0, n_tokens_written: int = 0
+    ) -> float:
+        """Return what a call cost, US dollars; tokens `cached` (read) and `written` are parts of those in."""
+        rates = self._rates(n_tokens_in)
+        read, written = _parts(n_tokens_in, n_tokens_cached, n_tokens_written)
+        tokens_in = (n_tokens_in - read - written) * rates.fresh + read * rates.read + written * rates.written
+        return self.per_call_usd + (tokens_in + n_tokens_out * rates.out) / 1e6
+
+    def saved_by_cache_usd(self, n_tokens_in: int, n_tokens_cached: int, n_tokens_written: int = 0) -> float:
+        """Return what the prompt cache saved on a call, US dollars; below 0 where writing cost more than reading saved.
+
+        Assumes that prompts beyond `long_prompt` get no discount: rather a little too much is billed than too little.
+        """
+        rates = self._rates(n_tokens_in)
+        read, written = _parts(n_tokens_in, n_tokens_cached, n_tokens_written)
+        return (read * (rates.fresh - rates.read) - written * (rates.written - rates.fresh)) / 1e6
+
+    def _rates(self, n_tokens_in: int) -> _Rates:
+        fresh, write = self.input_per_m, self.cache_write_per_m
         if self.long_prompt is not None and n_tokens_in > self.long_prompt[0]:
-            # The discount for cached tokens is left out here: rather a little too much than too little.
-            _, input_per_m, output_per_m = self.long_prompt
-            cached_per_m = None
-        cached = min(n_tokens_cached, n_tokens_in) if cached_per_m is not None else 0
-        tokens = (n_tokens_in - cached) * input_per_m + cached * (cached_per_m or 0.0) + n_tokens_out * output_per_m
-        return self.per_call_usd + tokens / 1e6
+            _, long_in, long_out = self.long_prompt
+            dearer = long_in if write is None or not fresh else write / fresh * long_in
+            return _Rates(long_in, long_in, dearer, long_out)
+        read = self.cached_input_per_m
+        return _Rates(fresh, fresh if read is None else read, fresh if write is None else write, self.output_per_m)
 
     def highest_usd(self, max_tokens_in: int, max_tokens_out: int) -> float:
-        """Return the most that a call can cost, US dollars."""
-        input_per_m = max(self.input_per_m, self.highest_input_per_m, self.cached_input_per_m or 0.0)
+        """Return the most that a call can cost, US dollars: every token written to the cache, at the dearest tier."""
+        dear = (self.highest_input_per_m, self.cached_input_per_m or 0.0, self.cache_write_per_m or 0.0)
+        input_per_m = max(self.input_per_m, *dear)
         output_per_m = max(self.output_per_m, self.highest_output_per_m)
         return self.per_call_usd + (max_tokens_in * input_per_m + max_tokens_out * output_per_m) / 1e6
-
-
-@cache
-def _public_map() -> tuple[dict[str, dict[str, Any]], str, str]:
-    """Return LiteLLM's bundled price list, its source and date, without importing (running) LiteLLM."""
-    spec = importlib.util.find_spec("litellm")
-    if spec is None or not spec.submodule_search_locations:
-        return {}, "", ""
-    path = Path(spec.submodule_search_locations[0]) / MAP_FILE
-    if not path.is_file():
-        return {}, "", ""
-    date = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date().isoformat()
-    version = importlib.metadata.version("litellm")
-    loaded: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
-    return loaded, f"the price list inside litellm {version}", f"installed {date}"
-
-
-def _public_entry(name: str) -> dict[str, Any] | None:
-    """Find `provider/model` under its own name, or as `model` when the entry says that this provider serves it."""
-    provider, _, model = name.partition("/")
-    if not model:
-        return None
-    entries = _public_map()[0]
-    if name in entries:
-        return entries[name]
-    names = [model]
-    if model.startswith("ft:"):
-        names.append(":".join(model.split(":")[:2]))
-    for candidate in names:
-        for key in (candidate, f"{provider}/{candidate}"):
-            entry = entries.get(key)
-            # litellm_provider of Vertex models reads vertex_ai-language-models and the like.
-            if entry and str(entry.get("litellm_provider", "")).split("-")[0] == provider:
-                return entry
-    return None
 
 
 def _of_public(entry: dict[str, Any], tier: str) -> Price | None:
@@ -120,6 +121,8 @@ def _of_public(entry: dict[str, Any], tier: str) -> Price | None:
         return rate(name) if special is None else special
 
     input_per_m, output_per_m = tiered("input_cost_per_token"), tiered("output_cost_per_token")
+    if output_per_m is None and entry.get("mode") == "embedding":
+        output_per_m = 0.0
     if input_per_m is None or output_per_m is None:
         return None
     rates = {name: value for name in entry if "_batches" not in name and (value := rate(name)) is not None}
@@ -134,7 +137,8 @@ def _of_public(entry: dict[str, Any], tier: str) -> Price | None:
         long_prompt = (min(steps) * 1000, long_in or input_per_m, long_out or output_per_m)
     dear_in = ("input_cost_per_token", "cache_creation_input_token_cost")
     dear_out = ("output_cost_per_token", "output_cost_per_reasoning_token")
-    _, source, date = _public_map()
+    batch = rate("input_cost_per_token_batches"), rate("output_cost_per_token_batches")
+    bundled = source()
     return Price(
         input_per_m,
         output_per_m,
@@ -142,8 +146,10 @@ def _of_public(entry: dict[str, Any], tier: str) -> Price | None:
         long_prompt=long_prompt,
         highest_input_per_m=max((value for name, value in rates.items() if name.startswith(dear_in)), default=0.0),
         highest_output_per_m=max((value for name, value in rates.items() if name.startswith(dear_out)), default=0.0),
-        source=str(entry.get("source") or "") or source,
-        date=date,
+        source=str(entry.get("source") or "") or bundled.name,
+        date=bundled.date,
+        cache_write_per_m=tiered("cache_creation_input_token_cost"),
+        batch_per_m=None if batch[0] is None or batch[1] is None else (batch[0], batch[1]),
     )
 
 
@@ -167,6 +173,7 @@ def _of_user(name: str, entry: Mapping[str, Any], source: str, date: str) -> Pri
         numbers.get("per_call", 0.0),
         source=source,
         date=date,
+        cache_write_per_m=numbers.get("cache_write_per_m"),
     )
 
 
@@ -177,9 +184,11 @@ def _own() -> dict[str, Price]:
 
 
 def _matching(table: Mapping[str, Price], name: str) -> Price | None:
-    if name in table:
-        return table[name]
-    return next((price for pattern, price in table.items() if fnmatchcase(name, pattern)), None)
+    price = table.get(name) or next((price for pattern, price in table.items() if fnmatchcase(name, pattern)), None)
+    if price is None or price.cache_write_per_m is not None or "claude" not in name.casefold():
+        return price
+    # We mark the prompts of these models for the cache: the ceiling must cover the writing though nobody stated it.
+    return replace(price, cache_write_per_m=round(price.input_per_m * CLAUDE_CACHE_WRITE, 9))
 
 
 class Prices:
@@ -190,7 +199,7 @@ class Prices:
     """
 
     def __init__(self, user: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self._user = {name: _of_user(name, entry, "prices:", "") for name, entry in (user or {}).items()}
+        self._user = {name: _of_user(name, entry, f"prices: {name}", "") for name, entry in (user or {}).items()}
         self._by_endpoint: dict[tuple[Endpoint, str, str], Price | None] = {}
         self._known: dict[tuple[str, bool, str], Price | None] = {}
 
@@ -209,7 +218,7 @@ class Prices:
         for table in (self._user, _own()):
             if (price := _matching(table, name)) is not None:
                 return price
-        entry = _public_entry(name) if public else None
+        entry = entry_of(name) if public else None
         return _of_public(entry, tier) if entry else None
 
     @staticmethod
@@ -238,9 +247,5 @@ class Prices:
 
     def deprecation_date(self, name: str) -> dt.date | None:
         """Return the day on which the provider shuts `provider/model` down, as LiteLLM's list has it; None: unknown."""
-        entry = _public_entry(name)
-        stated = cast("object", entry.get("deprecation_date")) if entry else None
-        try:
-            return dt.date.fromisoformat(stated) if isinstance(stated, str) else None
-        except ValueError:
-            return None
+        found = shutdown_of(name)
+        return found.day if found else None

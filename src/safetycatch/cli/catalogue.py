@@ -125,29 +125,43 @@ def prices(
 
 
 def _price_json(table: Any, model: str) -> dict[str, Any]:
-    price, ends = table.lookup(model), table.deprecation_date(model)
+    from safetycatch.calls.model_list import shutdown_of
+
+    price, ends = table.lookup(model), shutdown_of(model)
+    batch = price.batch_per_m or (None, None)
     return {
         "model": model,
         "input_per_m": price.input_per_m,
         "output_per_m": price.output_per_m,
         "cached_input_per_m": price.cached_input_per_m,
+        "cache_write_per_m": price.cache_write_per_m,
+        "batch_input_per_m": batch[0],
+        "batch_output_per_m": batch[1],
         "per_call_usd": price.per_call_usd,
         "source": price.source,
         "date": price.date,
-        "shut_down": ends.isoformat() if ends else None,
+        "shut_down": ends.day.isoformat() if ends else None,
+        "shut_down_source": ends.source + (f", of its last snapshot {ends.of}" if ends.of else "") if ends else None,
     }
 
 
 def _print_price(table: Any, model: str, output: Output) -> None:
     told = _price_json(table, model)
-    cached = told["cached_input_per_m"]
-    parts = [f"${told['input_per_m']:g} in", f"${told['output_per_m']:g} out"]
-    parts += [f"${cached:g} cached in"] if cached is not None else []
+    rates = (
+        ("input_per_m", "in"),
+        ("output_per_m", "out"),
+        ("cached_input_per_m", "read from the cache"),
+        ("cache_write_per_m", "written to it"),
+    )
+    parts = [f"${told[key]:g} {words}" for key, words in rates if told[key] is not None]
     parts += [f"${told['per_call_usd']:g} a call"] if told["per_call_usd"] else []
     output.line(output.painted(_safe(model), "strong"))
     output.field("price", " · ".join(parts) + "   per million tokens")
+    if told["batch_input_per_m"] is not None:
+        output.field("batch", f"${told['batch_input_per_m']:g} in · ${told['batch_output_per_m']:g} out")
     output.field("source", " · ".join(part for part in (told["source"], told["date"]) if part))
-    output.field("shut down", told["shut_down"] or "no date is published")
+    ends = told["shut_down"]
+    output.field("shut down", f"{ends} · {told['shut_down_source']}" if ends else "no date is published")
 
 
 def _safe(text: str) -> str:
