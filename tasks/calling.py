@@ -7,9 +7,10 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.calls import Endpoint, Engine, EngineSettings, Request
+from safetycatch.calls.prompt_cache import floor_tokens, marked, takes_marks
 from safetycatch.experiment import Candidate, ModelName
 from safetycatch.fewshot.prompts import Prompt, make_prompt, render
-from safetycatch.fewshot.selection import Demonstrations
+from safetycatch.fewshot.selection import SHARED, Demonstrations
 from safetycatch.project import Project, address_of, key_variable
 from safetycatch.sandbox.settings import ANSWERS_VERSION
 from safetycatch.scoring import scorer
@@ -90,9 +91,13 @@ def requests_of(
             [row["example_id"] for row in rows],
         )
     labels = tuple(entry["labels"])
+    floor = floor_tokens(model) if takes_marks(endpoint, model) else None
     for row in rows:
         examples = demonstrations.of(row["example_id"]) if demonstrations else ()
         body = chat_body(candidate, prompt, model, row, examples, labels, entry)
+        if floor is not None:
+            same = demonstrations is None or examples is demonstrations.of(SHARED)
+            body["messages"] = marked(body["messages"], stable_turns(body["messages"], row, same_shots=same), floor)
         for replicate in range(replicates):
             yield Request(endpoint, body, candidate.id, row["example_id"], replicate, entry["max_tokens"])
 
@@ -150,6 +155,12 @@ def chat_body(
     if candidate.send_ids:
         body["metadata"] = {**body.get("metadata", {}), "candidate": candidate.id, "example_id": row["example_id"]}
     return body
+
+
+def stable_turns(messages: list[dict[str, Any]], row: dict[str, Any], *, same_shots: bool) -> int:
+    """Return how many messages before the query are the same for all rows: instructions, and shots that all share."""
+    before = len(messages) - (len(json.loads(row["input"])) if row["input_kind"] == "messages" else 1)
+    return before if same_shots else min(before, int(messages[0]["role"] == "system"))
 
 
 def function_row(row: dict[str, Any]) -> dict[str, Any]:
