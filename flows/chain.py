@@ -369,11 +369,13 @@ def calls_of(prepared: Prepared, answered: Sequence[Ref], made: set[str]) -> dic
     store = prepared.place.open_store()
     total: Counter[str] = Counter()
     classes: Counter[str] = Counter()
-    spent = 0.0
+    spent = saved = 0.0
     for reference in answered:
-        counts = store.facts(_ref(reference)).get("calls")
+        facts = store.facts(_ref(reference))
+        counts = facts.get("calls")
         if counts is None:
             continue
+        saved += facts["cache_saved_usd"]
         if reference["sha256"] not in made:
             total["from_journal"] += counts["answered"] + counts["from_journal"]
             continue
@@ -382,7 +384,8 @@ def calls_of(prepared: Prepared, answered: Sequence[Ref], made: set[str]) -> dic
         classes.update(counts["by_error_class"])
         spent += counts["spent_usd"]
     names = ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried")
-    return {**{name: total[name] for name in names}, "by_error_class": dict(classes), "spent_usd": spent}
+    counted = {name: total[name] for name in names}
+    return {**counted, "by_error_class": dict(classes), "spent_usd": spent, "saved_by_prompt_cache_usd": saved}
 
 
 def _ids_of(place: Place, table: pa.Table, splits: Ref, name: str) -> list[str]:

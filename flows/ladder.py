@@ -142,6 +142,7 @@ def climb(prepared: Prepared, ladder: Ladder, call: Call) -> Climbed:
         n_full=n_calls,
         cost_usd=sum(one["cost_usd"] for one in facts),
         metric=ladder.metric,
+        tokens=dict(sum((Counter(one["tokens"]) for one in facts), Counter[str]())),
         returned=dict(sum((Counter(one["returned"]) for one in facts), Counter[str]())),
     )
 

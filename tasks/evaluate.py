@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from safetycatch.calls import CallCounts, Reply, Request
 
-STAGE, VERSION = "evaluate", "1"
+STAGE, VERSION = "evaluate", "2"
 COLUMNS = [name for name in schema("rows").names if name != "run_id"]
 SCHEMA = pa.schema([schema("rows").field(column) for column in COLUMNS])
 
@@ -52,8 +52,8 @@ def evaluate(
     if found is not None:
         return found.as_dict()
     with store.lock(STAGE, name):
-        rows, counts = _answered(place, settings, examples, shots, pool or examples)
-    return keep_rows(STAGE, VERSION, place, settings, parents, rows, {"calls": counts_as_dict(counts)})
+        rows, facts = _answered(place, settings, examples, shots, pool or examples)
+    return keep_rows(STAGE, VERSION, place, settings, parents, rows, facts)
 
 
 def keep_rows(
@@ -89,20 +89,23 @@ def _answered(
     examples: dict[str, Any],
     shots: dict[str, Any] | None,
     shown: dict[str, Any],
-) -> tuple[list[dict[str, Any]], CallCounts]:
-    """Answer every request of the shard; rows come back in the shard's own order."""
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Answer every request of the shard; rows come back in the shard's own order, with facts about the calls."""
     replicates, ids = settings["replicates"], settings["ids"]
     parse = scorers_of(place, settings)[0].parse
     rows: dict[tuple[str, int], dict[str, Any]] = {}
+    saved = 0.0
 
     def keep(request: Request, reply: Reply) -> None:
+        nonlocal saved
         rows[request.example_id, request.replicate] = row_of(request, reply, parse)
+        saved += reply.cache_saved_usd or 0.0
 
     items = shard_rows(read_table(place, examples), ids)
     requests = requests_of(place, settings, items, shots, shown, replicates)
     counts = asyncio.run(engine_of(place, [settings], settings["candidate"]["id"]).answer(requests, keep))
     order = [(example_id, replicate) for example_id in ids for replicate in range(replicates)]
-    return [rows[key] for key in order], counts
+    return [rows[key] for key in order], {"calls": counts_as_dict(counts), "cache_saved_usd": saved}
 
 
 def row_of(request: Request, reply: Reply, parse: Callable[[str], str | None]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -458,6 +459,9 @@ def _ladder(result: Result) -> shown.Ladder | None:
 def _money(result: Result) -> shown.Money:
     calls = result.calls
     sends = any(candidate.kind != "outputs" for candidate in result.prepared.experiment.candidates)
+    tokens = Counter(result.climbed.tokens if result.climbed else {})
+    for facts in result.scored.values():
+        tokens.update({name: facts["tokens"].get(name, 0) for name in ("n_tokens_in", "n_tokens_cached")})
     return shown.Money(
         spent_usd=result.spent_usd,
         sent=calls["sent"],
@@ -468,6 +472,9 @@ def _money(result: Result) -> shown.Money:
         perhaps_paid=calls["perhaps_paid"],
         perhaps_paid_usd=result.perhaps_usd,
         saved_usd=result.saved_usd,
+        saved_by_prompt_cache_usd=calls["saved_by_prompt_cache_usd"] if sends else None,
+        n_tokens_in=tokens["n_tokens_in"] if sends else None,
+        n_tokens_cached=tokens["n_tokens_cached"] if sends else None,
         saved_by_race_usd=result.climbed.saved_usd if result.climbed else None,
         perhaps=tuple(
             shown.PerhapsRow(

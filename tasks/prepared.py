@@ -55,6 +55,7 @@ class Climbed:
     cost_usd: float
     metric: str
     returned: dict[str, int]
+    tokens: dict[str, int]
 
     @property
     def saved_usd(self) -> float:

@@ -130,6 +130,7 @@ class _Rung:
             list(self._by_id), settings["baseline"], alpha=ALPHA, largest_cluster=settings["largest_cluster"]
         )
         self._rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self._cache_saved_usd = 0.0
         for reference, blocks, keep in zip(earlier, settings["blocks"], settings["keeps"], strict=False):
             self._replay(reference, blocks)
             self._cut(keep)
@@ -190,6 +191,7 @@ class _Rung:
         """Take one reply; a look is decided when all of its replies and all looks before it are there."""
         row = row_of(request, reply, self._scorer.parse)
         self._rows[key_of(row)] = row
+        self._cache_saved_usd += reply.cache_saved_usd or 0.0
         self._look_of[request.example_id].left -= 1
         while len(self._alive) <= len(self._looks) and (look := self._looks[len(self._alive) - 1]).left == 0:
             if not self._over:
@@ -257,6 +259,8 @@ class _Rung:
             "higher_is_better": self._scorer.higher_is_better,
             "n_rows": len(rows),
             "cost_usd": sum(row["cost_usd"] or 0.0 for row in rows),
+            "cache_saved_usd": self._cache_saved_usd,
+            "tokens": {name: sum(row[name] or 0 for row in rows) for name in ("n_tokens_in", "n_tokens_cached")},
             "returned": dict(
                 Counter(row["model_returned"] for row in rows if row["status"] == "invalid" and row["model_returned"])
             ),

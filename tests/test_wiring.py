@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows.chain import as_function
@@ -559,3 +560,24 @@ def test_an_override_is_shown_with_its_reason(project):
 
 def test_the_tests_leave_the_checkout_alone():
     assert not (Path(__file__).parents[1] / "calls.db").exists()
+
+
+def test_what_the_prompt_cache_saved_is_in_the_report_also_when_read_from_the_journal(project, box):
+    box()
+    project.model(model=BOX)
+    for name in ("route.md", "short.md"):
+        (project.folder / name).write_text("Route with care. " * 600 + "One of: {{ labels | join(', ') }}.\n")
+    project.config |= {
+        "candidates": [*project.config["candidates"][1:], {"id": "c", "call": "wired:c", "max_cost_usd": 0.001}],
+        "runs": {"concurrency": 1},
+        "prices": {"box/in-context": {"input_per_m": 10, "output_per_m": 10, "cached_input_per_m": 1}},
+        "budget": {"usd": 50, "calls": 2000},
+    }
+    first = project.run()
+    cached = sum(row["n_tokens_cached"] or 0 for row in pq.read_table(first["artifacts"]["rows"]).to_pylist())
+    assert cached > 100_000
+    assert first["calls"]["saved_by_prompt_cache_usd"] == pytest.approx(cached * 9e-6)
+    assert f"{cached:,} of " in (project.stored().folder / "report.html").read_text()
+    again = project.run()
+    assert again["calls"]["sent"] == 0
+    assert again["calls"]["saved_by_prompt_cache_usd"] == first["calls"]["saved_by_prompt_cache_usd"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from safetycatch.calls.budget import Spent
-from safetycatch.calls.costs import bound_of, cost_of
+from safetycatch.calls.costs import bound_of, cache_saved_of, cost_of
 from safetycatch.calls.counts import Tally
 from safetycatch.calls.faults import CallFaultError, Fault, FilteredPromptError
 from safetycatch.calls.limiter import Lane, place_of
@@ -323,6 +323,7 @@ class Caller:
             reply = replace(
                 reply,
                 cost_usd=cost_of(request, reply, bound, self._prices),
+                cache_saved_usd=cache_saved_of(request, reply, self._prices),
                 latency_s=self._clock() - sent_at,
                 attempts=attempt,
             )

@@ -52,3 +52,14 @@ def cost_of(request: Request, reply: Reply, bound: Bound, prices: Prices) -> flo
     # Without usage only a flat price is certain; a ceiling counts the highest cost instead.
     flat = bound.usd == 0.0 or request.endpoint.transport == "function"
     return bound.usd if flat else None
+
+
+def cache_saved_of(request: Request, reply: Reply, prices: Prices) -> float | None:
+    """Return what the provider's prompt cache saved on a reply, US dollars; None when price or usage is not known.
+
+    Below 0 where writing the prefix cost more than reading it saved.
+    """
+    price = prices.of(request)
+    if price is None or reply.n_tokens_in is None:
+        return None
+    return price.saved_by_cache_usd(reply.n_tokens_in, reply.n_tokens_cached or 0, reply.n_tokens_written or 0)

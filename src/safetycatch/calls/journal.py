@@ -281,6 +281,7 @@ class Journal(JournalReader):
             reply.error_class,
             reply.error_text,
             time.time(),
+            reply.cache_saved_usd,
             raw,
         )
         return self._put(ANSWER, values, asker)

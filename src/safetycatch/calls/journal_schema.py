@@ -23,7 +23,8 @@ CREATE TABLE fault (
 # Who is asking now: from a call's first intent to its answer or its end without one. `writer` names a lock file.
 CLAIMS = """
 CREATE TABLE claim (
-  call_key TEXT PRIMARY KEY, writer TEXT NOT NULL, asker BIGINT NOT NULL, claimed_at REAL NOT NULL)
+  call_key TEXT PRIMARY KEY, writer TEXT NOT NULL, asker BIGINT NOT NULL, claimed_at REAL NOT NULL);
+ALTER TABLE answer ADD COLUMN cache_saved_usd REAL
 """
 
 JOURNAL = Kind(
@@ -36,7 +37,11 @@ JOURNAL = Kind(
 )
 
 INTENT = "INSERT INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-ANSWER = "INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ANSWER = (
+    "INSERT INTO answer (intent_id, call_key, run_id, state, text, model_returned, n_tokens_in, n_tokens_cached,"
+    " n_tokens_out, cost_usd, latency_s, attempts, error_class, error_text, answered_at, cache_saved_usd, raw)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 FAULT = "INSERT INTO fault VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 HOLDER = "SELECT writer, asker FROM claim WHERE call_key = ?"
 RELEASE = "DELETE FROM claim WHERE call_key = ? AND writer = ? AND asker = ?"
@@ -44,7 +49,7 @@ FORGET = "DELETE FROM claim WHERE writer = ?"
 
 REPLY = (
     "state, text, model_returned, n_tokens_in, n_tokens_cached, n_tokens_out, cost_usd, latency_s, attempts,"
-    " error_class, error_text"
+    " error_class, error_text, cache_saved_usd"
 )
 # Invalid replies (another model, no content) were paid for but are not reused: the call is asked again.
 REUSED = "state <> 'invalid'"

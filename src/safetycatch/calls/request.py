@@ -161,7 +161,8 @@ class Reply:
     `invalid`: paid for, but another model answered or the content is missing. `error`: infrastructure; never an answer.
     Tokens and cost are of the answering attempt (None: not stated, not known); `latency_s` runs from its sending to
     the last byte; `attempts` counts requests sent that came back without being told to wait. `n_tokens_written` (to the
-    provider's prompt cache, part of `n_tokens_in`) is in the cost and not in the journal.
+    provider's prompt cache, part of `n_tokens_in`) is in the cost and not in the journal; `cache_saved_usd` is what
+    that cache saved on the call.
     """
 
     state: State
@@ -175,5 +176,6 @@ class Reply:
     attempts: int = 1
     error_class: str | None = None
     error_text: str | None = None
+    cache_saved_usd: float | None = None
     from_journal: bool = False
     n_tokens_written: int | None = None
