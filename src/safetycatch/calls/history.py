@@ -116,6 +116,7 @@ class Attempt:
     attempts: int | None
     error_class: str | None
     error_text: str | None
+    cache_saved_usd: float | None
 
 
 def newest(journal: JournalReader, wanted: Wanted, limit: int, state: CallState | None = None) -> list[Call]:
@@ -207,7 +208,7 @@ def answers(journal: JournalReader, run_id: str | None = None, *, raw: bool = Fa
     names = [
         *("call_key", "run_id", "endpoint", "model", "candidate", "example_id", "replicate", "sent_at", "answered_at"),
         *("state", "text", "model_returned", "n_tokens_in", "n_tokens_cached", "n_tokens_out", "cost_usd"),
-        *("max_cost_usd", "latency_s", "attempts", "error_class", "error_text"),
+        *("max_cost_usd", "cache_saved_usd", "latency_s", "attempts", "error_class", "error_text"),
     ]
     of_intent = {"endpoint", "model", "candidate", "example_id", "replicate", "sent_at", "max_cost_usd"}
     columns = ", ".join(f"{'i' if name in of_intent else 'a'}.{name}" for name in names)

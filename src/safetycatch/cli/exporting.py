@@ -25,12 +25,21 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 1024
 TIMES = ("sent_at", "answered_at")
-NUMBERS = ("cost_usd", "max_cost_usd", "latency_s")
+NUMBERS = ("cost_usd", "max_cost_usd", "cache_saved_usd", "latency_s")
 COUNTS = ("replicate", "n_tokens_in", "n_tokens_cached", "n_tokens_out", "attempts")
 TEXTS_FIRST = ("call_key", "run_id", "endpoint", "model", "candidate", "example_id")
 COLUMNS = (
     *(*TEXTS_FIRST, "replicate", *TIMES, "state", "text", "model_returned", "n_tokens_in", "n_tokens_cached"),
-    *("n_tokens_out", "cost_usd", "max_cost_usd", "latency_s", "attempts", "error_class", "error_text"),
+    *(
+        "n_tokens_out",
+        "cost_usd",
+        "max_cost_usd",
+        "cache_saved_usd",
+        "latency_s",
+        "attempts",
+        "error_class",
+        "error_text",
+    ),
 )
 # What a spreadsheet takes for a formula; the full-width forms too, which some make narrow first.
 TRIGGERS = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
