@@ -368,7 +368,16 @@ def test_r43_no_text_cell_of_any_export_begins_like_a_formula(tmp_path_factory, 
 
 COLUMNS_OF_TEXT = [
     *("call_key", "run_id", "endpoint", "model", "candidate", "example_id", "state", "text", "model_returned"),
-    *("n_tokens_in", "n_tokens_cached", "n_tokens_out", "cost_usd", "max_cost_usd", "latency_s", "attempts"),
+    *(
+        "n_tokens_in",
+        "n_tokens_cached",
+        "n_tokens_out",
+        "cost_usd",
+        "max_cost_usd",
+        "cache_saved_usd",
+        "latency_s",
+        "attempts",
+    ),
     *("error_class", "error_text"),
 ]
 
