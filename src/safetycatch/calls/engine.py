@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from safetycatch.calls import collecting
 from safetycatch.calls.attempt import Caller, EngineSettings, HaltedError, LaneStoppedError, Outcome
 from safetycatch.calls.budget import SLACK_USD
 from safetycatch.calls.counts import CallCounts, Progress
@@ -83,7 +84,8 @@ class Engine:
         """
         run = _Run(self, requests, on_reply)
         try:
-            await run.go()
+            with collecting.rarely():
+                await run.go()
         finally:
             self.counts = run.tally.counts()
         return self.counts

@@ -130,6 +130,9 @@ def retry_after_s(headers: Mapping[str, str], now: dt.datetime | None = None) ->
 
 def read_limits(headers: Mapping[str, str], now: dt.datetime | None = None) -> Limits | None:
     """Return the limits that a reply's headers state; None when they state none."""
+    # Most servers state none, and this is read for every reply.
+    if not any("ratelimit" in name.lower() for name in headers):
+        return None
     for family in _FAMILIES:
         found = [_stated(headers, *names, now) for names in family.names]
         if any(stated is not _NOTHING for stated in found):
