@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 IDEAL_BAR = 1.08
 REFUSED_BAR = 0.02
+USERS_NAME = "{:,} prompts, log-normal 1.5 s, 600 requests and 60,000 tokens a minute, 2 % faults, 64 at once"
 USERS = {
     "latency": "lognormal:1.5s:0.5",
     "requests_per_minute": 600,
@@ -54,8 +55,7 @@ def _limited(options: Options, n: int, name: str, server_options: dict[str, Any]
 def users(options: Options) -> Iterator[Figure]:
     """As users run it."""
     n = options.n(1000)
-    name = f"{n:,} prompts, log-normal 1.5 s, 600 requests and 60,000 tokens a minute, 2 % faults, 64 at once"
-    yield _limited(options, n, name, USERS)
+    yield _limited(options, n, USERS_NAME.format(n), USERS)
 
 
 def rpm(options: Options) -> Iterator[Figure]:
