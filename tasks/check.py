@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from safetycatch.catches import cost, fewshot, harness, illusory, statistics
+from safetycatch.catches import cost, fewshot, harness, illusory, lockin, statistics
 from safetycatch.catches import results as results_catches
 from safetycatch.fewshot.selection import verify_shots
 from safetycatch.scoring import majority_share
@@ -17,6 +18,7 @@ from safetycatch.store.environment import environment
 from safetycatch.store.records import RUN_ID
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
+from tasks.sending import parameter_facts, sharing_facts, shutdown_facts
 from tasks.session import ceiling
 from tasks.split import POOL_PREFIX, clusters_with_pool
 
@@ -67,6 +69,10 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
         estimate=prepared.estimate, budget=ceiling(experiment), run_id=run_id if RUN_ID.fullmatch(run_id) else ""
     )
     yield cost.price_is_known(unknown=plan["unknown_prices"], budget=ceiling(experiment))
+    yield cost.prompts_are_cached(sharing_facts(plan["sent"]), policy)
+    yield lockin.parameters_are_seen(parameter_facts(plan["sent"]))
+    listed = sum(one["listed"] for one in plan["sent"])
+    yield lockin.models_stay(shutdown_facts(plan["sent"]), asked=listed, today=dt.datetime.now(dt.UTC).date())
     yield _first_runs(prepared, policy)
     given = split["variant"] == "given"
     yield illusory.leaked_rows(

@@ -13,13 +13,14 @@ from safetycatch.stats import detectable_effect, required_n
 from safetycatch.stats.race_forecast import forecast
 from safetycatch.tables import with_ids
 from tasks.calling import read_table, requests_of, shard_rows
+from tasks.sending import sending_facts
 from tasks.session import current
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
     from safetycatch.calls import Price, Request
 
-STAGE, VERSION = "plan", "4"
+STAGE, VERSION = "plan", "5"
 SAMPLE_ROWS = 50
 FORECAST_SEED = 1
 # Of item differences, not of scores: what items of one group share cancels in the difference to a large part.
@@ -67,9 +68,12 @@ def plan(
     def produce() -> Produced:
         unknown: set[str] = set()
 
+        sent: list[dict[str, Any]] = []
+
         def rows_of(entries: list[dict[str, Any]], split: str, ids: list[str], shares: dict[str, float]) -> None:
+            sent.clear()
             for entry in entries:
-                row = _row(place, entry, {**settings, "ids": ids}, examples, parts, pool, unknown)
+                row = _row(place, entry, {**settings, "ids": ids}, examples, parts, pool, unknown, sent)
                 share = shares.get(row["candidate"], 1.0)
                 expected = row["expected_usd"]
                 rows.append(
@@ -104,7 +108,7 @@ def plan(
                 rest = 1 - asked[baseline] / n_dev
                 going = {name: share * rest for name, share in going.items()} | {baseline: rest}
         rows_of(settings["candidates"], settings["split"], settings["ids"], going)
-        facts |= {"unknown_prices": sorted(unknown), **_power(place, settings, splits)}
+        facts |= {"unknown_prices": sorted(unknown), "sent": sent, **_power(place, settings, splits)}
         return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)
 
     parents = parents_of({"examples": examples, "splits": splits, "parts": parts, "pool": pool})
@@ -119,8 +123,12 @@ def _row(
     parts: list[dict[str, Any]],
     pool: dict[str, Any] | None,
     unknown: set[str],
+    sent: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return what one candidate takes for `settings[ids]`; models without a price are added to `unknown`."""
+    """Return what one candidate takes for `settings[ids]`.
+
+    Models without a price are added to `unknown`, what is known of a candidate's requests to `sent`.
+    """
     candidate = Candidate.model_validate(entry["candidate"])
     n_calls = 0 if candidate.kind == "outputs" else len(settings["ids"]) * settings["replicates"]
     row: dict[str, Any] = {
@@ -132,10 +140,14 @@ def _row(
         "highest_usd": 0.0,
         "highest_tokens": 0,
     }
-    if candidate.kind == "model":
-        row |= _cost(place, entry, settings, examples, parts, pool, n_calls)
-        if not row["price_known"] and candidate.model is not None:
+    if candidate.model is not None:
+        requests = _sample(place, entry, settings["ids"], examples, parts, pool)
+        row |= _cost(requests, settings["task"], n_calls)
+        if not row["price_known"]:
             unknown.add(candidate.model.full)
+        if requests:
+            price = current().prices.of(requests[0])
+            sent.append(sending_facts(candidate.id, candidate.model.full, requests, price, n_calls))
     if candidate.kind == "call":
         most = candidate.max_cost_usd
         row |= {"price_known": most is not None, "expected_usd": None, "highest_usd": None}
@@ -146,19 +158,23 @@ def _row(
     return row
 
 
-def _cost(
+def _sample(
     place: Place,
     entry: dict[str, Any],
-    settings: dict[str, Any],
+    ids: list[str],
     examples: dict[str, Any],
     parts: list[dict[str, Any]],
     pool: dict[str, Any] | None,
-    n_calls: int,
-) -> dict[str, Any]:
-    sample = settings["ids"][:: max(1, len(settings["ids"]) // SAMPLE_ROWS)][:SAMPLE_ROWS]
+) -> list[Request]:
+    """Return one candidate's requests for a sample of items."""
+    sample = ids[:: max(1, len(ids) // SAMPLE_ROWS)][:SAMPLE_ROWS]
     items = shard_rows(read_table(place, examples), sample)
     shots = parts[entry["shots_at"]] if entry["shots_at"] is not None else None
-    requests = list(requests_of(place, entry, items, shots, pool or examples, 1))
+    return list(requests_of(place, entry, items, shots, pool or examples, 1))
+
+
+def _cost(requests: list[Request], task: str, n_calls: int) -> dict[str, Any]:
+    """Return what `n_calls` like these cost."""
     if not requests:
         return {"expected_usd": 0.0, "highest_usd": 0.0, "highest_tokens": 0}
     price = current().prices.of(requests[0])
@@ -171,7 +187,7 @@ def _cost(
             "highest_usd": None,
             "highest_tokens": round(tokens * scale),
         }
-    expected = sum(expected_usd(request, price, settings["task"]) for request in requests)
+    expected = sum(expected_usd(request, price, task) for request in requests)
     highest = sum(price.highest_usd(request.max_tokens_in, request.max_tokens_out) for request in requests)
     return {"expected_usd": expected * scale, "highest_usd": highest * scale, "highest_tokens": round(tokens * scale)}
 
@@ -194,8 +210,7 @@ def highest_cost_of_a_row(
     usd, tokens = 0.0, 0
     for entry in entries:
         if entry["candidate"]["call"] is None:
-            settings = {"ids": ids, "task": entry["task"]}
-            found = _cost(place, entry, settings, examples, parts, pool, len(ids))
+            found = _cost(_sample(place, entry, ids, examples, parts, pool), entry["task"], len(ids))
             usd += (found["highest_usd"] or 0.0) / len(ids)
             tokens += found["highest_tokens"] // len(ids)
     return usd, tokens

@@ -64,6 +64,16 @@ def test_shots_that_all_rows_share_are_cached_and_those_of_one_row_are_not(claud
     assert set(cached["b"]) == {0}
 
 
+def test_instructions_in_the_message_of_the_row_are_not_cached_and_sc306_says_so(claude):
+    project, server = claude
+    assert project.check()["SC306"].status == "passed"
+    (project.folder / "route.md").write_text(f"{RULES}\nOne of: {{{{ labels | join(', ') }}}}.\n{{{{ input }}}}\n")
+    found = project.check()["SC306"]
+    assert found.status == "fired"
+    assert "the row, in the same message as the instructions" in found.saw
+    assert server.stats()["received"] == 0
+
+
 @pytest.mark.parametrize(
     ("turns", "kind", "same", "stable"),
     [

@@ -31,7 +31,7 @@ BUILT = {
     *("SC201", "SC202", "SC203", "SC204", "SC205", "SC207", "SC208", "SC301", "SC303", "SC304", "SC307", "SC501"),
     "SC502",
     *("SC505", "SC506", "SC509", "SC510", "SC511", "SC512", "SC701", "SC702", "SC703", "SC704", "SC901", "SC1201"),
-    *("SC302", "SC1202"),
+    *("SC302", "SC306", "SC801", "SC802", "SC1202"),
 }
 # -- the clean experiment ---------------------------------------------------------------------------------------------
 
@@ -187,6 +187,25 @@ def _pool(p):
     p.config["data"]["pool"] = "pool.csv"
 
 
+def _stamp_first(p):
+    p.model(model="sandbox/in-context-priced")
+    rules = "\n".join(f"Rule {number}: what is about {number} goes to team {number}." for number in range(120))
+    template = f"Asked at {{{{ asked }}}}.\n{rules}\n{{{{ labels | join(', ') }}}}\n{{{{ text }}}}\n"
+    for name in ("short.md", "route.md"):
+        (p.folder / name).write_text(template)
+    for number, row in enumerate(p.rows):
+        row["asked"] = f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}"
+    p.config["data"]["input"] = ["asked", "text"]
+
+
+def _dropped(p):
+    p.model(model="anthropic/claude-sonnet-4-5", params={"response_format": {"type": "json_object"}})
+
+
+def _ending(p):
+    p.model(model="anthropic/claude-sonnet-4-5")
+
+
 def case(code, level, plant):
     return pytest.param(code, level, plant, id=f"{code}-{plant.__name__.strip('_')}")
 
@@ -199,6 +218,7 @@ BEFORE = [
     case("SC301", "refuse", _no_budget),
     case("SC304", "warn", _all_at_once),
     case("SC302", "pause", _asks),
+    case("SC306", "warn", _stamp_first),
     case("SC307", "refuse", _unstated_cost),
     case("SC307", "refuse", _unknown_model),
     case("SC501", "refuse", _leak),
@@ -212,6 +232,8 @@ BEFORE = [
     case("SC511", "refuse", _field),
     case("SC701", "warn", _dirty),
     case("SC704", "warn", _floating),
+    case("SC801", "refuse", _dropped),
+    case("SC802", "warn", _ending),
     case("SC901", "refuse", _pool),
 ]
 

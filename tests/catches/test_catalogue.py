@@ -9,7 +9,7 @@ from safetycatch.errors import ExperimentError
 from safetycatch.experiment import CatchSettings
 
 # The codes marked "!" in the design: they refuse while exploring too.
-ALWAYS = {"SC204", "SC301", "SC303", "SC307", "SC509", "SC702", "SC1201", "SC1202"}
+ALWAYS = {"SC204", "SC301", "SC303", "SC307", "SC509", "SC702", "SC801", "SC1201", "SC1202"}
 
 
 @pytest.mark.parametrize("code", CATCHES)

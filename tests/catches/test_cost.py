@@ -90,3 +90,36 @@ def test_sc307_silent_with_a_price_or_a_ceiling_in_calls(silent):
 )
 def test_ceilings_in_words(limits, text):
     assert cost.budget_text(BudgetSettings(**limits)) == text
+
+
+def cached(policy, *changes):
+    usual = {"candidate": "a", "start": 2_000, "common": 2_000, "floor": 1_024, "parts_at": "a time"}
+    facts = [cost.SharingFacts(**{**usual, "n_calls": 101, "discount_per_m": 2.5, **one}) for one in changes]
+    return cost.prompts_are_cached(facts, policy())
+
+
+def test_sc306_fires_where_the_start_differs(fired, policy):
+    # By hand: 2,000 tokens x 100 calls x $2.5 a million.
+    found = cached(policy, {}, {"candidate": "b", "start": 40})
+    words = "b: its prompts have about 2,000 tokens in common and part after 40, at a time"
+    fired(found, "warn", words, "$0.50", "put what differs last")
+    # Here 1,500 of the 2,000 are reused already.
+    fired(cached(policy, {"start": 1_500}), "warn", "about 500 tokens of each of 101 calls", "$0.12")
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ([], "not_applicable"),
+        ([{}], "passed"),
+        ([{"start": 10, "common": 1_000}], "passed"),
+        ([{"start": 1_900}], "passed"),
+        ([{"start": 1_000, "common": 1_100}], "passed"),
+        ([{"start": 10, "discount_per_m": None}], "passed"),
+        ([{"start": 10, "discount_per_m": 0.0}], "passed"),
+        ([{"start": 10, "n_calls": 1}], "passed"),
+        ([{"start": 10, "floor": 4_096}], "passed"),
+    ],
+)
+def test_sc306_silent_where_nothing_is_to_be_gained(silent, policy, changes, seen):
+    silent(cached(policy, *changes), seen)

@@ -66,6 +66,14 @@ def marked(messages: list[dict[str, str]], n_stable: int, floor: int) -> list[di
     return [*messages[:end], {**messages[end], "content": [block]}, *messages[end + 1 :]]
 
 
+def tokens_marked(request: Request) -> int:
+    """Return about how many tokens come up to the mark of a request's prompt; 0 without one."""
+    messages: list[dict[str, Any]] = request.body.get("messages") or []
+    marks = [number for number, message in enumerate(messages) if isinstance(message["content"], list)]
+    stable = messages[: max(marks) + 1] if marks else []
+    return sum(len(_text(message).encode()) for message in stable) // BYTES_A_TOKEN
+
+
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """What the prompts of one candidate share, in tokens of about four bytes, medians over the prompts.

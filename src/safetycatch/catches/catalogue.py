@@ -173,6 +173,17 @@ CATCHES: dict[str, Catch] = {
             thresholds={"calls": 1000},
         ),
         Catch(
+            "SC306",
+            "warn",
+            "the prompt defeats the provider's cache",
+            "prompts of one candidate have much in common, and something that differs stands before it: a time, an "
+            "identifier, the row itself, shots in another order",
+            "providers charge a fraction for the start of a prompt that they have seen before, and nothing less after "
+            "the first difference",
+            "OpenAI and Anthropic, Prompt caching; LiteLLM price map (bundled)",
+            thresholds={"tokens": 256, "usd": 0.01},
+        ),
+        Catch(
             "SC307",
             "refuse",
             "unknown price",
@@ -288,6 +299,24 @@ CATCHES: dict[str, Catch] = {
             "a model name without a date or version, or rows answered by another model than asked",
             "the provider can change what the name means between two runs; rows of another model are invalid",
             "Chen, Zaharia and Zou 2023, How is ChatGPT's behavior changing over time?",
+        ),
+        Catch(
+            "SC801",
+            "refuse",
+            "a parameter would not reach the model",
+            "a parameter would be left out silently by the way to the provider, is not known there, or is a setting "
+            "of LiteLLM instead",
+            "the run would measure other settings than its file says",
+            "LiteLLM's own request, made up and compared without sending; OpenAI API reference",
+            always=True,
+        ),
+        Catch(
+            "SC802",
+            "warn",
+            "a model in use will be shut down",
+            "the provider has published the day on which a model ends",
+            "after that day nobody can repeat the result, and what is built on the model stops",
+            "LiteLLM price map (bundled); `safetycatch prices MODEL`",
         ),
         Catch(
             "SC901",

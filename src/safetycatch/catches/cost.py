@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from safetycatch.catches.finding import Observation
@@ -99,6 +99,57 @@ def first_run_climbs(*, new: Sequence[str], n_calls: int, raced: bool, n_racing:
         "a race on dev would drop those that are clearly worse after a few hundred calls",
         "add under 'runs': ladder: [100, 300, all]",
         {"new": list(new), "n_calls": n_calls},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SharingFacts:
+    """What the prompts of one candidate share, in tokens a prompt, and what the provider's cache makes of it.
+
+    `start`: tokens that the cache can reuse now. `common`: tokens of texts that nearly all prompts hold, wherever they
+    stand. `floor`: from how many tokens on it caches. `discount_per_m`: US dollars saved a million tokens read (None:
+    no price, or no discount). `parts_at`: what stands where the prompts part.
+    """
+
+    candidate: str
+    start: int
+    common: int
+    floor: int
+    parts_at: str
+    n_calls: int
+    discount_per_m: float | None
+
+
+def prompts_are_cached(facts: Sequence[SharingFacts], policy: Policy) -> Observation:
+    """SC306: what the prompts of a candidate have in common comes first, where the provider's cache can reuse it."""
+    least_tokens, least_usd = policy.threshold("SC306", "tokens"), policy.threshold("SC306", "usd")
+    if not facts:
+        return Observation("SC306", "not_applicable", "no candidate sends several prompts to a model")
+
+    def missed(one: SharingFacts) -> int:
+        if one.common < one.floor or one.common - one.start < least_tokens:
+            return 0
+        return one.common - (one.start if one.start >= one.floor else 0)
+
+    def lost_usd(one: SharingFacts) -> float:
+        # The first call writes what the others read.
+        return missed(one) * max(0, one.n_calls - 1) * (one.discount_per_m or 0.0) / 1e6
+
+    worst = max(facts, key=lost_usd)
+    usd = lost_usd(worst)
+    if usd < least_usd:
+        long = [one for one in facts if one.common >= one.floor]
+        why = "what the prompts share comes first" if long else "the prompts share too little to be cached"
+        return Observation("SC306", "passed", why)
+    return Observation(
+        "SC306",
+        "fired",
+        f"{worst.candidate}: its prompts have about {worst.common:,} tokens in common and part after {worst.start:,}, "
+        f"at {worst.parts_at}",
+        f"about {missed(worst):,} tokens of each of {worst.n_calls:,} calls are paid in full instead of read from the "
+        f"provider's cache: ${usd:.2f}",
+        "put what differs last: instructions and shots first and in one order, the row's own text at the end",
+        {"candidate": worst.candidate, "tokens": missed(worst), "usd": usd, "parts_at": worst.parts_at},
     )
 
 
