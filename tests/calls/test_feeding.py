@@ -106,6 +106,7 @@ def test_a_stop_closes_the_asker_where_it_is(sandbox, run, make_request, waits: 
     stop, closed = StopFlag(), []
 
     async def requests():
+        i = 0
         try:
             for i in range(10_000):
                 if waits and i == 30:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safetycatch.calls import Journal, StopFlag, install
+from safetycatch.calls import Journal, Prices, Request, StopFlag, install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def main(url, path, n):
     code = 0
     with install() as stop, Journal.open(Path(path)) as journal:
         stop.listen(lambda: os.write(1, b"stopping\\n"))
-        budget = Budget(usd=5, already=journal.spent("run"))
+        budget = Budget(usd=float(sys.argv[4]), already=journal.spent("run"))
         engine = Engine(journal, Prices(), budget, EngineSettings(concurrency=32), run_id="run", stop=stop)
         try:
             asyncio.run(engine.answer(requests(), on_reply))
@@ -59,8 +59,8 @@ sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 def start(journal_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
-    def go(url: str) -> subprocess.Popen[str]:
-        arguments = [sys.executable, "-c", RUN, url, str(journal_path), str(N)]
+    def go(url: str, usd: float = 5.0) -> subprocess.Popen[str]:
+        arguments = [sys.executable, "-c", RUN, url, str(journal_path), str(N), str(usd)]
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
@@ -108,6 +108,26 @@ def test_r01_after_a_kill_no_answered_call_is_repeated_and_the_rest_is_listed(sa
     assert stats["most_in_flight"] <= 32
     with Journal.open(journal_path) as journal:
         assert journal.perhaps_paid("run") == perhaps
+
+
+def test_r25_a_ceiling_holds_through_kills(sandbox, start, journal_path) -> None:
+    server, here = sandbox(latency="100ms")
+    price = Prices().of(Request(here, {"model": "echo-priced"}, "", ""))
+    assert price is not None
+    usd = 300 * price.cost_usd(6, 3)
+    for _ in range(2):
+        process = start(here.base_url, usd)
+        while process.stdout.readline() not in {"going\n", ""}:
+            pass
+        process.kill()
+        process.communicate()
+    with Journal.open(journal_path) as journal:
+        assert journal.perhaps_paid("run")
+    process = start(here.base_url, usd)
+    finished(process)
+    assert process.returncode == 40
+    stats = server.stats()
+    assert 0.5 * usd < price.cost_usd(stats["prompt_tokens"], stats["completion_tokens"]) <= usd
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
