@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SLOW_START = 4
 SHARE = 0.995
 CUT = 0.7
-# A sleep that ends late may catch up this much; more would be a burst.
+# A sleep that ends late may catch up this much where slots are short; more would be a burst.
 CREDIT_S = 0.05
 FIRST_PAUSE_S = 0.5
 # Less than this says nothing: a server that answers 429 with "retry after 0" must not be hammered.
@@ -57,7 +57,9 @@ class _Meter:
     def take(self, amount: float, now: float) -> None:
         self.taken += amount
         if self.gap_s:
-            self.next_s = max(self.next_s, now - CREDIT_S) + amount * self.gap_s
+            slot_s = amount * self.gap_s
+            credit_s = CREDIT_S if slot_s <= 5 * CREDIT_S else (1 - SHARE) * slot_s
+            self.next_s = max(self.next_s, now - credit_s) + slot_s
         elif self.left < math.inf:
             self.left = max(0.0, self.left - amount)
             if self.left < amount:
