@@ -12,6 +12,7 @@ memory   highest RSS of the client               flat     RSS on the way through
 users    as users run it                         rpm, tpm limits of requests, of tokens a minute
 faults   500s and 429s, broken answers, hangs    signals  SIGTERM and SIGINT at half, then again
 kill     kill -9 at half, then again             ceiling  a ceiling in dollars, kills included
+litellm  the LiteLLM route against litellm.acompletion (calls_litellm.py)
 peers    the plain job, beside other harnesses installed into environments of their own when --peers names them
 peers-users  the job of `users`, by those
 """
@@ -48,6 +49,7 @@ ROWS: dict[str, Callable[[Options], Iterator[Figure]]] = {
     "signals": calls_stops.signals,
     "kill": calls_stops.kill,
     "ceiling": calls_stops.ceiling,
+    "litellm": calls_speed.litellm,
     "flat": calls_speed.flat,
     "peers": calls_peers.peers,
     "peers-users": calls_peers.users,

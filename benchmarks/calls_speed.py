@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from statistics import median
 from typing import TYPE_CHECKING
 
-from calls_processes import Server, run
+from calls_processes import HERE, Process, Server, run
 from calls_rows import Figure
 
 if TYPE_CHECKING:
@@ -64,6 +65,18 @@ def memory(options: Options) -> Iterator[Figure]:
     ok = found["peak_mb"] <= RSS_BAR_MB and not found["litellm"]
     figure = f"{found['peak_mb']:.0f} MB, litellm {'LOADED' if found['litellm'] else 'not loaded'}"
     yield Figure(f"highest RSS, {n:,} prompts", figure, f"≤ {RSS_BAR_MB} MB", ok)
+
+
+def litellm(options: Options) -> Iterator[Figure]:
+    """The LiteLLM route, by the script beside this one."""
+    for shape in ("openai", "anthropic"):
+        asked = ["--shape", shape, "--n", str(options.n(1000)), "--rounds", str(options.rounds)]
+        ended = Process([sys.executable, str(HERE / "calls_litellm.py"), *asked]).end()
+        said = ended.out.strip().splitlines()[-2:] if ended.status in {0, 1} else ended.err.strip().splitlines()[-1:]
+        figure = "; ".join(" ".join(line.split()) for line in said)
+        yield Figure(
+            f"LiteLLM route against litellm.acompletion, {shape}", figure, "≤ 1.10x, wall and CPU", not ended.status
+        )
 
 
 def flat(options: Options) -> Iterator[Figure]:
