@@ -3,9 +3,9 @@
     python -m benchmarks calls_litellm [--n 1000] [--concurrency 64] [--latency 50ms] [--rounds 5] [--shape openai]
 
 Both with LiteLLM's aiohttp transport and the same settings (retries, caches and callbacks off); rounds alternate, and
-who goes first as well. wall: from the first request to the last answer, connections opened and closed. cpu: user +
-system of this process, milliseconds a call; the engine's includes keys, journal, prices and rows. Judged are the medians
-of the ratios of rounds that ran side by side.
+who goes first as well. wall: with opening and closing connections. cpu: user + system of this process, milliseconds a
+call; the engine's includes keys, journal, prices and rows. Judged are the medians of the ratios of rounds that ran side
+by side.
 """
 
 from __future__ import annotations

@@ -78,13 +78,13 @@ def test_where_a_token_would_be_fetched_the_list_speaks(cut_off) -> None:
 
 def test_saying_nothing_is_no_loss(cut_off) -> None:
     said = {"seed": None, "store": False, "response_format": {"type": "text"}}
-    assert not any((*through("anthropic/claude-sonnet-4-5", **said).dropped, *direct("http://gpu/v1", **said).unsure))
+    assert through("anthropic/claude-sonnet-4-5", **said) == direct("http://gpu/v1", **said) == Unseen()
 
 
 def test_a_direct_endpoint_is_judged_by_its_shape() -> None:
     assert direct("https://api.openai.com/v1", seed=1, user="u", top_k=3).refused == ("top_k",)
     assert direct("http://gpu:8000/v1", seed=1, top_k=3).unsure == ("top_k",)
-    assert direct("http://gpu:8000/v1", seed=1) == Unseen(how=direct("http://gpu:8000/v1").how)
+    assert direct("http://gpu:8000/v1", seed=1).unsure == ()
     assert direct("https://openrouter.ai/api/v1", seed=1).unsure == ("seed",)
     strict = {"provider": {"require_parameters": True}}
     assert direct("https://openrouter.ai/api/v1", seed=1, **strict).unsure == ()
@@ -99,7 +99,8 @@ def test_litellm_is_imported_for_its_own_routes_only() -> None:
     code = (
         "import sys; from safetycatch.calls import Endpoint, Request\n"
         "from safetycatch.calls.parameters import unseen_parameters\n"
-        "unseen_parameters(Request(Endpoint('x', 'direct', 'http://gpu/v1'), {'model': 'm', 'top_k': 1}, 'c', '1'))\n"
+        "for way, model, body in (('direct', 'm', {'top_k': 1}), ('litellm', 'anthropic/x', {'max_tokens': 9})):\n"
+        "    unseen_parameters(Request(Endpoint('x', way, 'http://gpu/v1'), {'model': model, **body}, 'c', '1'))\n"
         "assert 'litellm' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

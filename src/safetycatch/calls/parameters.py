@@ -56,6 +56,8 @@ def unseen_parameters(request: Request) -> Unseen:
     A LiteLLM route imports LiteLLM (seconds of CPU) and asks it for the body that it would send; nothing is sent.
     """
     named = parameters_of(request)
+    if not named:
+        return Unseen()
     if request.endpoint.transport == "litellm":
         from safetycatch.calls.transports.litellm_parameters import unseen_by_litellm
 

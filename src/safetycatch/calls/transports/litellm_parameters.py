@@ -50,7 +50,7 @@ def unseen_by_litellm(request: Request, named: Mapping[str, Any]) -> Unseen:
     kept = _without(rest, refused)
     whole = make(kept)
     dropped |= {name for name in kept if whole is not None and make(_without(kept, {name})) == whole}
-    return Unseen(_sorted(dropped), _sorted(refused), foreign, how="by the request that LiteLLM makes of it")
+    return Unseen(_sorted(dropped), _sorted(refused), foreign, how="seen in the request that LiteLLM would send")
 
 
 def _maker(litellm: Any, request: Request, named: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Body] | None:
@@ -97,7 +97,7 @@ def _by_list(
         _sorted(name for name in unlisted if name in OPENAI_CHAT),
         foreign,
         _sorted(name for name in unlisted if name not in OPENAI_CHAT),
-        "by LiteLLM's list of this provider's parameters",
+        "as LiteLLM's list of this provider's parameters says",
     )
 
 
