@@ -124,6 +124,14 @@ def returned_by(reply: dict[str, Any], request: Request) -> tuple[str | None, st
     return returned, f"{request.model} was asked, {returned} answered"
 
 
+def _hides_its_cut(request: Request, n_out: int | None) -> bool:
+    """Whether a structured answer took all tokens it might: LiteLLM calls it finished where Claude says it was cut."""
+    if request.endpoint.transport != "litellm" or not request.body.get("response_format"):
+        return False
+    limit = request.body.get("max_tokens") or request.body.get("max_completion_tokens")
+    return n_out is not None and type(limit) is int and n_out >= limit
+
+
 def read(raw: bytes, request: Request) -> Reply:
     """Return the reply in `raw` (UTF-8 JSON of a chat completion), without cost and latency.
 
@@ -144,6 +152,8 @@ def read(raw: bytes, request: Request) -> Reply:
     # No prompt is empty: 0 is what LiteLLM writes where a provider stated no usage.
     known = n_in is not None and n_in > 0 and n_out is not None
     details = _mapping(usage.get("prompt_tokens_details"))
+    if state == "answer" and _hides_its_cut(request, n_out):
+        state = "length"
     return Reply(
         state=state,
         text=text,

@@ -143,7 +143,8 @@ class Request:
                 if isinstance(parts, list):
                     kinds = [part.get("type") for part in cast("list[Any]", parts) if isinstance(part, dict)]
                     tokens += TOKENS_AN_ATTACHMENT * sum(kind != "text" for kind in kinds)
-        if self.body.get("tools") or self.body.get("functions"):
+        # LiteLLM asks some providers for a structured answer by a tool of its own.
+        if self.body.get("tools") or self.body.get("functions") or self.body.get("response_format"):
             tokens += TOKENS_FOR_TOOLS
         return tokens
 
