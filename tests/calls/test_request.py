@@ -58,6 +58,7 @@ def test_endpoint_and_replicate_are_in_the_key_and_bookkeeping_is_not() -> None:
     assert key(endpoint=Endpoint("gpu", "direct", "http://gpu:8001/v1")) != key()
     assert key(endpoint=Endpoint("gpu", "litellm", "http://gpu:8000/v1")) != key()
     assert key(endpoint=Endpoint("gpu", "direct", "http://gpu:8000/v1?api-version=2")) != key()
+    assert key(endpoint=Endpoint("gpu", "direct", "http://gpu:8000/v1", variant="AWS_REGION_NAME=1")) != key()
     assert key(replicate=1) != key()
     assert key(candidate="b") == key()
 
@@ -110,4 +111,5 @@ def test_attachments_and_tools_raise_the_bound() -> None:
     image = [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]
     with_image = Request(LOCAL, {"messages": [{"role": "user", "content": image}]}, "a", "1")
     assert with_image.max_tokens_in > 50_000
-    assert Request(LOCAL, BODY | {"tools": [{"x": 1}]}, "a", "1").max_tokens_in > 1_000
+    for asked in ("tools", "functions", "response_format"):
+        assert Request(LOCAL, BODY | {asked: [{"x": 1}]}, "a", "1").max_tokens_in > 1_000

@@ -19,11 +19,17 @@ KEY = "sk-canary-Zq83hf0aLw92kdPMx71bCvTyUe"
 SEARCHED = [KEY, KEY[: len(KEY) // 2], KEY[len(KEY) // 2 :], base64.b64encode(KEY.encode()).decode().rstrip("=")[:-2]]
 
 
-def replies(completion):
+def message(text, model):
+    usage = {"input_tokens": 10, "output_tokens": 2}
+    said = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": text}]}
+    return {"id": "x", "model": model, "stop_reason": "end_turn", "usage": usage, **said}
+
+
+def replies(answer):
     """Yield what the provider answers to call 0, 1, 2, …; each echoes the key somewhere."""
     echoed = f"Incorrect key {KEY} ({base64.b64encode(KEY.encode()).decode()}), starts {KEY[:17]} ends {KEY[17:]}"
-    yield web.json_response(completion(f"your key is {KEY}", model="echo"))
-    yield web.json_response(completion("x", model=KEY))
+    yield web.json_response(answer(f"your key is {KEY}", model="echo"))
+    yield web.json_response(answer("x", model=KEY))
     for status in (500, 503, 400, 429, 413):
         yield web.json_response({"error": {"message": echoed}}, status=status, headers={"retry-after": "0.01"})
         yield web.Response(text=echoed, status=status, headers={"retry-after": "0.01"})
@@ -34,23 +40,25 @@ def replies(completion):
     yield web.json_response({"error": {"message": echoed}}, status=401)
 
 
-@pytest.mark.parametrize("transport", ["direct", "litellm"])
+@pytest.mark.parametrize("shape", ["direct", "openai", "anthropic", "azure"])
 def test_r45_the_key_is_in_no_byte_written(
-    server, run, make_request, completion, monkeypatch, caplog, capfd, journal_path, tmp_path, transport: str
+    server, run, make_request, completion, monkeypatch, caplog, capfd, journal_path, tmp_path, shape: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("CANARY_API_KEY", KEY)
-    scripted = list(replies(completion))
+    monkeypatch.setenv("AZURE_API_VERSION", "2024-10-21")
+    scripted = list(replies(message if shape == "anthropic" else completion))
     sent: list[str] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
-        assert KEY in request.headers["Authorization"]
+        header = {"anthropic": "x-api-key", "azure": "api-key"}.get(shape, "Authorization")
+        assert KEY in request.headers[header]
         sent.append(request.path)
         return scripted[min(len(sent), len(scripted)) - 1]
 
     plain = server(handler)
-    here = Endpoint("gpu", transport, plain.base_url, "CANARY_API_KEY")
-    model = "echo" if transport == "direct" else "openai/echo"
+    here = Endpoint("gpu", "direct" if shape == "direct" else "litellm", plain.base_url, "CANARY_API_KEY")
+    model = "echo" if shape == "direct" else f"{shape}/echo"
     settings = EngineSettings(concurrency=1, attempts=3, backoff_s=0.01, max_error_rate=None)
     result = run((make_request(here, i, model) for i in range(100)), settings)
     assert len(sent) == len(scripted)
