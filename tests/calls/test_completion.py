@@ -155,7 +155,8 @@ def test_an_endpoint_may_declare_further_names() -> None:
         (400, "bad temperature", "row", "bad_request"),
         (413, "too big", "row", "too_large_request"),
         (422, "bad", "row", "bad_request"),
-        (408, "", "retry", "http_408"),
+        (403, "Your account was flagged for moderation", "lane", "forbidden"),
+        (409, "", "retry", "http_409"),
         (500, "", "retry", "http_500"),
         (529, "overloaded", "retry", "http_529"),
     ],
@@ -165,6 +166,23 @@ def test_a_status_decides_what_follows(status: int, text: str, kind: str, error_
     assert (fault.kind, fault.error_class, fault.charge) == (kind, error_class, "none")
 
 
-def test_a_filtered_prompt_is_no_error() -> None:
+@pytest.mark.parametrize("status", [204, 408, 499, 502, 504, 524, 599])
+def test_a_gateway_may_have_lost_an_answer_that_is_billed(status: int) -> None:
+    fault = of_status(status, "")
+    assert (fault.kind, fault.error_class, fault.charge) == ("retry", f"http_{status}", "perhaps")
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (400, '{"code": "content_filter"}'),
+        (403, 'm requires moderation on Azure. Your input was flagged for "violence". No credits were charged.'),
+        (403, "Your chosen model requires moderation and your input was flagged"),
+        (400, "Invalid prompt: your prompt was flagged as potentially violating our usage policy."),
+        (400, "InternalError.Algo.DataInspectionFailed: Input text data may contain inappropriate content."),
+        (422, "Output blocked by content filtering policy"),
+    ],
+)
+def test_a_filtered_prompt_is_no_error(status: int, text: str) -> None:
     with pytest.raises(FilteredPromptError):
-        of_status(400, '{"code": "content_filter"}')
+        of_status(status, text)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from safetycatch.calls import Endpoint, EngineSettings
-from safetycatch.errors import ProviderUnusableError, TooManyErrorsError
+from safetycatch.calls import Budget, Endpoint, EngineSettings, Prices
+from safetycatch.errors import BudgetReachedError, ProviderUnusableError, TooManyErrorsError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -46,7 +46,7 @@ def raw_server(talk) -> Generator[str]:
         loop.close()
 
 
-@pytest.mark.parametrize("kind", ["500", "503", "drop", "cut", "truncated", "empty", "bad_utf8", "content_type"])
+@pytest.mark.parametrize("kind", ["500", "503", "504", "drop", "cut", "truncated", "empty", "bad_utf8", "content_type"])
 def test_r20_passing_faults_lose_nothing(sandbox, run, make_request, kind: str) -> None:
     server, here = sandbox(faults=[f"{kind}:0.2"])
     result = run((make_request(here, i) for i in range(60)), FAST)
@@ -59,6 +59,18 @@ def test_r20_passing_faults_lose_nothing(sandbox, run, make_request, kind: str) 
     # a provider bills what it worked for, delivered or not; an error status is free
     assert result.counts.perhaps_paid == (0 if kind in {"500", "503"} else struck)
     assert server.stats()["billed"] == 60 + result.counts.perhaps_paid
+
+
+def test_r25_a_ceiling_holds_though_a_gateway_loses_answers_that_are_billed(sandbox, run, make_request) -> None:
+    server, here = sandbox(faults=["504:0.5"])
+    price = Prices().of(make_request(here, 0, "echo-priced"))
+    usd = 200 * price.cost_usd(6, 3)
+    requests = (make_request(here, i, "echo-priced") for i in itertools.count())
+    result = run(requests, FAST, Budget(usd=usd))
+    assert isinstance(result.error, BudgetReachedError)
+    stats = server.stats()
+    assert stats["faults"]["504"] == result.counts.perhaps_paid > 5
+    assert price.cost_usd(stats["prompt_tokens"], stats["completion_tokens"]) <= usd
 
 
 def test_r20_connections_that_are_reset_lose_nothing(run, make_request, completion) -> None:
@@ -190,6 +202,23 @@ def test_r26_a_closed_lane_stops_at_once_and_keeps_what_was_answered(sandbox, ru
     assert server.stats()["received"] <= 20 + 4
     answered = [reply for reply in result.replies.values() if reply.state == "answer"]
     assert len(answered) == result.counts.answered == server.stats()["answered"]
+
+
+def test_a_flagged_prompt_is_that_rows_reply_and_the_lane_goes_on(server, run, make_request, completion) -> None:
+    flagged = {
+        "error": {"code": 403, "message": 'echo requires moderation on X. Your input was flagged for "violence".'}
+    }
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        if b"ticket 7" in await request.read():
+            return web.json_response(flagged, status=403)
+        return web.json_response(completion(model="echo"))
+
+    here = server(handler)
+    result = run((make_request(here, i) for i in range(10)), FAST)
+    assert result.error is None
+    assert result.states() == {"answer": 9, "filtered": 1}
+    assert "flagged" in result.replies["zero/7/0"].error_text
 
 
 def test_too_many_errors_stop_the_run_after_fifty_calls(sandbox, run, make_request) -> None:

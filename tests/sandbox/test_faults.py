@@ -45,6 +45,14 @@ def test_a_body_that_is_no_json_comes_with_status_200(faulty, call, kind):
         json.loads(body.decode())
 
 
+def test_a_gateway_gives_up_on_an_answer_that_is_billed(faulty, call):
+    with faulty({"kind": "504"}) as server:
+        status, headers, _ = call(server, "POST", CHAT, BODY)
+        stats = server.stats()
+    assert (status, headers["content-type"].split(";")[0]) == (504, "text/html")
+    assert (stats["billed"], stats["answered"]) == (1, 0)
+
+
 def test_faults_in_the_content(faulty, chat):
     def first(kind):
         with faulty({"kind": kind}) as server:

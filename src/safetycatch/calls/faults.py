@@ -28,8 +28,11 @@ _MODEL = ("model_not_found", "does not exist", "unknown model", "model not found
 _KEY = ("invalid_api_key", "api key not valid", "incorrect api key", "invalid api key")
 _FILTER = (
     *("content_filter", "content_policy", "responsibleaipolicy", "content management policy"),
-    "blocked by content filtering",
+    *("blocked by content filter", "moderation_blocked", "flagged by moderation", "flagged_input"),
+    *("input was flagged", "prompt was flagged", "content was flagged", "data_inspection", "datainspection"),
 )
+# What these statuses answer was refused, not worked for; behind any other a gateway may have lost a paid answer.
+_UNBILLED = {409, 425, 500, 501, 503, 529}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,15 @@ def of_status(status: int, text: str, retry_after_s: float | None = None) -> Fau
         if "request too large" in low:
             return Fault("row", "too_large_request", text)
         return Fault("wait", "rate_limited", text, retry_after_s=retry_after_s)
-    if status in {401, 402, 403, 404} or 300 <= status < 400:
-        names = {401: "unauthorised", 402: "no_credit", 403: "forbidden", 404: "not_found"}
-        return Fault("lane", names.get(status, "redirected"), text)
-    if status in {408, 409, 425} or status >= 500 or status < 400:
-        return Fault("retry", f"http_{status}", text, retry_after_s=retry_after_s)
+    charge: Charge = "none" if status in _UNBILLED else "perhaps"
+    if status in {408, 409, 425, 499} or status >= 500 or status < 300:
+        return Fault("retry", f"http_{status}", text, charge, retry_after_s)
+    # Before the lanes: some refuse a flagged prompt with a 403.
     if says(_FILTER):
         raise FilteredPromptError(text)
+    if status in {401, 402, 403, 404} or status < 400:
+        names = {401: "unauthorised", 402: "no_credit", 403: "forbidden", 404: "not_found"}
+        return Fault("lane", names.get(status, "redirected"), text)
     # Anthropic tells an empty account with a 400.
     if says(_CREDIT):
         return Fault("lane", "no_credit", text)

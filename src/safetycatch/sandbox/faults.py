@@ -51,6 +51,7 @@ BROKEN_FAULTS = {
     "few_vectors": "one embedding fewer than texts",
     "nan_vector": "NaN in an embedding",
     "other_dimension": "embeddings one number longer than before",
+    "504": "a gateway's page with status 504 instead of the answer",
     "trickle": "a byte every `seconds` (0.05)",
     "oversized": "`size` bytes (32 MiB) of content",
 }

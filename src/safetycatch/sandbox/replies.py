@@ -93,6 +93,7 @@ def broken_body(body: bytes, kind: str) -> tuple[bytes, str]:
         "empty": (b"", "application/json"),
         "bad_utf8": (body[:half] + NOT_UTF8 + body[half:], "application/json"),
         "content_type": (b"<html><body><h1>It works!</h1></body></html>", "text/html"),
+        "504": (b"<html><body><h1>504 Gateway Time-out</h1></body></html>", "text/html"),
     }
     return changed.get(kind, (body, "application/json"))
 

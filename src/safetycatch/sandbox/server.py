@@ -230,6 +230,8 @@ class Sandbox:
         if fault.kind in {"cut", "trickle", "oversized"}:
             return await self._stream(request, payload, fault, headers)
         body, content_type = broken_body(payload, fault.kind)
+        if fault.kind == "504":
+            return _response(504, body, headers, content_type)
         self._counts.answered += 1
         return _response(200, body, headers, content_type)
 
