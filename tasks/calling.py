@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.calls import Endpoint, Engine, EngineSettings, Request
+from safetycatch.calls.parameters import ceiling_parameter
 from safetycatch.calls.prompt_cache import floor_tokens, marked, takes_marks
 from safetycatch.experiment import Candidate, ModelName
 from safetycatch.fewshot.prompts import Prompt, make_prompt, render
@@ -92,9 +93,10 @@ def requests_of(
         )
     labels = tuple(entry["labels"])
     floor = floor_tokens(model) if takes_marks(endpoint, model) else None
+    ceiling = ceiling_parameter(endpoint)
     for row in rows:
         examples = demonstrations.of(row["example_id"]) if demonstrations else ()
-        body = chat_body(candidate, prompt, model, row, examples, labels, entry)
+        body = chat_body(candidate, prompt, model, row, examples, labels, entry, ceiling)
         if floor is not None:
             same = demonstrations is None or examples is demonstrations.of(SHARED)
             body["messages"] = marked(body["messages"], stable_turns(body["messages"], row, same_shots=same), floor)
@@ -144,14 +146,15 @@ def chat_body(
     shown: tuple[Any, ...],
     labels: tuple[str, ...],
     settings: dict[str, Any],
+    ceiling: str,
 ) -> dict[str, Any]:
-    """Return everything that is sent for one row."""
+    """Return everything that is sent for one row; `ceiling` is how this endpoint calls the most tokens of an answer."""
     messages = render(prompt, row, shown, labels=labels, task=settings["task"])
     body: dict[str, Any] = {"model": model, "messages": messages, **candidate.params}
     extra = body.pop("extra_body", None)
     body |= extra or {}
     if not {"max_tokens", "max_completion_tokens"} & set(body):
-        body["max_tokens"] = settings["max_tokens"]
+        body[ceiling] = settings["max_tokens"]
     if candidate.send_ids:
         body["metadata"] = {**body.get("metadata", {}), "candidate": candidate.id, "example_id": row["example_id"]}
     return body

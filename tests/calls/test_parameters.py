@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from safetycatch.calls import Endpoint, Request
-from safetycatch.calls.parameters import Unseen, unseen_parameters
+from safetycatch.calls.parameters import Unseen, ceiling_parameter, unseen_parameters
 from safetycatch.experiment import KNOWN_PARAMS
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -93,6 +93,13 @@ def test_a_direct_endpoint_is_judged_by_its_shape() -> None:
 def test_every_parameter_of_the_experiment_file_is_a_models_own(cut_off) -> None:
     names = dict.fromkeys(KNOWN_PARAMS - {"extra_body"}, 1)
     assert through("nonsense/x", **names).foreign == ()
+
+
+def test_openai_itself_is_told_the_ceiling_in_its_own_word() -> None:
+    openai = Endpoint("openai", "direct", "https://api.openai.com/v1")
+    assert ceiling_parameter(openai) == "max_completion_tokens"
+    for other in (Endpoint("gpu", "direct", "http://gpu/v1"), Endpoint("anthropic", "litellm")):
+        assert ceiling_parameter(other) == "max_tokens"
 
 
 def test_litellm_is_imported_for_its_own_routes_only() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from safetycatch.calls.request import Request
+    from safetycatch.calls.request import Endpoint, Request
 
 # Chat completions as OpenAI documents them: platform.openai.com/docs/api-reference/chat/create (read 2026-11).
 OPENAI_CHAT = frozenset(
@@ -38,6 +38,12 @@ class Unseen:
     foreign: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
     how: str = ""
+
+
+def ceiling_parameter(endpoint: Endpoint) -> str:
+    """Return how an endpoint calls the most tokens of an answer: OpenAI's reasoning models refuse `max_tokens`."""
+    hosted = urlsplit(endpoint.base_url or "").hostname == OPENAI_HOST
+    return "max_completion_tokens" if hosted and endpoint.transport == "direct" else "max_tokens"
 
 
 def parameters_of(request: Request) -> dict[str, Any]:
