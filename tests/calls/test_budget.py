@@ -84,6 +84,14 @@ def test_what_was_spent_before_counts() -> None:
         Budget(calls=10, already=Spent(calls=10)).try_reserve(0, 0)
 
 
+def test_what_is_only_perhaps_paid_is_told() -> None:
+    already = Spent(4.1, 0, 20, 3.2, 7)
+    with pytest.raises(BudgetReachedError, match=r"\$4.1000 of \$5 spent, \$3.2000 of it perhaps, the next call may"):
+        Budget(usd=5.0, already=already).try_reserve(1.0, 0)
+    with pytest.raises(BudgetReachedError, match="20 of 20 calls made, 7 of them perhaps paid\n"):
+        Budget(calls=20, already=already).try_reserve(0, 0)
+
+
 def test_ten_dimes_fit_into_a_dollar() -> None:
     budget = Budget(usd=1.0)
     for _ in range(10):

@@ -10,12 +10,13 @@ import struct
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
-from safetycatch.calls import Budget, Endpoint, EngineSettings, Prices
+from safetycatch.calls import Budget, Endpoint, EngineSettings, Journal, Prices, Spent
 from safetycatch.errors import BudgetReachedError, ProviderUnusableError, TooManyErrorsError
 
 if TYPE_CHECKING:
@@ -71,6 +72,33 @@ def test_r25_a_ceiling_holds_though_a_gateway_loses_answers_that_are_billed(sand
     stats = server.stats()
     assert stats["faults"]["504"] == result.counts.perhaps_paid > 5
     assert price.cost_usd(stats["prompt_tokens"], stats["completion_tokens"]) <= usd
+
+
+@pytest.mark.parametrize("kind", ["500", "504", "400", "429:0.3:seconds=0.01"])
+def test_a_ceiling_of_calls_bounds_the_requests_sent(sandbox, run, make_request, journal_path, kind: str) -> None:
+    server, here = sandbox(faults=[kind])
+    settings = replace(FAST, max_error_rate=None)
+    result = run((make_request(here, i) for i in range(100)), settings, Budget(calls=20))
+    assert isinstance(result.error, BudgetReachedError)
+    stats = server.stats()
+    # who is told to wait has not been served
+    assert stats["received"] - stats["faults"].get("429", 0) == 20
+    with Journal.open(journal_path) as journal:
+        spent = journal.spent("run")
+    assert spent == result.engine.budget.spent
+    assert spent.calls == 20
+    again = run([make_request(here, 200)], settings, Budget(calls=20, already=spent))
+    assert isinstance(again.error, BudgetReachedError)
+    assert server.stats()["received"] == stats["received"]
+
+
+def test_what_never_left_is_no_call(run, make_request, journal_path) -> None:
+    here = Endpoint("gone", "direct", "http://127.0.0.1:1/v1")
+    result = run((make_request(here, i) for i in range(3)), replace(FAST, attempts=2), Budget(calls=1))
+    assert result.error is None
+    assert result.counts.by_error_class == {"connect": 3}
+    with Journal.open(journal_path) as journal:
+        assert journal.spent("run") == result.engine.budget.spent == Spent()
 
 
 def test_r20_connections_that_are_reset_lose_nothing(run, make_request, completion) -> None:

@@ -315,7 +315,7 @@ class Caller:
                 tally.in_flight -= 1
                 self._places.release()
             if reply is None:
-                settled = bound.perhaps if fault.charge == "perhaps" else Spent()
+                settled = bound.perhaps if fault.charge == "perhaps" else Spent(calls=int(fault.counts))
                 self._record(intent, request, fault)
                 if fault.kind == "wait":
                     lane.refused(ticket, headers, wait_s=fault.retry_after_s, sent_at=sent_at)

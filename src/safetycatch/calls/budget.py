@@ -18,7 +18,7 @@ SLACK_USD = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What counts against a ceiling: US dollars, tokens in and out, calls; `perhaps_*` is the part that is not sure."""
+    """What counts against a ceiling: US dollars, tokens in and out, requests sent; `perhaps_*` is what is not sure."""
 
     usd: float = 0.0
     tokens: int = 0
@@ -92,11 +92,13 @@ class Budget:
     def _exceeded(self, usd: float, tokens: int, calls: int) -> str | None:
         spent = self._spent
         if self.usd is not None and spent.usd + usd > self.usd + SLACK_USD:
-            return f"${spent.usd:.4f} of ${self.usd:g} spent, the next call may cost ${usd:.4f}"
+            unsure = f", ${spent.perhaps_usd:.4f} of it perhaps" if spent.perhaps_usd else ""
+            return f"${spent.usd:.4f} of ${self.usd:g} spent{unsure}, the next call may cost ${usd:.4f}"
         if self.tokens is not None and spent.tokens + tokens > self.tokens:
             return f"{spent.tokens:,} of {self.tokens:,} tokens used, the next call may take {tokens:,}"
         if self.calls is not None and spent.calls + calls > self.calls:
-            return f"{spent.calls:,} of {self.calls:,} calls made"
+            unsure = f", {spent.perhaps_calls:,} of them perhaps paid" if spent.perhaps_calls else ""
+            return f"{spent.calls:,} of {self.calls:,} calls made{unsure}"
         return None
 
     def try_reserve(self, usd: float, tokens: int) -> bool:

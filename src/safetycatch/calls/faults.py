@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Kind = Literal["retry", "wait", "row", "lane"]
 Charge = Literal["none", "perhaps"]
 MAX_TEXT = 500
+# Faults of requests that never left.
+UNSENT = ("not_sent", "connect", "bad_url")
 
 # Rate-limit texts speak of quotas and billing pages too; only these codes mean that the money is gone.
 _CREDIT = ("insufficient_quota", "billing_hard_limit", "billing_not_active", "credit balance", "insufficient_funds")
@@ -44,6 +46,11 @@ class Fault:
     text: str = ""
     charge: Charge = "none"
     retry_after_s: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts against a ceiling of calls: it was sent, and not told to wait."""
+        return self.kind != "wait" and self.error_class not in UNSENT
 
 
 class CallFaultError(Exception):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from safetycatch.calls.budget import Spent
+from safetycatch.calls.faults import UNSENT
 from safetycatch.calls.journal_schema import HOLDER, JOURNAL, OPEN, REPLY, REUSED
 from safetycatch.calls.request import Reply
 from safetycatch.calls.writers import Writers
@@ -134,7 +135,10 @@ class JournalReader:
         return unpacked(rows[0][0]) if rows else None
 
     def spent(self, run_id: str) -> Spent:
-        """Return what a run spent; perhaps-paid calls, and answers that state no usage, count at their highest cost."""
+        """Return what a run spent; perhaps-paid calls, and answers that state no usage, count at their highest cost.
+
+        Calls are requests sent, refused ones too, but for those told to wait.
+        """
         usd, tokens, calls = self.select(
             "SELECT COALESCE(SUM(COALESCE(a.cost_usd, i.max_cost_usd, 0)), 0),"
             " COALESCE(SUM(COALESCE(a.n_tokens_in + a.n_tokens_out, i.max_tokens)), 0), COUNT(*)"
@@ -146,7 +150,13 @@ class JournalReader:
             f" FROM intent i WHERE {OPEN} AND i.run_id = ?",
             (run_id,),
         )[0]
-        return Spent(usd + perhaps_usd, tokens + perhaps_tokens, calls + perhaps, perhaps_usd, perhaps)
+        ((refused,),) = self.select(
+            "SELECT COUNT(*) FROM fault f JOIN intent i ON i.intent_id = f.intent_id"  # noqa: S608 - only question marks are put in
+            " WHERE i.run_id = ? AND f.charge = 'none' AND f.kind <> 'wait'"
+            f" AND f.error_class NOT IN ({','.join('?' * len(UNSENT))})",
+            (run_id, *UNSENT),
+        )
+        return Spent(usd + perhaps_usd, tokens + perhaps_tokens, calls + perhaps + refused, perhaps_usd, perhaps)
 
     def perhaps_paid(self, run_id: str | None = None, limit: int | None = None) -> list[PerhapsPaid]:
         """Return the requests of a run (None: of all) that were sent and neither answered nor known to be free.
