@@ -292,8 +292,10 @@ def plan_lines(prepared: Prepared) -> list[str]:
         racing = sum(row["split"] == "dev" for row in rows)
         rungs = " → ".join(str(size) for size in accumulate(race["rungs"]))
         expected, full = f"{race['n_expected']:,}", f"{race['n_full']:,}"
+        by = prepared.ladder.metric if prepared.ladder else ""
+        what = f"race of {racing} candidates by {by} over {rungs} rows"
         lines = [
-            f"dev: race of {racing} candidates over {rungs} rows · about {expected} calls ({full} without the race)",
+            f"dev: {what} · about {expected} calls ({full} without the race)",
             f"{prepared.scored_split}: {who} x {len(prepared.ids)} rows · in all about {n_calls:,.0f} calls · {cost}",
         ]
     if facts["detectable"] is not None:

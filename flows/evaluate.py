@@ -177,7 +177,7 @@ def _evaluated(
     prepared = approved(prepared, policy, shared.stop)
     everybody, climbed = prepared, None
     if prepared.ladder is not None:
-        climbed = climb(prepared, prepared.ladder, call)
+        climbed = climb(prepared, prepared.ladder, call, _chosen_before(Runs(place.open_store()), inputs))
         prepared = replace(prepared, entries=climbed.entries)
         for line in ladder_lines(climbed, everybody):
             say("ladder", line)
@@ -221,7 +221,7 @@ def _evaluated(
             "baseline": stored["name"] if stored else inputs.experiment.baseline,
             "stored": stored,
             "power": policy.threshold("SC202", "power"),
-            "k_history": _history(runs=Runs(store), prepared=everybody),
+            "k_history": _history(runs=Runs(store), prepared=prepared),
             "leaked": leaks["leaked_ids"],
             "crossed": leaks["crossed_ids"],
             "similar": leaks["similar_ids"],
@@ -268,7 +268,9 @@ def _evaluated(
         "summary": summary,
         "command": result.command,
         "items": prepared.items_key(),
-        "candidates": everybody.candidate_keys(),
+        "candidates": prepared.candidate_keys(),
+        "raced": everybody.candidate_keys() if climbed else [],
+        "chosen": climbed.chosen if climbed else None,
     }
     run.finish("done", ended)
     publish(result, answered)
@@ -316,6 +318,13 @@ def _saved(scored: dict[str, dict[str, Any]], climbed: Climbed | None, paid_now:
     """Return what the answers of this run cost when they were bought, less what was paid now."""
     bought = sum(facts["cost_usd"] or 0.0 for facts in scored.values()) + (climbed.cost_usd if climbed else 0.0)
     return max(0.0, bought - paid_now)
+
+
+def _chosen_before(runs: Runs, inputs: Inputs) -> str | None:
+    """Return whom a finished run of the same experiment chose on dev: once test was seen, the choice stands."""
+    identity = inputs.identity()
+    before = (run for run in runs.ls(limit=MOST_RUNS) if run.status == "done" and run.identity == identity)
+    return next((run.summary.get("chosen") for run in before), None)
 
 
 def _claim(claim: Claim | None, climbed: Climbed | None) -> dict[str, Any] | None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from safetycatch.scoring import Scorer
     from tasks.prepared import Prepared, Ref
 
-# What goes on after a rung whose `keep` is not said; after the last rung everybody who is left does.
-SHARE_KEPT, FEWEST_KEPT = 0.6, 3
+# Of the challengers, what goes on after a rung whose `keep` is not said; after the last rung all who are left do.
+SHARE_KEPT, FEWEST_KEPT = 0.6, 2
 
 
 def raceable(experiment: Experiment, entries: Sequence[dict[str, Any]], dev_ids: Sequence[str]) -> str:
@@ -52,10 +52,10 @@ def race_metric(scorers: Sequence[Scorer]) -> str:
     )
 
 
-def caps(rungs: Sequence[Rung], n_racing: int) -> list[int | None]:
-    """Return how many of the best go on after each rung, the baseline besides; None where evidence alone decides."""
+def caps(rungs: Sequence[Rung], n_challengers: int) -> list[int | None]:
+    """Return how many challengers go on after each rung; None where evidence alone decides."""
     found: list[int | None] = []
-    left = n_racing
+    left = n_challengers
     for number, rung in enumerate(rungs, 1):
         keep = rung.keep
         if keep is None:
@@ -80,7 +80,7 @@ def make_ladder(
         sizes[clusters[example_id]] = sizes.get(clusters[example_id], 0) + 1
     blocks = blocks_of(dev_ids, clusters, experiment.split.seed, [rung.size for rung in experiment.runs.ladder])
     # The rung at which the items run out is the last one.
-    keeps = caps(experiment.runs.ladder[: len(blocks)], len(racing))
+    keeps = caps(experiment.runs.ladder[: len(blocks)], len(racing) - 1)
     return Ladder(
         entries=racing,
         shots=tuple(shots),
@@ -92,8 +92,11 @@ def make_ladder(
     )
 
 
-def climb(prepared: Prepared, ladder: Ladder, call: Call) -> Climbed:
-    """Race rung by rung; return who goes on to the scored split."""
+def climb(prepared: Prepared, ladder: Ladder, call: Call, chosen: str | None = None) -> Climbed:
+    """Race rung by rung; return who goes on to the scored split.
+
+    `chosen` is whom an earlier, finished run of the same experiment chose: test was seen, so nobody is chosen anew.
+    """
     experiment, store = prepared.experiment, prepared.place.open_store()
     baseline, replicates = experiment.baseline, experiment.runs.replicates
     rungs: list[Ref] = []
@@ -124,12 +127,12 @@ def climb(prepared: Prepared, ladder: Ladder, call: Call) -> Climbed:
         facts.append(store.facts(StoreRef.from_dict(rungs[-1])))
         if facts[-1]["over"]:
             break
-    standing = [_with_rung(row, facts) for row in facts[-1]["standing"]]
-    ranked = _ranked(standing, higher_is_better=facts[-1]["higher_is_better"])
+    standing = [_whole(row, facts) for row in facts[-1]["standing"]]
+    ranked = ranking(standing, higher_is_better=facts[-1]["higher_is_better"])
     challengers = [row for row in ranked if row["candidate"] != baseline]
     # The claim gets its verdict: where evidence dropped everybody, from the best of those dropped.
     going = [row["candidate"] for row in challengers if row["status"] == "running"] or [challengers[0]["candidate"]]
-    named = experiment.claim.candidate if experiment.claim else None
+    named = (experiment.claim.candidate if experiment.claim else None) or chosen
     recorded = {entry["candidate"]["id"] for entry in prepared.entries if entry["candidate"]["outputs"]}
     on = {baseline, *going, *recorded, *([named] if named else [])}
     n_calls = sum(sum(len(block) for block in rung) for rung in ladder.blocks) * len(ladder.entries) * replicates
@@ -142,29 +145,37 @@ def climb(prepared: Prepared, ladder: Ladder, call: Call) -> Climbed:
         n_full=n_calls,
         cost_usd=sum(one["cost_usd"] for one in facts),
         metric=ladder.metric,
+        failed={
+            name: (sum(one["failed"][name][0] for one in facts), sum(one["failed"][name][1] for one in facts))
+            for name in facts[0]["failed"]
+        },
+        errors=dict(sum((Counter(one["errors"]) for one in facts), Counter[str]())),
         tokens=dict(sum((Counter(one["tokens"]) for one in facts), Counter[str]())),
         returned=dict(sum((Counter(one["returned"]) for one in facts), Counter[str]())),
     )
 
 
-def _with_rung(row: dict[str, Any], facts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a candidate's last standing with the rung in which it left the race (None: it did not)."""
+def _whole(row: dict[str, Any], facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a candidate's last standing with what it took in all rungs, and the rung it left in (None: it did not)."""
+    name = row["candidate"]
     left = (
         number
         for number, one in enumerate(facts, 1)
         for seen in one["standing"]
-        if seen["candidate"] == row["candidate"] and seen["status"] != "running"
+        if seen["candidate"] == name and seen["status"] != "running"
     )
-    return {**row, "rung": next(left, None)}
+    took = [one["took"].get(name, {"n_calls": 0, "cost_usd": 0.0}) for one in facts]
+    sums = {key: sum(one[key] for one in took) for key in ("n_calls", "cost_usd")}
+    return {**row, "rung": next(left, None), **sums}
 
 
-def _ranked(standing: list[dict[str, Any]], *, higher_is_better: bool) -> list[dict[str, Any]]:
-    """Return who is still racing first, then who got furthest, then by score; ties in the experiment's order."""
+def ranking(standing: list[dict[str, Any]], *, higher_is_better: bool) -> list[dict[str, Any]]:
+    """Return who went to the end first, then who left last; the best first, ties in the experiment's order."""
     sign = -1 if higher_is_better else 1
 
-    def order(row: dict[str, Any]) -> tuple[bool, float, float]:
+    def order(row: dict[str, Any]) -> tuple[float, float]:
         score = math.inf if row["estimate"] is None else sign * row["estimate"]
-        return row["status"] != "running", -row["n"], score
+        return (-math.inf if row["status"] == "running" else -row["look"]), score
 
     return sorted(standing, key=order)
 
@@ -180,6 +191,8 @@ def ladder_lines(climbed: Climbed, prepared: Prepared) -> list[str]:
         for status, why in (("eliminated", "evidence"), ("pruned", "budget"))
         if (names := ", ".join(row["candidate"] for row in climbed.standing if row["status"] == status))
     ]
+    if climbed.metric != (prepared.experiment.claim.metric if prepared.experiment.claim else climbed.metric):
+        path += f" by {climbed.metric}"
     on = ", ".join(row["candidate"] for row in climbed.standing if row["on"] and row["candidate"] != baseline)
     return [
         " · ".join([path, *out, f"{baseline} (the baseline) always stays"]),

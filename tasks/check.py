@@ -125,7 +125,7 @@ def _first_runs(prepared: Prepared, policy: Policy) -> Observation:
     ]
     seen: set[str] = set()
     for run in Runs(prepared.place.open_store()).ls(limit=MOST_RUNS):
-        seen.update(run.summary.get("candidates", ()))
+        seen.update([*run.summary.get("candidates", ()), *run.summary.get("raced", ())])
     new = [name for name, key in answering if key not in seen]
     n_calls = len(new) * len(prepared.ids) * prepared.experiment.runs.replicates
     return cost.first_run_climbs(
@@ -214,9 +214,12 @@ def observe_after(
         name: (sum(facts["statuses"].get(status, 0) for status in ("error", "invalid")), facts["n"])
         for name, facts in scored.items()
     }
-    classes: Counter[str] = Counter()
+    classes: Counter[str] = Counter(climbed.errors if climbed else {})
     for facts in scored.values():
         classes.update(facts["errors"])
+    for name, (n_failed, n) in (climbed.failed if climbed else {}).items():
+        n_scored_failed, n_scored = failed.get(name, (0, 0))
+        failed[name] = (n_failed + n_scored_failed, n + n_scored)
     yield statistics.errors(failed=failed, policy=policy, classes=classes)
     budget = ceiling(experiment) if any(c.kind != "outputs" for c in experiment.candidates) else None
     yield cost.ceiling_held(spent_usd=spent_usd, budget=budget)

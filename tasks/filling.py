@@ -226,6 +226,8 @@ def _left_behind(result: Result, described: dict[str, str]) -> Iterator[shown.Ca
                 status=row["status"],
                 n=row["n"],
                 estimate=row["estimate"],
+                n_missing=row["n_missing"],
+                cost_usd_total=row["cost_usd"],
                 description=described[row["candidate"]],
                 method=f"no interval: {row['status']} in a race, which stops where the score is far off",
             )
@@ -442,7 +444,7 @@ def _ladder(result: Result) -> shown.Ladder | None:
     climbed, ladder = result.climbed, result.prepared.ladder
     if climbed is None or ladder is None:
         return None
-    keys = ("candidate", "status", "n", "estimate", "on", "rung", "e_value", "against")
+    keys = ("candidate", "status", "n", "estimate", "on", "rung", "e_value", "against", "n_missing", "n_calls")
     baseline = result.prepared.experiment.baseline
     return shown.Ladder(
         metric=climbed.metric,
@@ -453,6 +455,7 @@ def _ladder(result: Result) -> shown.Ladder | None:
         ),
         n_asked=climbed.n_asked,
         n_full=climbed.n_full,
+        scored_again=result.prepared.scored_split == "dev",
     )
 
 

@@ -13,6 +13,7 @@ from safetycatch.stats import detectable_effect, required_n
 from safetycatch.stats.race_forecast import forecast
 from safetycatch.tables import with_ids
 from tasks.calling import read_table, requests_of, shard_rows
+from tasks.race import AHEAD_BELOW_CALLS
 from tasks.sending import sending_facts
 from tasks.session import current
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
@@ -90,7 +91,13 @@ def plan(
         going = dict[str, float]()
         facts: dict[str, Any] = {"race": None}
         if race is not None:
-            seen = forecast(len(race["candidates"]), race["looks"], race["keeps"], seed=FORECAST_SEED)
+            seen = forecast(
+                len(race["candidates"]),
+                race["looks"],
+                race["keeps"],
+                seed=FORECAST_SEED,
+                ahead_below=AHEAD_BELOW_CALLS / settings["replicates"],
+            )
             baseline, n_dev = race["baseline"], len(race["ids"])
             names = [entry["candidate"]["id"] for entry in race["candidates"]]
             asked = {name: seen.challenger_items if name != baseline else seen.baseline_items for name in names}

@@ -56,6 +56,8 @@ class Climbed:
     metric: str
     returned: dict[str, int]
     tokens: dict[str, int]
+    failed: dict[str, tuple[int, int]]
+    errors: dict[str, int]
 
     @property
     def saved_usd(self) -> float:

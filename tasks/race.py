@@ -249,6 +249,7 @@ class _Rung:
                     "candidate": one.candidate,
                     "status": one.status,
                     "n": one.n_items,
+                    "n_missing": one.n_missing,
                     "estimate": None if np.isnan(one.mean) else one.mean if sign > 0 else 1 - one.mean,
                     "e_value": one.e_value,
                     "look": one.look,
@@ -260,8 +261,27 @@ class _Rung:
             "n_rows": len(rows),
             "cost_usd": sum(row["cost_usd"] or 0.0 for row in rows),
             "cache_saved_usd": self._cache_saved_usd,
+            "took": self._took(rows),
+            "failed": {name: self._failed(rows, name) for name in self._by_id},
+            "errors": dict(Counter(row["error_class"] for row in rows if row["status"] == "error")),
             "tokens": {name: sum(row[name] or 0 for row in rows) for name in ("n_tokens_in", "n_tokens_cached")},
             "returned": dict(
                 Counter(row["model_returned"] for row in rows if row["status"] == "invalid" and row["model_returned"])
             ),
         }
+
+    @staticmethod
+    def _took(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return calls and US dollars of each candidate in this rung."""
+        took: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            own = took.setdefault(row["candidate"], {"n_calls": 0, "cost_usd": 0.0})
+            own["n_calls"] += 1
+            own["cost_usd"] += row["cost_usd"] or 0.0
+        return took
+
+    @staticmethod
+    def _failed(rows: list[dict[str, Any]], name: str) -> list[int]:
+        """Return how many of a candidate's rows have no reply, and how many there are."""
+        own = [row["status"] in {"error", "invalid"} for row in rows if row["candidate"] == name]
+        return [sum(own), len(own)]

@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from flows.ladder import caps
+from flows.ladder import caps, ranking
 from safetycatch.cli.main import main
 from safetycatch.errors import ExperimentError
 from safetycatch.experiment import Rung, parse_experiment
@@ -33,17 +33,43 @@ def rungs(*ladder):
     return [Rung.model_validate(rung) for rung in ladder]
 
 
+def broken(project, name, n):
+    """The function `name`, which fails on the first `n` dev rows."""
+    answers, dev = project.answers[name], sorted(one for one, split in first_splits(project).items() if split == "dev")
+    return lambda row: fail() if row["example_id"] in dev[:n] else answers(row)
+
+
+def fail():
+    raise ValueError("planted")
+
+
+def first_splits(project):
+    """The split of each row, before any call."""
+    project.check()
+    return project.splits()
+
+
+def right(project, name, example_id):
+    target = next(row["label"] for row in project.rows if row["id"] == example_id)
+    return project.answers[name]({"example_id": example_id}) == target
+
+
+def chosen(result):
+    """Whom the banner is about."""
+    return result["banner"]["sentence"].split()[0]
+
+
 # -- what the file says -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("ladder", "n", "expected"),
     [
-        ((100, 300, "all"), 16, [10, 6, None]),
-        ((100, "all"), 4, [3, None]),
-        ((100, "all"), 3, [None, None]),
-        (({"items": 100, "keep": 2}, {"items": 200, "keep": "all"}, "all"), 16, [2, None, None]),
-        (({"items": "all", "keep": 5},), 16, [5]),
+        ((100, 300, "all"), 15, [9, 6, None]),
+        ((100, "all"), 3, [2, None]),
+        ((100, "all"), 2, [None, None]),
+        (({"items": 100, "keep": 2}, {"items": 200, "keep": "all"}, "all"), 15, [2, None, None]),
+        (({"items": "all", "keep": 5},), 15, [5]),
     ],
 )
 def test_caps_keep_sixty_per_cent_unless_told(ladder, n, expected):
@@ -190,10 +216,66 @@ def test_a_race_on_money_is_refused_before_any_call(race):
     assert race.calls == []
 
 
-def test_failed_rows_leave_the_race_undecided_not_lost(race):
-    race.answers["b"] = race.failing(1, TimeoutError)
+def test_a_missing_row_does_not_lose_the_choice(race):
+    race.add("c", 75)
+    race.answers["b"] = broken(race, "b", 2)
     result = race.run()
-    assert {row["id"]: row["split"] for row in result["candidates"]}["b"] == "test"
+    assert chosen(result) == "b"
+    ladder = {row["candidate"]: row for row in pq.read_table(result["artifacts"]["ladder"]).to_pylist()}
+    assert ladder["b"]["n_missing"] > 0 == ladder["c"]["n_missing"]
+    missing = next(row for row in result["findings"] if row["code"] == "SC207")
+    assert f"{ladder['b']['n_missing']} of" in missing["saw"]
+
+
+def test_a_finished_claim_does_not_choose_anew_when_missing_rows_are_mended(race):
+    race.config["catches"] = {"SC207": "off"}
+    race.add("c", 80)
+    answers = race.answers["b"]
+    dev = sorted(name for name, split in first_splits(race).items() if split == "dev")
+    lost = [name for name in dev if right(race, "b", name)][:110]
+    race.answers["b"] = lambda row: fail() if row["example_id"] in lost else answers(row)
+    assert chosen(race.run()) == "c"
+    race.answers["b"] = answers
+    again = race.run()
+    assert again["calls"]["sent"] > 0
+    assert chosen(again) == "c"
+
+
+def test_the_best_of_those_that_went_to_the_end_is_chosen_whatever_is_missing():
+    rows_of = [
+        {"candidate": "good", "status": "running", "look": None, "estimate": 0.9, "n": 98},
+        {"candidate": "bad", "status": "running", "look": None, "estimate": 0.6, "n": 99},
+        {"candidate": "late", "status": "eliminated", "look": 3, "estimate": 0.5, "n": 50},
+        {"candidate": "early", "status": "pruned", "look": 1, "estimate": 0.95, "n": 20},
+        {"candidate": "none", "status": "running", "look": None, "estimate": None, "n": 0},
+    ]
+    names = [row["candidate"] for row in ranking(rows_of, higher_is_better=True)]
+    assert names == ["good", "bad", "none", "late", "early"]
+    assert [row["candidate"] for row in ranking(rows_of[:2], higher_is_better=False)] == ["bad", "good"]
+
+
+def test_a_cap_counts_challengers_and_the_baseline_stays_besides(race):
+    race.add("a", 95)
+    race.config["runs"] = {"ladder": [{"items": 50, "keep": 2}, "all"]}
+    ladder = pq.read_table(race.run()["artifacts"]["ladder"]).to_pylist()
+    pruned = [row["candidate"] for row in ladder if row["status"] == "pruned"]
+    assert len(pruned) <= 1
+    assert not [row for row in ladder if row["status"] == "pruned" and row["on"]]
+
+
+def test_what_the_losers_took_is_said(race):
+    result = race.run()
+    by_id = {row["id"]: row for row in result["candidates"]}
+    assert by_id["d"]["cost_usd"] is not None
+    ladder = {row["candidate"]: row for row in pq.read_table(result["artifacts"]["ladder"]).to_pylist()}
+    dev = pq.read_table(result["artifacts"]["dev_rows"]).to_pylist()
+    assert ladder["d"]["n_calls"] == sum(row["candidate"] == "d" for row in dev)
+
+
+def test_candidates_that_never_saw_test_do_not_count_as_tries_on_it(race):
+    race.run()
+    assert len(race.stored().summary["candidates"]) == 2
+    assert len(race.stored().summary["raced"]) == 4
 
 
 def test_the_report_tells_eliminated_from_pruned(race):

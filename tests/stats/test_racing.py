@@ -138,7 +138,7 @@ def test_a_rival_that_left_keeps_its_last_evidence():
 
 def test_a_pruned_rival_counts_in_the_mean():
     race = race_of(np.array([[1.0, 0.0, 0.0]] * 4))
-    assert [one.candidate for one in race.prune(2)] == ["c"]
+    assert [one.candidate for one in race.prune(1)] == ["c"]
     race.look(named(won(3)))
     assert race.standing()[1].e_value == pytest.approx((255 / 8 + 1) / 2)
     assert race.standing()[2].e_value == pytest.approx((31 / 5 + 1) / 2)
@@ -155,10 +155,10 @@ def test_the_baseline_stays_and_is_a_rival():
 
 def test_pruned_is_not_eliminated():
     race = race_of(np.array([[1.0, 0.0, 1.0, 0.0]] * 2))
-    assert race.prune(3) == (Pruned("d", 0.0, 2, 1),)
+    assert race.prune(2) == (Pruned("d", 0.0, 2, 1),)
     row = race.standing()[3]
     assert (row.status, row.look, row.against, row.mean) == ("pruned", 1, None, 0.0)
-    assert not race.prune(3)
+    assert not race.prune(2)
     race.look(named(won(30, k=3)))
     assert race.standing()[1].status == "eliminated"
     assert race.standing()[3] == row

@@ -250,18 +250,24 @@ class LadderRow:
     rung: int | None = None
     e_value: float | None = None
     against: str | None = None
+    n_missing: int = 0
+    n_calls: int = 0
     baseline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The race on dev: rows asked at each rung in all, calls made of those that no race would have spared."""
+    """The race on dev: rows asked at each rung in all, calls made of those that no race would have spared.
+
+    `scored_again`: the scores of the report are from the same rows (exploring).
+    """
 
     metric: str
     rungs: tuple[int, ...]
     rows: tuple[LadderRow, ...]
     n_asked: int
     n_full: int
+    scored_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

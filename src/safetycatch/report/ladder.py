@@ -20,6 +20,10 @@ WORDS = {
 }
 
 
+AGAIN = "The scores above are from the rows of this race, so the leader's is too high: a claim scores fresh ones."
+FRESH = "A winner's dev score is too high; the scores above are from rows on which nothing was chosen."
+
+
 def ladder(content: ReportContent) -> Section:
     """The race on dev: `eliminated` by evidence, `pruned` to save calls (no claim), and who went on."""
     race = content.ladder
@@ -31,7 +35,8 @@ def ladder(content: ReportContent) -> Section:
             escaping.html(row.candidate),
             _ended(row),
             _why(row),
-            f"{row.n:,}",
+            f"{row.n:,}" + (f" ({row.n_missing:,} missing)" if row.n_missing else ""),
+            f"{row.n_calls:,}",
             numbers.shown(row.estimate, None, None, numbers.unit_named(content.unit).name).text,
             "yes" if row.on else "no",
         )
@@ -47,14 +52,14 @@ def ladder(content: ReportContent) -> Section:
             Prose(f"Race on {path} dev rows: {race.n_asked:,} calls, {spared:,} of {race.n_full:,} spared{share}."),
             grid(
                 f"Race on dev, by {race.metric}",
-                heads("candidate", "how it ended", "~why", "#dev rows", "#dev score", "went on"),
+                heads("candidate", "how it ended", "~why", "#dev rows", "#calls", "#dev score", "went on"),
                 rows,
                 "ladder.parquet",
             ),
             Prose(
-                "Eliminated: the evidence that another candidate is better reached 20 to 1, at any moment of looking "
-                "(error at most 5 %). Pruned: behind when a rung ended, left out to save calls; no claim that it is "
-                "worse. A winner's dev score is too high; the scores above are from rows on which nothing was chosen.",
+                "Eliminated: the evidence that it is not the best reached 20 to 1; however often one looks, a best "
+                "candidate is lost with at most 5 %. Pruned: behind when a rung ended, left out to save calls; no "
+                "claim that it is worse. " + (AGAIN if race.scored_again else FRESH),
                 quiet=True,
             ),
         ),
@@ -71,6 +76,6 @@ def _why(row: LadderRow) -> str:
     if row.baseline:
         return "always stays"
     if row.status == "eliminated":
-        against = f"{row.against} is better" if row.against else "others are better"
-        return f"rung {row.rung}: {against} (evidence {min(row.e_value or 0, 9999):.0f} to 1)"
+        rival = f"; strongest rival {row.against}" if row.against else ""
+        return f"rung {row.rung}: not the best (evidence {min(row.e_value or 0, 9999):.0f} to 1{rival})"
     return f"rung {row.rung}: not among the best" if row.status == "pruned" else ""

@@ -28,11 +28,17 @@ class RaceForecast:
 
 
 def forecast(
-    n_candidates: int, looks: Sequence[Sequence[Sequence[int]]], keeps: Sequence[int | None], *, seed: int
+    n_candidates: int,
+    looks: Sequence[Sequence[Sequence[int]]],
+    keeps: Sequence[int | None],
+    *,
+    seed: int,
+    ahead_below: float = 0.0,
 ) -> RaceForecast:
     """Return what a race of `n_candidates` (the first is the baseline) would take; `looks` hold cluster sizes, by rung.
 
-    `keeps`: how many of the best go on after each rung, the baseline besides (None: no cap). Assumes true rates spread
+    `keeps`: how many challengers go on after each rung (None: no cap). A look of fewer than `ahead_below` calls is sent
+    before the last one is decided. Assumes true rates spread
     evenly over 20 points, in an unknown order, and items that are hard for one candidate to be hard for the others
     (latent correlation .6).
     """
@@ -50,14 +56,17 @@ def forecast(
         right = (common + own < rng.permutation(cuts)[:, None]).astype(float)
         race, at = MeanERace(names, names[0], largest_cluster=max(sizes)), 0
         for rung, keep in zip(looks, keeps, strict=True):
+            before = race.survivors
             for look in rung:
                 alive, part = race.survivors, slice(at, at + sum(look))
+                asked = before if len(before) * sum(look) < ahead_below else alive
+                if len(asked) > 2:
+                    baseline += sum(look)
+                    challengers += sum(look) * (len(asked) - 1)
                 if len(alive) <= 2:
                     break
                 race.look({name: right[int(name), part] for name in alive}, names_of_clusters[part])
-                at = part.stop
-                baseline += sum(look)
-                challengers += sum(look) * (len(alive) - 1)
+                before, at = alive, part.stop
             if keep is not None and len(race.survivors) > 2:
                 race.prune(keep)
         on += max(1, len(race.survivors) - 1)

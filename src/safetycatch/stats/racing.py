@@ -214,17 +214,18 @@ class MeanERace:
         return self._eliminate(running)
 
     def prune(self, keep: int) -> tuple[Pruned, ...]:
-        """Let only the best `keep` survivors by mean so far go on, and the baseline; return who leaves.
+        """Let only the best `keep` survivors by mean so far go on, the baseline besides; return who leaves.
 
-        Of equal means the earlier candidate goes on; one without any score comes last. The baseline takes a place only
-        where its mean earns it. This saves calls and claims nothing: alpha does not cover it.
+        Of equal means the earlier candidate goes on; one without any score comes last. This saves calls and claims
+        nothing: alpha does not cover it.
         Raises: StatisticsError when `keep` is below 1.
         """
         if keep < 1:
             raise StatisticsError(f"keep is {keep}: at least one candidate goes on")
         running = [row for row in self.standing() if row.status == "running"]
         # Equal means, also if rounding tells them apart, stay in the order of the candidates.
-        ranked = sorted(running, key=lambda row: -round(row.mean, 12) if row.n_items else math.inf)
+        challengers = [row for row in running if row.candidate != self.baseline]
+        ranked = sorted(challengers, key=lambda row: -round(row.mean, 12) if row.n_items else math.inf)
         kept = {row.candidate for row in ranked[:keep]} | {self.baseline}
         found = tuple(
             Pruned(row.candidate, row.mean, row.n_items, self._state.n_looks)
