@@ -109,7 +109,7 @@ def engine_of(place: Place, entries: Sequence[dict[str, Any]], label: str) -> En
 
     `label` names its calls to whoever watches.
     """
-    shared, watcher, pace = current(), WATCHER.get(), place.experiment().runs
+    shared, watcher, runs = current(), WATCHER.get(), place.experiment().runs
     functions: dict[str, Callable[..., Any]] = {}
     for entry in entries:
         candidate = Candidate.model_validate(entry["candidate"])
@@ -120,11 +120,12 @@ def engine_of(place: Place, entries: Sequence[dict[str, Any]], label: str) -> En
         shared.journal,
         shared.prices,
         shared.budget,
-        EngineSettings(concurrency=pace.concurrency, max_error_rate=place.error_limit),
+        EngineSettings(runs.concurrency, read_s=runs.timeout_s, max_error_rate=place.error_limit),
         run_id=place.run_id,
         functions=functions,
         lanes=shared.lanes,
         progress=partial(watcher.progress, label) if watcher.progress else None,
+        say=partial(watcher.say, "wait") if watcher.say else None,
         stop=shared.stop,
     )
 

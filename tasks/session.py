@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetycatch.calls import Budget, Lanes, StopFlag, install
+from safetycatch.calls import Budget, EngineSettings, Lanes, StopFlag, install
 from safetycatch.calls.journal import Journal
 from safetycatch.calls.prices import Prices
 from safetycatch.errors import ExperimentError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tasks.start import Inputs
 
 JOURNAL = "calls.db"
-STOPPING = "nothing new is sent; calls in flight are finished and kept; once more leaves at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,15 @@ class Session:
         return self._sandbox.base_url
 
 
+def stopping(n_calls: int) -> str:
+    """Return what a stop does while so many calls are under way."""
+    if not n_calls:
+        return "nothing new is sent; no call is in flight; once more leaves at once"
+    noun = "call" if n_calls == 1 else "calls"
+    waits = f"waits up to {EngineSettings().drain_s:g} s for {n_calls:,} {noun} in flight"
+    return f"nothing new is sent; {waits}; once more leaves at once"
+
+
 def current() -> Session:
     """Return the session of the flow run that the caller is part of."""
     return _CURRENT.get()
@@ -97,7 +105,7 @@ def session(place: Place, experiment: Experiment, project: Project) -> Generator
             flag = resources.enter_context(install(flag))
             say = WATCHER.get().say
             if say is not None:
-                resources.callback(flag.listen(lambda: say("stop", STOPPING)))
+                resources.callback(flag.listen(lambda: say("stop", stopping(budget.held.calls))))
         shared = Session(journal, budget, Prices(_price_table(experiment, project)), flag, resources=resources)
         token = _CURRENT.set(shared)
         try:

@@ -390,6 +390,7 @@ def test_identity_changes_with_what_is_evaluated(path, value):
     [
         (["budget"], {"usd": 50, "ask_above": 2}),
         (["runs", "concurrency"], 2),
+        (["runs", "timeout_s"], 600),
         (["catches"], {"SC501": "warn"}),
         (["claim", "smallest_effect"], 0.03),
         (["defaults", "params", "temperature"], 0.0),

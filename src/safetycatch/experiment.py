@@ -238,10 +238,11 @@ class Rung(_Part):
 
 
 class RunSettings(_Part):
-    """How calls are made: `replicates` of each, how many at once, and the rungs of a race on dev before test."""
+    """How calls are made: `replicates` of each, how many at once and for how long, the rungs of a race on dev."""
 
     replicates: Annotated[int, Field(ge=1, le=100)] = 1
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 64
+    timeout_s: Annotated[int, Field(ge=1, le=3600)] = 180
     ladder: Annotated[list[Rung], Field(max_length=MAX_RUNGS)] = []
 
     @model_validator(mode="after")
@@ -369,7 +370,9 @@ class Experiment(_Part):
     def identity(self) -> str:
         """Fingerprint of what is evaluated: everything but budget, pace and the levels of catches."""
         return fingerprint(
-            self.model_dump(mode="json", exclude={"budget": True, "catches": True, "runs": {"concurrency"}})
+            self.model_dump(
+                mode="json", exclude={"budget": True, "catches": True, "runs": {"concurrency", "timeout_s"}}
+            )
         )
 
 

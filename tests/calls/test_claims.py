@@ -123,6 +123,28 @@ def engine_on(journal: Journal) -> Engine:
     return Engine(journal, Prices(), Budget(), EngineSettings(concurrency=8), run_id="run")
 
 
+def test_who_waits_long_says_so_once_and_says_when_it_goes_on(journal_path, sandbox, make_request) -> None:
+    _, here = sandbox(latency="1500ms")
+    said: list[str] = []
+
+    async def go(first: Journal, second: Journal) -> None:
+        for i in (1, 2):
+            await first.intent(make_request(here, i), "a", asker=1, **BOUND)
+
+        def say(text: str) -> None:
+            said.append(text)
+            for i in (1, 2):
+                first.release(make_request(here, i), 1)
+
+        engine = Engine(second, Prices(), Budget(), run_id="run", say=say)
+        counts = await asyncio.wait_for(engine.answer([make_request(here, i) for i in (1, 2)], lambda *_: None), 30)
+        assert counts.answered == 2
+
+    with Journal.open(journal_path) as first, Journal.open(journal_path) as second:
+        asyncio.run(go(first, second))
+    assert said == ["waits for 2 of its calls, which another process, run or candidate asks for", "goes on"]
+
+
 def test_who_waits_holds_up_nobody_and_nothing_and_can_be_stopped(journal_path, sandbox, make_request) -> None:
     server, here = sandbox()
     budget, stop = Budget(calls=2), StopFlag()

@@ -74,7 +74,7 @@ def test_r25_a_ceiling_holds_though_a_gateway_loses_answers_that_are_billed(sand
     assert price.cost_usd(stats["prompt_tokens"], stats["completion_tokens"]) <= usd
 
 
-@pytest.mark.parametrize("kind", ["500", "504", "400", "429:0.3:seconds=0.01"])
+@pytest.mark.parametrize("kind", ["500", "504:0.7", "400", "429:0.3:seconds=0.01"])
 def test_a_ceiling_of_calls_bounds_the_requests_sent(sandbox, run, make_request, journal_path, kind: str) -> None:
     server, here = sandbox(faults=[kind])
     settings = replace(FAST, max_error_rate=None)
@@ -230,6 +230,32 @@ def test_r26_a_closed_lane_stops_at_once_and_keeps_what_was_answered(sandbox, ru
     assert server.stats()["received"] <= 20 + 4
     answered = [reply for reply in result.replies.values() if reply.state == "answer"]
     assert len(answered) == result.counts.answered == server.stats()["answered"]
+
+
+def test_a_lane_that_never_answers_is_closed_before_every_row_has_paid_six_times(sandbox, run, make_request) -> None:
+    server, here = sandbox(faults=["hang"])
+    settings = EngineSettings(connect_s=0.1, read_s=0.2, backoff_s=0.01)
+    result = run((make_request(here, i) for i in range(50)), settings)
+    assert isinstance(result.error, ProviderUnusableError)
+    assert "16 requests that may be billed, and never an answer; the last: hung" in str(result.error)
+    assert "no whole reply after 0.2 s (runs.timeout_s)" in str(result.error)
+    assert server.stats()["received"] == result.counts.perhaps_paid <= 16 + 4
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_lane_that_has_answered_once_stays_open(sandbox, run, make_request, first: int) -> None:
+    _, here = sandbox(faults=[f"drop:nth={'+'.join(str(n) for n in range(1, 60) if n != first)}"])
+    result = run((make_request(here, i) for i in range(10)), replace(FAST, max_error_rate=None))
+    assert result.error is None
+    assert result.counts.perhaps_paid > 16
+
+
+def test_what_was_seen_is_counted_after_the_drain(sandbox, run, make_request) -> None:
+    server, here = sandbox(faults=["401:nth=30"], latency="300ms")
+    result = run((make_request(here, i) for i in itertools.count()), EngineSettings(concurrency=16))
+    assert isinstance(result.error, ProviderUnusableError)
+    answered = server.stats()["answered"]
+    assert f"saw      {answered + 1} sent, {answered} answered, " in str(result.error)
 
 
 def test_a_flagged_prompt_is_that_rows_reply_and_the_lane_goes_on(server, run, make_request, completion) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from collections import Counter
@@ -178,3 +179,23 @@ def test_a_pause_outlives_the_run_that_was_told_to_wait(server, run, make_reques
     assert len(times) == 2
     assert run([make_request(here, 9)], settings, lanes=lanes).error is None
     assert times[2] - times[1] >= 0.69
+
+
+def test_a_lying_server_cannot_hold_a_run_up_unseen(server, run, make_request, completion) -> None:
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.json_response(completion(model="echo"), headers={"x-ratelimit-limit-tokens": "1"})
+
+    here, stop, said = server(handler), StopFlag(), []
+
+    def say(text: str) -> None:
+        said.append(text)
+        stop.set()
+
+    result = run((make_request(here, i) for i in range(50)), EngineSettings(concurrency=8), say=say, stop=stop)
+    assert isinstance(result.error, StoppedError)
+    assert result.counts.answered == 4
+    seconds = re.fullmatch(
+        r"echo at gpu waits up to (\d+) s: the provider states a limit of 1 tokens a minute", said[0]
+    )
+    assert seconds is not None
+    assert 105 <= int(seconds[1]) <= 120

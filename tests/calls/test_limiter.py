@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetycatch.calls.limiter import Lane, Lanes
 from safetycatch.calls.limits import MAX_PAUSE_S
 from safetycatch.calls.pace import CREDIT_S, CUT, SLOW_START, Pace, Ticket, Used
+from safetycatch.calls.waiting import tell_waits
 from safetycatch.sandbox.limits import Bucket
 
 if TYPE_CHECKING:
@@ -347,3 +348,57 @@ def test_runs_side_by_side_share_one_schedule(simulated) -> None:
     simulated.run_until_complete(go())
     assert provider.refused == 0
     assert 9 < simulated.now < 10.5
+
+
+def test_a_stated_limit_however_small_lets_a_call_go_every_two_minutes(lane, simulated) -> None:
+    here, tiny, gone = lane(1), {"x-ratelimit-limit-tokens": "1"}, []
+
+    async def go() -> None:
+        for _ in range(5):
+            ticket = await enter(here)
+            gone.append(simulated.time())
+            here.answered(ticket, tiny, Used(900, 100))
+            here.leave(boarded=False)
+
+    simulated.run_until_complete(go())
+    assert [later - earlier for earlier, later in pairwise(gone)] == pytest.approx([MAX_PAUSE_S] * 4, abs=1e-6)
+
+
+def test_who_looks_on_is_told_what_a_lane_waits_for_and_how_long(lane, simulated) -> None:
+    here, lanes = lane(4), Lanes()
+    told: list[tuple[float, str]] = []
+
+    def waits() -> list[str]:
+        wait = here.waits()
+        new = wait is not None and lanes.news(wait[0], simulated.time())
+        return [f"{wait[0]}, {wait[1]:.0f} s"] if wait and new else []
+
+    async def go() -> None:
+        telling = asyncio.create_task(
+            tell_waits(
+                lambda text: told.append((simulated.time(), text)),
+                done=lambda: 0,
+                lanes=waits,
+                elsewhere=lambda: 3 if 200 <= simulated.time() < 230 else 0,
+                clock=simulated.time,
+            )
+        )
+        ticket = await enter(here)
+        here.answered(ticket, {"x-ratelimit-limit-requests": "0.1"}, None)
+        ticket = await enter(here)
+        here.refused(ticket, {}, wait_s=30.0, sent_at=simulated.time())
+        async with here.gate:
+            await asyncio.wait([asyncio.ensure_future(here.due())], timeout=29)
+        await asyncio.sleep(85)
+        telling.cancel()
+
+    simulated.run_until_complete(go())
+    stated = "the provider states a limit of 0.1 requests a minute"
+    assert [text for _, text in told] == [
+        f"{stated}, 115 s",
+        f"{stated}, 55 s",
+        "the provider told it to wait (429), 30 s",
+        "waits for 3 of its calls, which another process, run or candidate asks for",
+        "goes on",
+    ]
+    assert told[0][0] == pytest.approx(5)

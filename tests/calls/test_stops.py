@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safetycatch.calls import Journal, Prices, Request, StopFlag, install
+from tasks.session import stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -206,3 +207,15 @@ def test_outside_the_main_thread_nothing_is_installed() -> None:
     thread.start()
     thread.join()
     assert found == [True]
+
+
+@pytest.mark.parametrize(
+    ("n_calls", "told"),
+    [
+        (0, "nothing new is sent; no call is in flight; once more leaves at once"),
+        (1, "nothing new is sent; waits up to 60 s for 1 call in flight; once more leaves at once"),
+        (1200, "nothing new is sent; waits up to 60 s for 1,200 calls in flight; once more leaves at once"),
+    ],
+)
+def test_a_stop_says_how_long_it_waits_and_for_what(n_calls: int, told: str) -> None:
+    assert stopping(n_calls) == told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from safetycatch.calls.budget import Spent
 from safetycatch.calls.costs import bound_of, cache_saved_of, cost_of
 from safetycatch.calls.counts import Tally
-from safetycatch.calls.faults import CallFaultError, Fault, FilteredPromptError
+from safetycatch.calls.faults import MAX_TEXT, CallFaultError, Fault, FilteredPromptError
 from safetycatch.calls.limiter import Lane, place_of
 from safetycatch.calls.pace import SLOW_START, Used
 from safetycatch.calls.request import Reply
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # An eighth of the concurrency may wait with intents committed: after a kill those are listed as perhaps paid too.
 AHEAD = 8
+# A lane that has never answered is closed after so many requests that may be billed: four rounds of a slow start.
+MAX_UNANSWERED = 16
 MAX_BACKOFF_S = 30.0
 ABANDONED = Fault("retry", "abandoned", "the run stopped before the reply came", "perhaps")
 NOT_SENT = Fault("wait", "not_sent", "stopped or paused between the intent and the sending", "none")
@@ -56,7 +58,7 @@ class EngineSettings:
     backoff_s: float = 0.5
     max_reply_bytes: int = 8_000_000
     max_error_rate: float | None = 0.02
-    drain_s: float = 30.0
+    drain_s: float = 60.0
 
 
 class LaneStoppedError(Exception):
@@ -114,6 +116,15 @@ class Caller:
         """Whether another call could go, if a lane had one."""
         return not self._permits.locked()
 
+    def waits(self) -> list[str]:
+        """Return which lanes wait for their pace, what for and how long: those that nobody was told of lately."""
+        found: list[str] = []
+        for lane in self._lanes.values():
+            wait = lane.waits()
+            if wait is not None and self._known.news(f"{lane.name}: {wait[0]}", self._clock()):
+                found.append(f"{lane.name} waits up to {wait[1]:.0f} s: {wait[0]}")
+        return found
+
     async def close(self) -> None:
         """Close the transports."""
         for opening in self._transports.values():
@@ -159,6 +170,7 @@ class Caller:
                 self._known.pace(place, slow),
                 self._settings.concurrency,
                 ahead=self.ahead,
+                name=f"{request.model} at {request.endpoint.name}",
                 clock=self._clock,
                 rng=self._rng,
             )
@@ -235,9 +247,10 @@ class Caller:
             if tried is NOT_SENT:
                 continue
             fault = tried
-            if fault.kind == "lane" or (fault.kind == "wait" and lane.refused_s > settings.call_deadline_s):
-                lane.closed = lane.closed or fault
-                raise LaneStoppedError(request, fault)
+            closing = self._closing(lane, fault)
+            if closing is not None:
+                lane.closed = lane.closed or closing
+                raise LaneStoppedError(request, closing)
             if fault.kind == "wait":
                 continue
             attempts += 1
@@ -246,6 +259,17 @@ class Caller:
             if not self._halted():
                 jitter = self._rng.uniform(0, min(MAX_BACKOFF_S, settings.backoff_s * 2 ** (attempts - 1)))
                 await asyncio.sleep(min(max(jitter, fault.retry_after_s or 0.0), max(0.0, deadline - clock())))
+
+    def _closing(self, lane: Lane, fault: Fault) -> Fault | None:
+        """Return why no more can be asked of a lane after `fault`; None when it can."""
+        if fault.kind == "lane" or (fault.kind == "wait" and lane.refused_s > self._settings.call_deadline_s):
+            return fault
+        if fault.kind == "retry" and fault.charge == "perhaps":
+            lost = lane.pace.lost()
+            if lost >= MAX_UNANSWERED:
+                text = f"{lost} requests that may be billed, and never an answer; the last: {fault.error_class}"
+                return Fault("lane", "unanswered", f"{text}: {fault.text}"[:MAX_TEXT])
+        return None
 
     @staticmethod
     def _gave_up(fault: Fault, attempts: int) -> Outcome:
@@ -299,7 +323,9 @@ class Caller:
             except TimeoutError:
                 # A thread cannot be stopped: the function may still be at work, so it is not called again.
                 kind = "row" if request.endpoint.transport == "function" else "retry"
-                fault = Fault(kind, "hung", f"no whole reply after {self._settings.read_s:g} s", "perhaps")
+                fault = Fault(
+                    kind, "hung", f"no whole reply after {self._settings.read_s:g} s (runs.timeout_s)", "perhaps"
+                )
             except CallFaultError as error:
                 fault, headers = error.fault, error.headers
             except FilteredPromptError as error:

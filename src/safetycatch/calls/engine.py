@@ -16,6 +16,7 @@ from safetycatch.calls.counts import CallCounts, Progress
 from safetycatch.calls.feeding import Lines, Source
 from safetycatch.calls.limiter import Lanes, place_of
 from safetycatch.calls.request import Reply
+from safetycatch.calls.waiting import tell_waits
 from safetycatch.errors import ProviderUnusableError, StoppedError, TooManyErrorsError, UsageError
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class Engine:
     """Answers requests through the journal, within the budget.
 
     `functions` maps `module:name` to the user's functions; `lanes` holds what was learned of the lanes' limits and may
-    be shared by engines (default: this engine's own); `progress` gets a snapshot about ten times a second; `stop` is
-    watched; `rng` jitters retries and `clock` returns monotonic seconds. `counts` holds what the last `answer` did,
-    also after it raised.
+    be shared by engines (default: this engine's own); `progress` gets a snapshot about ten times a second; `say` is
+    told what the run waits for once no reply has come for 5 seconds; `stop` is watched; `rng` jitters retries and
+    `clock` returns monotonic seconds. `counts` holds what the last `answer` did, also after it raised.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Engine:
         functions: Mapping[str, Callable[..., Any]] | None = None,
         lanes: Lanes | None = None,
         progress: Callable[[Progress], None] | None = None,
+        say: Callable[[str], None] | None = None,
         stop: StopFlag | None = None,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -65,7 +67,7 @@ class Engine:
             raise UsageError("concurrency and attempts must be 1 or more")
         self.functions: Mapping[str, Callable[..., Any]] = functions or {}
         self.lanes = lanes or Lanes()
-        self.progress, self.stop, self.clock = progress, stop, clock
+        self.progress, self.say, self.stop, self.clock = progress, say, stop, clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self.counts = CallCounts()
 
@@ -109,6 +111,8 @@ class _Run:
         # Lanes that no request can pass, each with the first reason.
         self._closed: dict[Place, LaneStoppedError] = {}
         self._done = self._finished = self._failed = 0
+        # Requests that another asks for.
+        self._elsewhere = 0
         self._shown_at = float("-inf")
         self._caller = Caller(
             engine.journal,
@@ -140,10 +144,11 @@ class _Run:
         number = self._engine.stop.signal_number if self._engine.stop else 2
         self._halt(StoppedError(f"stopped by signal {number}; the same command resumes", number))
 
-    def _unusable(self, why: str, kind: type[ProviderUnusableError] = ProviderUnusableError) -> ProviderUnusableError:
+    def _with_counts(self, error: ProviderUnusableError) -> ProviderUnusableError:
+        """Return `error` with what was seen; asked after the drain, when the counts stand."""
         classes = ", ".join(f"{name} {count}" for name, count in self.tally.classes.most_common())
-        return kind(
-            f"{why}\n  saw      {self.tally.answered} answered, {self.tally.errors} failed"
+        return type(error)(
+            f"{error}\n  saw      {self.tally.sent} sent, {self.tally.answered} answered, {self.tally.errors} failed"
             + (f": {classes}" if classes else "")
             + "\n  fix      mend the endpoint; the same command resumes and pays for no answer twice"
         )
@@ -154,7 +159,7 @@ class _Run:
             f" {error.fault.text or 'no reason given'}"
             for error in self._closed.values()
         ]
-        return self._unusable("\n".join(reasons))
+        return ProviderUnusableError("\n".join(reasons))
 
     def _close(self, error: LaneStoppedError) -> None:
         """Ask nothing more of a lane; stop when no other is known."""
@@ -186,6 +191,7 @@ class _Run:
 
         end = stop.listen(stopped) if stop is not None else None
         self._start(self._feed)
+        telling = asyncio.create_task(self._guarded(self._tell))
         try:
             await self._over.wait()
             if self._tasks:
@@ -193,6 +199,7 @@ class _Run:
                     task.cancel()
                 await asyncio.wait(self._tasks, timeout=settings.drain_s)
         finally:
+            telling.cancel()
             if end is not None:
                 end()
             await self._end()
@@ -200,8 +207,21 @@ class _Run:
         self._show(last=True)
         if self._reason is None and self._closed:
             self._reason = self._lanes_closed()
+        if isinstance(self._reason, ProviderUnusableError):
+            raise self._with_counts(self._reason)
         if self._reason is not None:
             raise self._reason
+
+    async def _tell(self) -> None:
+        engine = self._engine
+        if engine.say is not None:
+            await tell_waits(
+                engine.say,
+                done=lambda: self._done,
+                lanes=self._caller.waits,
+                elsewhere=lambda: self._elsewhere,
+                clock=engine.clock,
+            )
 
     async def _end(self) -> None:
         for task in self._tasks:
@@ -289,7 +309,11 @@ class _Run:
 
     async def _wait_for_other(self, request: Request) -> None:
         """Deliver the reply that another gets, or ask when that one ends without; meanwhile no worker is held up."""
-        reply = await self._engine.journal.settled(request.key)
+        self._elsewhere += 1
+        try:
+            reply = await self._engine.journal.settled(request.key)
+        finally:
+            self._elsewhere -= 1
         if reply is None:
             await self._queue(request)
         else:
@@ -328,7 +352,7 @@ class _Run:
         # A row answered by another model than asked is as missing as one that nobody answered.
         if most is not None and self._finished >= MIN_CALLS_FOR_RATE and self._failed > most * self._finished:
             share = f"{self._failed} of {self._finished} calls failed, more than {most:.1%}"
-            self._halt(self._unusable(f"{share}; the last: {reply.error_text}", TooManyErrorsError))
+            self._halt(TooManyErrorsError(f"{share}; the last: {reply.error_text}"))
         self._hold_to_its_word(request, reply)
 
     def _hold_to_its_word(self, request: Request, reply: Reply) -> None:

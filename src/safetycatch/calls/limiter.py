@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A waiting call looks again this often (seconds), since what others learn may move its slot forward.
 RECHECK_S = 1.0
+# Who looks on is told again after so long.
+TELL_AGAIN_S = 60.0
 
 Place = tuple[str, str, str]
 
@@ -37,9 +39,16 @@ class Lane:
     """
 
     def __init__(
-        self, pace: Pace, concurrency: int, *, ahead: int = 0, clock: Callable[[], float], rng: random.Random
+        self,
+        pace: Pace,
+        concurrency: int,
+        *,
+        ahead: int = 0,
+        name: str = "",
+        clock: Callable[[], float],
+        rng: random.Random,
     ) -> None:
-        self.pace, self.concurrency, self.ahead = pace, concurrency, ahead
+        self.pace, self.concurrency, self.ahead, self.name = pace, concurrency, ahead, name
         self.gate = asyncio.Lock()
         # The fault after which no request of this lane can succeed.
         self.closed: Fault | None = None
@@ -67,6 +76,12 @@ class Lane:
     def paused_s(self) -> float:
         """Seconds of pause so far."""
         return self.pace.paused_s(self._clock())
+
+    def waits(self) -> tuple[str, float] | None:
+        """Return what calls of this lane wait for and how long (seconds); None when none waits for its slot."""
+        now = self._clock()
+        wait_s = self.pace.wait_s(now)
+        return (self.pace.reason(now), wait_s) if self.gate.locked() and wait_s > 0 else None
 
     async def due(self) -> None:
         """Wait until a call may take a slot; the caller holds the `gate`."""
@@ -135,9 +150,18 @@ class Lanes:
 
     def __init__(self) -> None:
         self._paces: dict[Place, Pace] = {}
+        self._told_at: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def pace(self, place: Place, slow_start: int = SLOW_START) -> Pace:
         """Return the pace of a lane; one that is not known begins with `slow_start` calls."""
         with self._lock:
             return self._paces.setdefault(place, Pace(slow_start))
+
+    def news(self, what: str, now: float) -> bool:
+        """Whether nobody was told `what` for a minute; whoever asks tells it now."""
+        with self._lock:
+            new = now - self._told_at.get(what, float("-inf")) >= TELL_AGAIN_S
+            if new:
+                self._told_at[what] = now
+            return new

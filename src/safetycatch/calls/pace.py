@@ -34,6 +34,7 @@ EXPLAINED = 0.1
 # Prompts are taken for this many tokens a byte until usage tells better; later replies weigh more by this factor.
 TOKENS_A_BYTE = 0.25
 MEMORY = 0.98
+UNITS = ("requests", "tokens", "tokens in", "tokens out")
 
 
 @dataclass(slots=True)
@@ -59,7 +60,8 @@ class _Meter:
         if self.gap_s:
             slot_s = amount * self.gap_s
             credit_s = CREDIT_S if slot_s <= 5 * CREDIT_S else (1 - SHARE) * slot_s
-            self.next_s = max(self.next_s, now - credit_s) + slot_s
+            # One that goes before its time starts the schedule afresh.
+            self.next_s = (now if self.next_s > now else max(self.next_s, now - credit_s)) + slot_s
         elif self.left < math.inf:
             self.left = max(0.0, self.left - amount)
             if self.left < amount:
@@ -130,12 +132,12 @@ class Pace:
         self._meters = tuple(_Meter() for _ in range(METERS))
         self._refunds = False
         self._started: float | None = None
-        self._n_taken = 0
+        self._n_taken, self._taken_at = 0, -math.inf
         self._bytes = self._tokens = 0.0
         self._cut = False
         self._paused_until = self._paused_at = -math.inf
         self._paused_sum = 0.0
-        self._pauses = self._n_answered = self._n_refused = 0
+        self._pauses = self._n_answered = self._n_refused = self._n_lost = 0
         self._lock = threading.Lock()
 
     @property
@@ -147,7 +149,17 @@ class Pace:
         """Return the seconds until the next call may go; 0 or less: now."""
         if now < self._paused_until:
             return self._paused_until - now
-        return max(meter.next_s for meter in self._meters) - now
+        # A stated limit may be wrong, or of another window: now and again a call tries; a 429 pauses as ever.
+        return min(max(meter.next_s for meter in self._meters), self._taken_at + MAX_PAUSE_S) - now
+
+    def reason(self, now: float) -> str:
+        """Return what the next call waits for."""
+        if now < self._paused_until:
+            return "the provider told it to wait (429)"
+        meter, unit = max(zip(self._meters, UNITS, strict=True), key=lambda pair: pair[0].next_s)
+        if not meter.gap_s:
+            return f"no {unit} are left, says the provider"
+        return f"the provider states a limit of {60 / (meter.gap_s * SHARE):,.6g} {unit} a minute"
 
     def is_paused(self, now: float) -> bool:
         """Whether the provider asked to wait, and the time is not over."""
@@ -169,7 +181,14 @@ class Pace:
             ticket = Ticket(self._n_taken, n_bytes, tokens_in, tokens_out, taken)
             for meter, amount in zip(self._meters, ticket.amounts, strict=True):
                 meter.take(amount, now)
+            self._taken_at = now
             return ticket
+
+    def lost(self) -> int:
+        """Count a request that may be billed and brought no answer; return how many, 0 if any was ever answered."""
+        with self._lock:
+            self._n_lost += 1
+            return 0 if self.heard else self._n_lost
 
     def answered(
         self,
