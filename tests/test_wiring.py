@@ -17,6 +17,7 @@ from safetycatch.errors import (
     ApprovalNeededError,
     BudgetReachedError,
     DataError,
+    ProviderUnusableError,
     RefusedError,
     TooManyErrorsError,
     UsageError,
@@ -489,6 +490,18 @@ def test_rows_that_another_model_answered_stop_the_run_and_are_asked_again(proje
     assert served.stats()["distinct"] == 200
     assert served.stats()["billed"] == 200 + served.stats()["faults"]["wrong_model"]
     assert [row["n_missing"] for row in result["candidates"]] == [0, 0]
+
+
+def test_a_model_that_never_answers_stops_the_run_after_a_few_timeouts(project, box):
+    served = box("hang")
+    project.model(model=BOX)
+    project.config["budget"] = {"calls": 2000}
+    project.config["runs"] = {"timeout_s": 1}
+    told = "never an answer; the last: hung: no whole reply after 1 s"
+    with pytest.raises(ProviderUnusableError, match=told) as caught:
+        project.run()
+    assert caught.value.exit_code == 50
+    assert served.stats()["received"] <= 16 + 4
 
 
 def test_sc704_counts_the_rows_of_another_model(project, box):

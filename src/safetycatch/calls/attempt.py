@@ -45,9 +45,8 @@ class EngineSettings:
     """How hard and how long to try.
 
     `concurrency` bounds the calls in flight over all lanes. `call_deadline_s` after a call was first sent no further
-    attempt begins (pacing left out, pauses not); `read_s` bounds an attempt from sending to last byte, `connect_s` its
-    connecting; the n-th retry waits up to `backoff_s` * 2**(n-1); `max_error_rate` None only counts; `drain_s` is how
-    long a stop waits.
+    attempt begins (pacing left out, pauses not); `read_s` bounds a whole attempt, `connect_s` its connecting; the n-th
+    retry waits up to `backoff_s` * 2**(n-1); `max_error_rate` None only counts; `drain_s` is how long a stop waits.
     """
 
     concurrency: int = 64
@@ -318,7 +317,7 @@ class Caller:
             tally.in_flight += 1
             sent_at = self._clock()
             try:
-                async with asyncio.timeout(self._settings.connect_s + self._settings.read_s):
+                async with asyncio.timeout(self._settings.read_s):
                     reply, raw, headers = await transport.send(request)
             except TimeoutError:
                 # A thread cannot be stopped: the function may still be at work, so it is not called again.
