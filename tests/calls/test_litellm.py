@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import importlib
 import json
 import subprocess
 import sys
@@ -11,6 +14,8 @@ import pytest
 from aiohttp import web
 
 from safetycatch.calls import Budget, Endpoint, EngineSettings, Prices, Request
+from safetycatch.calls.faults import CallFaultError
+from safetycatch.calls.transports.litellm import LiteLLM
 from safetycatch.errors import BudgetReachedError, ProviderUnusableError, UsageError
 
 SETTINGS = EngineSettings(concurrency=8, attempts=4, backoff_s=0.01, connect_s=5, read_s=60)
@@ -293,6 +298,23 @@ def test_the_ceiling_holds(sandbox, run, make_request, route) -> None:
 def test_nothing_is_printed_and_nothing_is_fetched(one, route, capfd) -> None:
     assert one(route, "500:times=2", response_format=LABEL)[0].error is None
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("model", ["openai/echo", "openai/unknown"])
+def test_a_users_own_use_of_litellm_in_the_same_task_keeps_its_callbacks(sandbox, make_request, model: str) -> None:
+    _, plain = sandbox()
+    here = Endpoint("x", "litellm", plain.base_url)
+    internal = importlib.import_module("litellm._internal_context").is_internal_call
+
+    async def send() -> bool:
+        transport = LiteLLM(here, read_s=60)
+        await transport.open()
+        with contextlib.suppress(CallFaultError, UsageError):
+            await transport.send(make_request(here, 1, model))
+        await transport.close()
+        return internal.get()
+
+    assert asyncio.run(send()) is False
 
 
 def test_the_environment_and_a_dotenv_file_change_nothing(tmp_path) -> None:

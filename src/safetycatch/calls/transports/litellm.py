@@ -22,6 +22,7 @@ from safetycatch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextvars import ContextVar
     from types import ModuleType
 
     from safetycatch.calls.request import Endpoint, Request
@@ -79,6 +80,17 @@ def load() -> ModuleType:
     return litellm
 
 
+def _quiet_context() -> ContextVar[bool] | None:
+    """Return what tells LiteLLM that nobody logs a call; None where this version has no such thing.
+
+    Without it every call is queued for callbacks that there are not, a tenth of its CPU.
+    """
+    try:
+        return importlib.import_module("litellm._internal_context").is_internal_call
+    except (ImportError, AttributeError):
+        return None
+
+
 def foreign_settings(names: Iterable[str]) -> list[str]:
     """Return those `names` in a body that LiteLLM would take for its own settings rather than for the model's.
 
@@ -120,6 +132,7 @@ class LiteLLM:
         self._logs: RedactedLogs | None = None
         self._embeddings = EmbeddingReader()
         self._settings: dict[str, Any] = {}
+        self._quiet: ContextVar[bool] | None = None
         # Bodies differ in few sets of names: each is looked at once.
         self._checked: set[frozenset[str]] = set()
 
@@ -133,6 +146,7 @@ class LiteLLM:
         self._settings |= {"api_key": key} if key is not None else {}
         self._settings |= {"api_base": self.endpoint.base_url} if self.endpoint.base_url is not None else {}
         self._litellm = await asyncio.to_thread(load)
+        self._quiet = _quiet_context()
         _users[id(asyncio.get_running_loop())] += 1
         # After the import, which sets the levels of its loggers itself.
         self._logs = RedactedLogs(self._redactor, _LOGGERS)
@@ -163,6 +177,8 @@ class LiteLLM:
         call = self._litellm.aembedding if kind == "embedding" else self._litellm.acompletion
         # Tools go to the model; LiteLLM's own gateway for them is not installed and would end the call.
         own = self._settings | ({"_skip_mcp_handler": True} if body.get("tools") else {})
+        # Given back after the call: a user's own function may use LiteLLM in the same task.
+        quiet = self._quiet.set(True) if self._quiet is not None else None
         try:
             response = await call(**body, **own)
         except asyncio.CancelledError:
@@ -180,6 +196,9 @@ class LiteLLM:
                 return Delivery(read(raw, request), raw, headers)
             except CallFaultError as error:
                 raise CallFaultError(error.fault, headers) from None
+        finally:
+            if self._quiet is not None and quiet is not None:
+                self._quiet.reset(quiet)
         # Raised outside of the handler: what LiteLLM raised may hold a key, and must not hang on our exception.
         raise self._failure(failed, request)
 
