@@ -74,9 +74,9 @@ class Session:
 def stopping(n_calls: int) -> str:
     """Return what a stop does while so many calls are under way."""
     if not n_calls:
-        return "nothing new is sent; no call is in flight; once more leaves at once"
+        return "nothing new is sent; no call is under way; once more leaves at once"
     noun = "call" if n_calls == 1 else "calls"
-    waits = f"waits up to {EngineSettings().drain_s:g} s for {n_calls:,} {noun} in flight"
+    waits = f"waits up to {EngineSettings().drain_s:g} s for {n_calls:,} {noun} under way"
     return f"nothing new is sent; {waits}; once more leaves at once"
 
 

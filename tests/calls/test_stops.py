@@ -212,9 +212,9 @@ def test_outside_the_main_thread_nothing_is_installed() -> None:
 @pytest.mark.parametrize(
     ("n_calls", "told"),
     [
-        (0, "nothing new is sent; no call is in flight; once more leaves at once"),
-        (1, "nothing new is sent; waits up to 60 s for 1 call in flight; once more leaves at once"),
-        (1200, "nothing new is sent; waits up to 60 s for 1,200 calls in flight; once more leaves at once"),
+        (0, "nothing new is sent; no call is under way; once more leaves at once"),
+        (1, "nothing new is sent; waits up to 60 s for 1 call under way; once more leaves at once"),
+        (1200, "nothing new is sent; waits up to 60 s for 1,200 calls under way; once more leaves at once"),
     ],
 )
 def test_a_stop_says_how_long_it_waits_and_for_what(n_calls: int, told: str) -> None:

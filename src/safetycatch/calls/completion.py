@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from safetycatch.calls.faults import MAX_TEXT, CallFaultError, Fault, of_status
@@ -111,7 +112,9 @@ def parse(raw: bytes) -> dict[str, Any]:
         error = _mapping(reply["error"])
         code, text = error.get("code"), clean(json.dumps(reply["error"], ensure_ascii=False))
         status = code if type(code) is int and 400 <= code < 600 else 500
-        raise CallFaultError(of_status(status, text))
+        fault = of_status(status, text)
+        # With a 200 the model may have worked before it failed.
+        raise CallFaultError(replace(fault, charge="perhaps") if fault.kind == "retry" else fault)
     return reply
 
 
