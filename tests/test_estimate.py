@@ -96,5 +96,5 @@ def test_plan_says_what_is_left_to_pay(project, monkeypatch, capsys):
     project.config["budget"]["ask_above"] = 1
     project.run(call=as_function)
     assert main(["plan", "e.yaml"]) == 0
-    assert "  to pay    up to 0 calls (200 more are in the journal or the same as others), $0.00 expected" in capsys.readouterr().out
+    assert "  to pay    up to 0 calls (200 known or repeated), $0.00 expected" in capsys.readouterr().out
     assert len(project.calls) == 200

@@ -1,4 +1,4 @@
-"""The benchmark's job by dspy, by its own interpreter: Evaluate over a module that asks its LM directly, with its cache.
+"""The benchmark's job by dspy, by its own interpreter: Evaluate over a module that asks its LM, with its cache.
 
 A `Predict` would also build and read its own prompt format, which an echo model cannot answer in.
 """

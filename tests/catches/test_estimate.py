@@ -55,5 +55,5 @@ def test_a_ceiling_bounds_both_sums_and_nothing_else(estimate, usd):
 def test_in_words():
     six = Estimate(1200, 0, 6.0, 18.5, 400_000)
     assert six.text == "up to 1,200 calls, $6.00 expected, $18.50 at most"
-    assert replace(six, n_calls=1, n_from_journal=9).text.startswith("up to 1 call (9 more are in the journal or the same as others), ")
+    assert replace(six, n_calls=1, n_from_journal=9).text.startswith("up to 1 call (9 known or repeated), ")
     assert replace(six, expected_usd=None).text.endswith("a price that is not known; up to 400,000 tokens")

@@ -35,7 +35,7 @@ def test_what_waits_is_listed_and_looking_makes_no_ledger(cli, waiting, stored, 
     stored({"zero": {"a": 1.0}})
     run = waiting()
     text = cli("approve").out
-    assert text.startswith(f"{run}  waits  up to 1,200 calls (40 more are in the journal or the same as others), $6.00 expected, $18.50 at")
+    assert text.startswith(f"{run}  waits  up to 1,200 calls (40 known or repeated), $6.00 expected, $18.50 at")
     assert "safetycatch approve RUN --as NAME" in text
     assert not (tmp_path / ".safetycatch" / LEDGER).exists()
 

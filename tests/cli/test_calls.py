@@ -291,7 +291,7 @@ def test_after_any_prune_what_runs_refer_to_is_answered(
     ]
     known = ids[chosen] in {ids[payer] for payer in payers} | {ids[0]} if chosen is not None else True
     code = main(["calls", "prune", "--yes", *words])
-    assert code == (0 if known or chosen < len(runs) else 2), capfd.readouterr().err
+    assert code == (0 if known or (chosen or 0) < len(runs) else 2), capfd.readouterr().err
     kept = {request(item).key for items, _, _ in runs for item in items}
     unfinished = {i for i, (_, status, _) in enumerate(runs) if status in {"stopped", "budget", "killed"}}
     kept |= {request(item).key for item, payer in enumerate(payers) if payer in unfinished}

@@ -154,7 +154,7 @@ def test_answers_in_the_journal_cost_nothing_so_only_the_rest_is_asked_for(proje
         assert sc302(result)["status"] == "passed"
         again = project.run(project.write(TEXT.replace("0.05", "0") + PRICES, model=BOX)).result()
     assert again["calls"]["sent"] == 0
-    assert sc302(again)["saw"].startswith("up to 0 calls (240 more are in the journal or the same as others)")
+    assert sc302(again)["saw"].startswith("up to 0 calls (240 known or repeated)")
     assert not (project.store / LEDGER).exists() or approvals(project, again["run_id"]) == []
 
 
@@ -169,7 +169,7 @@ def test_the_estimate_is_what_the_sandbox_then_bills_in_calls(project, endpoint)
         path = project.write(text, model=BOX)
         result = project.run(path, overrides={"SC208": "small"}).result()
         assert box.stats()["received"] == 40
-    assert sc302(result)["saw"].startswith("up to 40 calls (120 more are in the journal or the same as others)")
+    assert sc302(result)["saw"].startswith("up to 40 calls (120 known or repeated)")
 
 
 def test_an_unknown_price_is_no_price_of_zero(project, endpoint, cli):

@@ -61,7 +61,7 @@ class Estimate:
     @property
     def text(self) -> str:
         """The estimate in words."""
-        held = f" ({self.n_from_journal:,} more are in the journal or the same as others)" if self.n_from_journal else ""
+        held = f" ({self.n_from_journal:,} known or repeated)" if self.n_from_journal else ""
         calls = f"up to {self.n_calls:,} call{'' if self.n_calls == 1 else 's'}{held}"
         if self.expected_usd is None or self.highest_usd is None:
             return f"{calls}, at a price that is not known; up to {self.highest_tokens:,} tokens"
