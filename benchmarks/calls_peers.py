@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 CONCURRENCY = 64
 INSTALL_S = 1800
-LIMIT_S = 1200
+LIMIT_S = 1800
 WALL_BAR, CACHED_BAR = 0.5, 0.3
 SCRIPTS = HERE / "peers"
 
@@ -200,6 +201,7 @@ def _plain(lost: int, stats: dict[str, Any], ended: Ended) -> str:
 def users(options: Options) -> Iterator[Figure]:
     """As users run it, by the peers."""
     n = options.n(1000)
+    ideal = ideal_s(n, "job", USERS)
     for name in options.peers:
         if name == "lm-eval":  # it aborts at the first row that its retries do not save
             continue
@@ -210,8 +212,9 @@ def users(options: Options) -> Iterator[Figure]:
             ended, right = PEERS[name].run(options, server.url, job, options.fresh())
             stats = server.stats()
         refused = stats["by_status"].get("429", 0)
-        figure = (
-            f"{n - right} lost, {stats['repeated']} paid twice, {refused} of {stats['received']} refused by the limits;"
-        )
-        figure += f" {stats['window_s']:.1f} s = {stats['window_s'] / ideal_s(n, 'job', USERS):.3f}x the ideal, exit"
-        yield Figure(f"{name} {version}, {USERS_NAME.format(n)}", f"{figure} {ended.status}", "", None)
+        time = f"{n - right} lost; {stats['window_s']:.1f} s = {stats['window_s'] / ideal:.3f}x the ideal"
+        if ended.status == -signal.SIGKILL:
+            time = f"not finished after {LIMIT_S:,} s, when {stats['answered']} answers had been sent"
+        figure = f"{time}; {stats['repeated']} paid twice, {refused} of {stats['received']} refused by the limits"
+        figure += f", exit {ended.status}" if ended.status else ""
+        yield Figure(f"{name} {version}, {USERS_NAME.format(n)}", figure, "", None)
