@@ -289,7 +289,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
     else:
         n_calls = sum(row["expected_calls"] for row in rows)
         who = "survivors and the baseline" if prepared.scored_split != "dev" else "survivors to the end"
-        racing = sum(row["split"] == "dev" for row in rows)
+        racing = len(prepared.ladder.entries) if prepared.ladder else k
         rungs = " → ".join(str(size) for size in accumulate(race["rungs"]))
         expected, full = f"{race['n_expected']:,}", f"{race['n_full']:,}"
         by = prepared.ladder.metric if prepared.ladder else ""

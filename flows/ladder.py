@@ -188,7 +188,7 @@ def ladder_lines(climbed: Climbed, prepared: Prepared) -> list[str]:
     path = " → ".join(f"{total} rows" for total in accumulate(sum(len(block) for block in rung) for rung in rungs))
     out = [
         f"{names} {status} ({why})"
-        for status, why in (("eliminated", "evidence"), ("pruned", "budget"))
+        for status, why in (("eliminated", "evidence"), ("pruned", "not among the best"))
         if (names := ", ".join(row["candidate"] for row in climbed.standing if row["status"] == status))
     ]
     if climbed.metric != (prepared.experiment.claim.metric if prepared.experiment.claim else climbed.metric):
@@ -196,5 +196,6 @@ def ladder_lines(climbed: Climbed, prepared: Prepared) -> list[str]:
     on = ", ".join(row["candidate"] for row in climbed.standing if row["on"] and row["candidate"] != baseline)
     return [
         " · ".join([path, *out, f"{baseline} (the baseline) always stays"]),
-        f"{climbed.n_asked:,} of {climbed.n_full:,} calls · {on} and {baseline} go on to {prepared.scored_split}",
+        f"{climbed.n_asked:,} of {climbed.n_full:,} calls · {on} and {baseline} go on to "
+        + ("all dev rows" if prepared.scored_split == "dev" else "test"),
     ]

@@ -129,7 +129,12 @@ def _first_runs(prepared: Prepared, policy: Policy) -> Observation:
     new = [name for name, key in answering if key not in seen]
     n_calls = len(new) * len(prepared.ids) * prepared.experiment.runs.replicates
     return cost.first_run_climbs(
-        new=new, n_calls=n_calls, raced=prepared.ladder is not None, n_racing=len(answering), policy=policy
+        new=new,
+        n_calls=n_calls,
+        raced=prepared.ladder is not None,
+        n_racing=len(answering),
+        policy=policy,
+        asked=bool(prepared.experiment.runs.ladder),
     )
 
 

@@ -34,11 +34,11 @@ def estimate_of(prepared: Prepared, climbed: Climbed | None = None) -> Estimate:
         total = sum((_outstanding(prepared, entry, prepared.ids, prepared.shots, asked) for entry in entries), NOTHING)
         return total.under(left)
     total, ids = NOTHING, [example_id for rung in ladder.blocks for block in rung for example_id in block]
-    racing, scored = _shares(prepared, len(ladder.entries))
-    for entry in ladder.entries:
-        # Exploring, the race's items are scored as well: what the race did not ask, the survivors are asked later.
-        name = entry["candidate"]["id"]
-        share = racing[name] + (scored[name] if prepared.scored_split == "dev" else 0.0)
+    # Exploring, the race's items are those that are scored: the plan has one row for both.
+    raced = () if prepared.scored_split == "dev" else ladder.entries
+    racing, scored = _shares(prepared, len(raced))
+    for entry in raced:
+        share = racing[entry["candidate"]["id"]]
         total += _outstanding(prepared, entry, ids, ladder.shots, asked).likely(share)
     for entry in prepared.entries:
         share = scored[entry["candidate"]["id"]]

@@ -102,7 +102,9 @@ def plan(
             names = [entry["candidate"]["id"] for entry in race["candidates"]]
             asked = {name: seen.challenger_items if name != baseline else seen.baseline_items for name in names}
             going = {name: seen.share_on for name in names if name != baseline}
-            rows_of(race["candidates"], "dev", race["ids"], {name: items / n_dev for name, items in asked.items()})
+            racing = {name: items / n_dev for name, items in asked.items()}
+            if settings["split"] != "dev":
+                rows_of(race["candidates"], "dev", race["ids"], racing)
             facts["race"] = {
                 "rungs": [sum(map(sum, rung)) for rung in race["looks"]],
                 "keeps": race["keeps"],
@@ -113,7 +115,7 @@ def plan(
             if settings["split"] == "dev":
                 # What was raced is not asked again: whoever is left answers the items that the race did not need.
                 rest = 1 - asked[baseline] / n_dev
-                going = {name: share * rest for name, share in going.items()} | {baseline: rest}
+                going = {name: racing[name] + rest * going.get(name, 1.0) for name in names}
         rows_of(settings["candidates"], settings["split"], settings["ids"], going)
         facts |= {"unknown_prices": sorted(unknown), "sent": sent, **_power(place, settings, splits)}
         return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)

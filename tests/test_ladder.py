@@ -192,6 +192,18 @@ def test_plan_shows_calls_with_and_without_the_race(race, capsys):
     assert race.calls == []
 
 
+def test_exploring_counts_every_row_once(race, capsys):
+    del race.config["claim"]
+    race.patch.chdir(race.folder)
+    assert main(["plan", str(race.path()), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [row["split"] for row in plan["candidates"]] == ["dev"] * 4
+    assert plan["expected_calls"] < plan["n_calls"] == 4 * 160
+    result = race.run()
+    assert result["calls"]["from_journal"] == 0
+    assert result["calls"]["sent"] == len(race.calls)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

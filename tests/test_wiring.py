@@ -616,3 +616,11 @@ def test_what_the_prompt_cache_saved_is_in_the_report_also_when_read_from_the_jo
     again = project.run()
     assert again["calls"]["sent"] == 0
     assert again["calls"]["saved_by_prompt_cache_usd"] == first["calls"]["saved_by_prompt_cache_usd"]
+
+
+def test_exploring_stops_too_when_nothing_but_errors_comes_back(project):
+    del project.config["claim"]
+    project.config["split"] = {"train": 0.1, "dev": 0.9}
+    project.answers["a"] = project.answers["b"] = project.failing(100)
+    with pytest.raises(TooManyErrorsError, match=r"50 of 50 calls failed; the last: .*planted"):
+        project.run()

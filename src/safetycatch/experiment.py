@@ -228,7 +228,11 @@ class Rung(_Part):
     @classmethod
     def _bare(cls, value: Any) -> Any:
         if isinstance(value, (int, str)) and not isinstance(value, bool):
-            return {"items": value}
+            value = {"items": value}
+        for key, what in (("items", "dev rows"), ("keep", "challengers")):
+            found = value.get(key) if isinstance(value, dict) else None
+            if found is not None and found != "all" and (type(found) is not int or found < 1):
+                raise ValueError(f"a number of {what} from 1, or all")
         return value
 
     @property
@@ -249,7 +253,7 @@ class RunSettings(_Part):
     def _climbs(self) -> RunSettings:
         sizes = [rung.size for rung in self.ladder]
         if any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
-            raise ValueError("a ladder climbs, such as [100, 300, all]: each rung holds more items than the one before")
+            raise ValueError("rungs that climb, such as [100, 300, all]: each holds more rows than the one before")
         return self
 
 

@@ -40,7 +40,7 @@ def test_sc302_silent_below_it_or_with_a_yes(silent):
     silent(cost.estimate_is_approved(estimate=SIX, budget=BudgetSettings(usd=20.0, ask_above=6.0)), "passed", "$6")
     silent(cost.estimate_is_approved(estimate=SIX, budget=ASKS, approved_by="Ada"), "passed", "approved by Ada")
     nothing = Estimate(0, 1200, None, None, 0)
-    silent(cost.estimate_is_approved(estimate=nothing, budget=ASKS), "passed", "up to 0 calls (1,200 more from")
+    silent(cost.estimate_is_approved(estimate=nothing, budget=ASKS), "passed", "up to 0 calls (1,200 known or repeated")
 
 
 def test_sc303_fires_at_the_ceiling(fired, policy):
@@ -61,6 +61,10 @@ def first_run(policy, **changes):
 
 def test_sc304_fires_on_new_candidates_without_a_ladder(fired, policy):
     fired(first_run(policy), "warn", "a, b, c and 1 more: never run before, and 4,000 calls", "ladder: [100, 300, all]")
+
+
+def test_sc304_asks_for_dev_rows_where_a_ladder_has_none(fired, policy):
+    fired(first_run(policy, asked=True), "warn", "4,000 calls", "give dev a share")
 
 
 def test_sc304_silent_with_a_race_known_candidates_or_few_calls(silent, policy):

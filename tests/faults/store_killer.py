@@ -55,7 +55,7 @@ def work(store: Store) -> None:
         run.snapshot({"x.yaml": b"data"})
         run.write_table("rows", pa.table({"x": list(range(50))}))
         run.write_text("report.html", "text")
-        run.finish("done", {})
+        run.finish("done", {}, now=NOW)
 
 
 def endless(store: Store) -> None:

@@ -60,7 +60,7 @@ def work(store):
         run.snapshot({"x.yaml": b"data"})
         run.write_table("rows", TABLE)
         run.write_text("report.html", "text")
-        return ref, run.finish("done", {})
+        return ref, run.finish("done", {}, now=NOW)
 
 
 def strays(root):

@@ -34,6 +34,8 @@ LOOKUP_ROWS = 64
 MAX_LOOKUP_ROWS = 512
 PROGRESS_S = 0.1
 MIN_CALLS_FOR_RATE = 50
+# Where no limit is set, a run of which nothing but errors comes back ends all the same.
+NOTHING_ELSE = 0.999
 
 
 class Engine:
@@ -150,7 +152,7 @@ class _Run:
         return type(error)(
             f"{error}\n  saw      {self.tally.sent} sent, {self.tally.answered} answered, {self.tally.errors} failed"
             + (f": {classes}" if classes else "")
-            + "\n  fix      mend the endpoint; the same command resumes and pays for no answer twice"
+            + "\n  fix      see safetycatch doctor; the same command resumes and pays for no answer twice"
         )
 
     def _lanes_closed(self) -> ProviderUnusableError:
@@ -350,8 +352,12 @@ class _Run:
             tally.classes[reply.error_class] += 1
         self._deliver(request, reply)
         # A row answered by another model than asked is as missing as one that nobody answered.
-        if most is not None and self._finished >= MIN_CALLS_FOR_RATE and self._failed > most * self._finished:
-            share = f"{self._failed} of {self._finished} calls failed, more than {most:.1%}"
+        if (
+            self._finished >= MIN_CALLS_FOR_RATE
+            and self._failed > (NOTHING_ELSE if most is None else most) * self._finished
+        ):
+            limit = "" if most is None else f", more than {most:.1%}"
+            share = f"{self._failed} of {self._finished} calls failed{limit}"
             self._halt(TooManyErrorsError(f"{share}; the last: {reply.error_text}"))
         self._hold_to_its_word(request, reply)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class StopFlag:
         return end
 
 
+LEFT = b"\nleft at once: calls in flight are perhaps paid; the same command resumes\n"
+
+
 @contextmanager
 def install(flag: StopFlag | None = None, *, leave: Callable[[int], None] = os._exit) -> Generator[StopFlag]:
     """Handle SIGINT and SIGTERM inside the block: the first sets the flag, the second calls `leave(128 + number)`.
@@ -66,6 +69,8 @@ def install(flag: StopFlag | None = None, *, leave: Callable[[int], None] = os._
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop:
+            with suppress(OSError):
+                os.write(2, LEFT)
             leave(128 + number)
         stop.set(number)
 

@@ -80,8 +80,13 @@ def price_is_known(*, unknown: Sequence[str], budget: BudgetSettings | None) -> 
     )
 
 
-def first_run_climbs(*, new: Sequence[str], n_calls: int, raced: bool, n_racing: int, policy: Policy) -> Observation:
-    """SC304: candidates without any run behind them, `n_calls` for all of their items, race before the full set."""
+def first_run_climbs(
+    *, new: Sequence[str], n_calls: int, raced: bool, n_racing: int, policy: Policy, asked: bool = False
+) -> Observation:
+    """SC304: candidates without any run behind them, `n_calls` for all of their items, race before the full set.
+
+    `asked`: a ladder was asked for, and there are no dev rows to race on.
+    """
     if n_racing <= RACE_NEEDS:
         return Observation("SC304", "not_applicable", "no race without a baseline and two others that answer")
     if not new:
@@ -97,7 +102,9 @@ def first_run_climbs(*, new: Sequence[str], n_calls: int, raced: bool, n_racing:
         "fired",
         f"{shown}: never run before, and {n_calls:,} calls go to the full set at once",
         "a race on dev would drop those that are clearly worse after a few hundred calls",
-        "add under 'runs': ladder: [100, 300, all]",
+        "give dev a share of the rows, for the ladder to race on"
+        if asked
+        else "add under 'runs': ladder: [100, 300, all]",
         {"new": list(new), "n_calls": n_calls},
     )
 
