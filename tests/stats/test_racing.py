@@ -248,7 +248,8 @@ def test_the_same_blocks_rebuild_the_same_race(scores):
 
 @given(st.one_of(SCORES, ANSWERS))
 def test_clusters_of_one_item_are_items(scores):
-    assert race_of(scores, clusters=np.arange(len(scores))).standing() == pytest.approx(race_of(scores).standing())
+    each = race_of(scores, clusters=np.arange(len(scores)))
+    assert repr(each.standing()) == repr(race_of(scores).standing())  # NaN is not equal to itself
 
 
 def test_a_cluster_is_one_bet():
