@@ -54,7 +54,7 @@ def test_a_real_but_small_gain_is_equivalent_and_says_so():
 
 
 def test_better_says_whether_the_effect_asked_for_is_shown():
-    assert "3 points asked for is not shown" in verdict(60, 20, 1000).sentence
+    assert "whether the gain reaches the 3 points asked for is open" in verdict(60, 20, 1000).sentence
     assert "3 points asked for is shown" in verdict(120, 20, 1000).sentence
 
 

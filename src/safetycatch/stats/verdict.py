@@ -54,7 +54,7 @@ class Verdict:
     n: int
     n_clusters: int
     n_missing: int
-    smallest_effect: float
+    smallest_effect: float | None
     guardrails: tuple[Guardrail, ...]
     lean: Lean
     n_to_settle: int | None
@@ -67,7 +67,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Case:
-    """The comparison with its sign turned so that more is better."""
+    """The comparison with its sign turned so that more is better; `smallest_effect` is 0 where none was stated."""
 
     difference: PairedDifference
     smallest_effect: float
@@ -103,7 +103,7 @@ class _Case:
         either not 0 or inside the smallest effect, whichever needs fewer.
         """
         d = self.difference
-        if math.isnan(d.sd_difference) or math.isnan(d.design_effect) or d.sd_difference == 0:
+        if math.isnan(d.sd_difference) or math.isnan(d.design_effect) or 0 in {d.sd_difference, self.smallest_effect}:
             return None
         alpha = 1 - d.level
         superior = quantile(1 - alpha / 2 / self.n_compared, math.inf) + quantile(SETTLE_POWER, math.inf)
@@ -118,7 +118,7 @@ class _Case:
 
 def decide(
     difference: PairedDifference,
-    smallest_effect: float,
+    smallest_effect: float | None,
     *,
     candidate: str = "candidate",
     baseline: str = "baseline",
@@ -133,19 +133,20 @@ def decide(
     """Return the verdict on one candidate; the module's docstring gives the rules in order.
 
     `difference` comes from `paired_difference(candidate, baseline)`; `smallest_effect` (> 0) is in the metric's unit,
-    0.03 for 3 points. With several candidates give `n_compared` and `p_adjusted` (from `holm`). `unit` is how numbers
-    are written: "points" multiplies by 100. `runs` is the number of rows an item has in `difference` (1 when runs were
-    averaged first); n is reported in items. Violations of several guardrails are Holm-corrected at the guardrails' own
-    alpha. Raises: StatisticsError for a smallest effect of 0 or less, or several candidates without `p_adjusted`.
+    0.03 for 3 points; None: nothing is EQUIVALENT, and no n settles it. With several candidates give `n_compared` and
+    `p_adjusted` (from `holm`). `unit` is how numbers are written: "points" multiplies by 100. `runs` is the number of
+    rows an item has in `difference` (1 when runs were averaged first); n is reported in items. Violations of several
+    guardrails are Holm-corrected at the guardrails' own alpha.
+    Raises: StatisticsError for a smallest effect of 0 or less, or several candidates without `p_adjusted`.
     """
-    if not (math.isfinite(smallest_effect) and smallest_effect > 0):
+    if smallest_effect is not None and not (math.isfinite(smallest_effect) and smallest_effect > 0):
         raise StatisticsError(f"the smallest effect is {smallest_effect}, expected above 0, such as 0.03 for 3 points")
     if n_compared < 1 or runs < 1:
         raise StatisticsError(f"n_compared={n_compared} and runs={runs} count from 1")
     if n_compared > 1 and p_adjusted is None:
         raise StatisticsError(f"{n_compared} candidates are compared: give p_adjusted, from holm() over all of them")
     p = difference.p_value if p_adjusted is None else p_adjusted
-    case = _Case(difference, smallest_effect, 1.0 if higher_is_better else -1.0, p, n_compared)
+    case = _Case(difference, smallest_effect or 0.0, 1.0 if higher_is_better else -1.0, p, n_compared)
     violated = _violated(guardrails)
     undecided = [g for g in guardrails if g.status != "passed" and g not in violated]
     kind, reasons = _kind(case, violated, undecided, baseline, _Writer(unit))
@@ -208,12 +209,17 @@ def _kind(
     if case.significant:
         if undecided:
             return "INCONCLUSIVE", [f"{g.metric} is not shown to keep its guardrail ({g.reason})" for g in undecided]
-        shown = "shown" if case.least_gain >= case.smallest_effect else "not shown"
-        return "BETTER", [f"a gain of the {asked} asked for is {shown}"]
+        if not case.smallest_effect:
+            return "BETTER", ["better than 0 is shown; no size was asked for"]
+        if case.least_gain >= case.smallest_effect:
+            return "BETTER", [f"a gain of the {asked} asked for is shown"]
+        return "BETTER", [f"better than 0 is shown; whether the gain reaches the {asked} asked for is open"]
     if case.excludes_zero and case.n_compared > 1:
         return "INCONCLUSIVE", [f"the difference does not survive correction for {case.n_compared} candidates"]
     if case.excludes_zero:
         return "INCONCLUSIVE", ["too few items make a difference for a p-value below the limit"]
+    if not case.smallest_effect:
+        return "INCONCLUSIVE", ["no difference is still possible, and no size was asked for"]
     return "INCONCLUSIVE", ["no difference and a difference of the size asked for are both still possible"]
 
 
@@ -292,10 +298,8 @@ def _check(case: _Case, guardrails: Sequence[Guardrail]) -> str:
     ]
     if case.n_compared > 1:
         parts.append(f"Holm over {case.n_compared} candidates: p {case.p_adjusted:.3g}")
-    parts.append(
-        f"{100 * (2 * d.level - 1):g} % interval [{d.lower_bound:+.4g}, {d.upper_bound:+.4g}] against "
-        f"+-{case.smallest_effect:g}"
-    )
+    bounds = f"{100 * (2 * d.level - 1):g} % interval [{d.lower_bound:+.4g}, {d.upper_bound:+.4g}]"
+    parts.append(f"{bounds} against +-{case.smallest_effect:g}" if case.smallest_effect else bounds)
     parts.extend(f"guardrail {g.metric} {g.status}: {g.reason}" for g in guardrails)
     parts.extend(d.warnings)
     return "; ".join(parts)
