@@ -14,9 +14,11 @@ from safetycatch.stats.paired import (
 )
 from safetycatch.stats.power import detectable_effect, required_n
 from safetycatch.stats.racing import Eliminated, MeanERace, PairEvidence, Pruned, Standing
+from safetycatch.stats.variance import DifferenceNoise, VarianceComponents, difference_noise, variance_components
 from safetycatch.stats.verdict import Verdict, decide
 
 __all__ = [
+    "DifferenceNoise",
     "Eliminated",
     "Equivalence",
     "Guardrail",
@@ -29,10 +31,12 @@ __all__ = [
     "Pruned",
     "ScoreInterval",
     "Standing",
+    "VarianceComponents",
     "Verdict",
     "check_guardrail",
     "decide",
     "detectable_effect",
+    "difference_noise",
     "equivalence",
     "holm",
     "luck_of_best",
@@ -43,4 +47,5 @@ __all__ = [
     "rate_interval",
     "required_n",
     "tango_interval",
+    "variance_components",
 ]
