@@ -40,7 +40,7 @@ def _within(rows: list[tuple[str | Markup, ...]], size: int) -> tuple[list[tuple
     return kept, max(0, size)
 
 
-def flips(content: ReportContent) -> Section:
+def flips(content: ReportContent, source: str = "rows.parquet") -> Section:
     """The items that each candidate broke (first) and fixed, with both outputs and the words that differ."""
     totals = {(row.candidate, row.baseline): (row.fixed, row.broken) for row in content.flip_counts}
     groups: dict[tuple[str, str], list[Flip]] = {pair: [] for pair in totals}
@@ -59,11 +59,11 @@ def flips(content: ReportContent) -> Section:
         rows, size = _within([_flip_cells(flip) for flip in broken_first[:left]], size)
         left -= len(rows)
         if not rows:
-            blocks.append(Prose(f"{title}." + (" Both outputs are in rows.parquet." if fixed + broken else "")))
+            blocks.append(Prose(f"{title}." + (f" Both outputs are in {source}." if fixed + broken else "")))
             continue
         more = fixed + broken - len(rows)
         blocks.append(
-            Grid(title, columns, tuple(rows), f"and {more:,} more in rows.parquet" if more > 0 else "", css="texts")
+            Grid(title, columns, tuple(rows), f"and {more:,} more in {source}" if more > 0 else "", css="texts")
         )
     blocks.append(Prose("Struck out: only the baseline said it. Underlined: only the candidate did.", quiet=True))
     return Section("flips", "Flips", tuple(blocks))

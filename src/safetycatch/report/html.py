@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a page's template, in which nothing stays unescaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -28,7 +29,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def summary(content: ReportContent) -> str:
@@ -102,7 +103,7 @@ def render_html(content: ReportContent) -> str:
         ("spent", spent(content)),
         ("safety catches", summary(content)),
     ]
-    return _template().render(
+    return template("report.html.j2").render(
         content=content,
         banner_css=css,
         banner_glyph=glyph,
