@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.approval import approved
+from flows.beyond import Measured
 from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
 from flows.ladder import climb, ladder_lines
 from flows.stored import baseline_of
@@ -44,6 +45,7 @@ from tasks.start import Inputs, read_inputs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flows.beyond import Beyond
     from flows.chain import Call
     from safetycatch.experiment import Claim
     from safetycatch.store import Run
@@ -100,11 +102,18 @@ def run_experiment(
     *,
     intersect: bool = False,
     unattended: bool = True,
+    purpose: str = "claim",
+    beyond: Beyond | None = None,
     call: Call,
 ) -> dict[str, Any]:
-    """Do what the flow does, with the stages called as `call` says: as Prefect tasks, or as plain functions."""
+    """Do what the flow does, with the stages called as `call` says: as Prefect tasks, or as plain functions.
+
+    `purpose` says why the test split is looked at: a `claim`, or a `gate`, for which SC504 only warns.
+    """
     began, asked_at = time.monotonic(), datetime.now(UTC)
     inputs = read_inputs(path, digest)
+    if beyond is not None:
+        inputs = beyond.inputs(inputs)
     policy = policy_of(inputs, overrides or {})
     runs = Runs(sound_store(inputs.place(""), policy))
     say = WATCHER.get().say or (lambda _stage, _text: None)
@@ -131,7 +140,7 @@ def run_experiment(
         with session(place, inputs.experiment, inputs.project) as shared:
             try:
                 return _evaluated(
-                    inputs, place, policy, run, shared, began, call, intersect=intersect, unattended=unattended
+                    inputs, place, policy, run, shared, began, call, beyond, intersect=intersect, unattended=unattended
                 )
             except SafetycatchError as error:
                 _end(run, inputs, place, error, policy)
@@ -163,6 +172,7 @@ def _evaluated(
     shared: Session,
     began: float,
     call: Call,
+    beyond: Beyond | None,
     *,
     intersect: bool,
     unattended: bool,
@@ -178,6 +188,8 @@ def _evaluated(
     everybody, climbed = prepared, None
     if prepared.ladder is not None:
         climbed = climb(prepared, prepared.ladder, call, _chosen_before(Runs(place.open_store()), inputs))
+        if beyond is not None:
+            climbed = beyond.going(everybody, climbed)
         prepared = replace(prepared, entries=climbed.entries)
         for line in ladder_lines(climbed, everybody):
             say("ladder", line)
@@ -187,7 +199,9 @@ def _evaluated(
         expect(climbed.n_asked + n_replies)
     progress = CallsArtifact(n_replies)
     parts = answer(prepared, call, progress.add)
-    calls = calls_of(prepared, [*(climbed.rungs if climbed else []), *chain.from_iterable(parts.values())], shared.made)
+    more = beyond.measured(everybody, climbed, parts, call) if beyond else Measured()
+    replies = [*(climbed.rungs if climbed else []), *chain.from_iterable(parts.values()), *more.parts]
+    calls = calls_of(prepared, replies, shared.made)
     if climbed is not None and prepared.scored_split == "dev":
         # The race's answers were read again from the journal: once is how often they came.
         again = sum(row["n_calls"] for row in climbed.standing if row["on"])
@@ -238,7 +252,7 @@ def _evaluated(
     summary = store.facts(Ref.from_dict(compared))
     changed = [*(found.name for found in run.changed_inputs(inputs.files)), *inputs.changed_data()]
     spent = shared.journal.spent(run.run_id)
-    after = list(observe_after(prepared, policy, summary, scored, spent.usd, changed, climbed))
+    after = [*observe_after(prepared, policy, summary, scored, spent.usd, changed, climbed), *more.observations(policy)]
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]
@@ -263,6 +277,7 @@ def _evaluated(
         command=command_of(inputs, policy),
         environment=environment(inputs.path.parent),
         notes=(*prepared.notes, *notes),
+        bench=more.bench,
     )
     call(report, result=result, run=run, parts=parts, scores=scores)
     refuse(findings)
@@ -343,7 +358,7 @@ def command_of(inputs: Inputs, policy: Policy) -> str:
 
     Overrides with different reasons, which only a deployment can give, share the first one.
     """
-    words = ["safetycatch", "run", inputs.shown]
+    words = ["safetycatch", inputs.verb, inputs.shown, *inputs.options]
     for code in policy.overrides:
         words += ["--override", code]
     if policy.overrides:

@@ -51,6 +51,7 @@ class Result:
     notes: tuple[str, ...]
     perhaps: tuple[PerhapsPaid, ...] = ()
     climbed: Climbed | None = None
+    bench: dict[str, Any] | None = None
 
     @property
     def mode(self) -> str:
@@ -145,6 +146,7 @@ class Result:
             "report": report,
             "artifacts": artifacts,
             "notes": list(self.notes),
+            **({"bench": self.bench} if self.bench is not None else {}),
         }
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """An experiment with everything it names read: prompts, hashes of data files and of the user's own code."""
+    """An experiment with everything it names read: prompts, hashes of data files and of the user's own code.
+
+    `verb` and `options` are those of the command that repeats the run.
+    """
 
     path: Path
     text: str
@@ -32,6 +35,8 @@ class Inputs:
     sha256: dict[str, str]
     sources: dict[str, str]
     copies: dict[str, bytes]
+    verb: str = "run"
+    options: tuple[str, ...] = ()
 
     def place(self, run_id: str, error_limit: float | None = None) -> Place:
         """Return where the tasks of a run work."""
