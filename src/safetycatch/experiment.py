@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from safetycatch.configuration import build, nearest, parse_mapping, read_text
-from safetycatch.errors import ExperimentError, InputError
+from safetycatch.errors import ExperimentError, InputError, UsageError
 from safetycatch.identity import checked_name, fingerprint, text_sha256
 from safetycatch.settings import DataSettings, ShotSettings, SplitSettings
 
@@ -599,6 +599,41 @@ def _check_points(metric: str, size: Amount, where: str) -> None:
             expected="a fraction below 1, or points",
             fix=f"{where.rsplit('.', 1)[-1]}: {size.value:g} points",
         )
+
+
+def against(experiment: Experiment, baseline: str, where: str) -> Experiment:
+    """Return the experiment with its claim against another baseline: one of its candidates, or a stored run.
+
+    Raises: ExperimentError when the claim's own candidate is that baseline.
+    """
+    if experiment.claim is None:
+        return experiment
+    claim = experiment.claim.model_copy(update={"baseline": baseline})
+    found = experiment.model_copy(update={"claim": claim})
+    _check_claim(found, where)
+    return found
+
+
+def at_most(experiment: Experiment, usd: float) -> Experiment:
+    """Return the experiment with a ceiling of at most `usd` US dollars; its own smaller ceilings stay."""
+    own = experiment.budget or BudgetSettings()
+    ceiling = usd if own.usd is None else min(usd, own.usd)
+    return experiment.model_copy(update={"budget": own.model_copy(update={"usd": ceiling})})
+
+
+def margin_of(text: str, metric: str, where: str) -> float:
+    """Return a margin as it is typed, `0.02` or `2 points`, in the metric's unit.
+
+    Raises: UsageError for anything else; ExperimentError for 2 where 2 points are meant.
+    """
+    try:
+        size = Amount.model_validate(text)
+    except ValueError:
+        size = None
+    if size is None or size.relative:
+        raise UsageError(f"found {text[:80]!r}", where=where, expected="0.02, or '2 points'")
+    _check_points(metric, size, where)
+    return size.value
 
 
 def max_tokens(candidate: Candidate, task: Task) -> int:

@@ -22,7 +22,7 @@ def budget_is_set(*, budget: BudgetSettings | None, sends: bool, claiming: bool,
     """SC301: a claim or an unattended run that sends calls has a ceiling."""
     if not sends:
         return Observation("SC301", "not_applicable", "no call is sent: every output is recorded")
-    if budget is not None and (budget.usd or budget.tokens or budget.calls):
+    if budget is not None and budget.bounded:
         return Observation("SC301", "passed", "ceiling: " + budget_text(budget))
     if not claiming and not unattended:
         return Observation("SC301", "passed", "exploring: the default ceiling of $1 and 2,000 calls holds")
@@ -63,10 +63,10 @@ def estimate_is_approved(
 
 
 def price_is_known(*, unknown: Sequence[str], budget: BudgetSettings | None) -> Observation:
-    """SC307: models without a price have a ceiling in tokens or calls."""
+    """SC307: models without a price have a ceiling in tokens or calls, and may not be asked where $0 may be spent."""
     if not unknown:
         return Observation("SC307", "passed", "the price of every model is known")
-    if budget is not None and (budget.tokens or budget.calls):
+    if budget is not None and budget.usd != 0 and (budget.tokens or budget.calls):
         return Observation(
             "SC307", "passed", f"price unknown for {', '.join(unknown)}; the ceiling is {budget_text(budget)}"
         )
