@@ -176,7 +176,7 @@ def test_r10_a_damaged_ledger_is_refused_and_left_alone(path, damage):
 def test_a_ledger_of_a_newer_version_is_refused(path):
     filled(path)
     write(path, "UPDATE ledger SET value = '99'")
-    with pytest.raises(StoreError, match=r"(?s)schema 99.*reads 1.*fix      use the version"):
+    with pytest.raises(StoreError, match=r"(?s)schema 99.*reads 2.*fix      use the version"):
         Ledger.open(path)
 
 
@@ -207,18 +207,18 @@ def test_a_full_disk_records_nothing_and_says_so(path):
 
 def test_an_older_ledger_gets_the_newer_tables_and_keeps_its_rows(path, monkeypatch):
     filled(path)
-    newer = replace(room.KIND, versions=(*room.KIND.versions, "CREATE TABLE look (run_id TEXT PRIMARY KEY)"))
+    newer = replace(room.KIND, versions=(*room.KIND.versions, "CREATE TABLE spend (run_id TEXT PRIMARY KEY)"))
     monkeypatch.setattr(room, "KIND", newer)
     for _ in range(2):
         with Ledger.open(path) as ledger:
             assert len(ledger.approvals("2026-03-01-demo-1")) == 1
-            assert ledger._connection.execute("SELECT value FROM ledger").fetchall() == [("2",)]
-            assert ledger._connection.execute("SELECT count(*) FROM look").fetchone() == (0,)
+            assert ledger._connection.execute("SELECT value FROM ledger").fetchall() == [("3",)]
+            assert ledger._connection.execute("SELECT count(*) FROM spend").fetchone() == (0,)
 
 
 def test_an_upgrade_that_fails_changes_nothing(path):
     whole = filled(path)
-    broken = replace(room.KIND, versions=(*room.KIND.versions, "CREATE TABLE look (a TEXT); CREATE TABLE approval (a)"))
+    broken = replace(room.KIND, versions=(*room.KIND.versions, "CREATE TABLE spend (a TEXT); CREATE TABLE look (a)"))
     with pytest.raises(StoreError, match="already exists"):
         database.open_database(path, broken)
     assert path.read_bytes() == whole

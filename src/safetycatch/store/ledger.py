@@ -1,6 +1,7 @@
 """The ledger: what people decided, kept for good. Rows are added, never changed.
 
-Today it holds approvals. Other lists that must outlive a run join it as further versions of its schema.
+It holds approvals, and the looks at test sets (`store.looks`). Other lists that must outlive a run join it as further
+versions of its schema.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ MAX_NAME, MAX_NOTE = 100, 2000
 KIND = Kind(
     name="ledger",
     what="the ledger",
-    fix=f"restore {LEDGER} from a copy; or move it away on purpose: what was approved is then asked again",
+    fix=f"restore {LEDGER} from a copy; or move it away on purpose: what was approved is then asked again, and looks "
+    "at test sets are counted from the stored runs",
     versions=(
         """CREATE TABLE approval (
   approval_id BIGINT PRIMARY KEY, run_id TEXT NOT NULL, identity TEXT NOT NULL, name TEXT NOT NULL, note TEXT NOT NULL,
   approved_at TEXT NOT NULL, ceiling TEXT NOT NULL, n_calls BIGINT NOT NULL, n_from_journal BIGINT NOT NULL,
   expected_usd DOUBLE PRECISION, highest_usd DOUBLE PRECISION, highest_tokens BIGINT NOT NULL);
 CREATE INDEX approval_run ON approval (run_id)""",
+        """CREATE TABLE look (
+  look_id BIGINT PRIMARY KEY, claim TEXT NOT NULL, content TEXT NOT NULL, purpose TEXT NOT NULL, run_id TEXT NOT NULL,
+  who TEXT NOT NULL, looked_at TEXT NOT NULL, terms TEXT NOT NULL, candidates TEXT NOT NULL, n_items BIGINT NOT NULL,
+  sketch TEXT NOT NULL);
+CREATE UNIQUE INDEX look_content ON look (claim, content, purpose)""",
     ),
 )
 _COLUMNS = (

@@ -1,0 +1,287 @@
+"""Looks: who saw the scores of which test set, when and why. Rows are added, never changed.
+
+A look is what was seen (`content`) under a claim's name; seeing the same content again is a replay, and no new look.
+Two test sets are the same one while half of their rows are, by a sketch of their content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from safetycatch.database import corrupt, open_database, refused, transaction
+from safetycatch.errors import StoreError, UsageError
+from safetycatch.identity import canonical_json, fingerprint
+from safetycatch.store.ledger import KIND, LEDGER, MAX_NAME
+from safetycatch.store.records import in_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from safetycatch.store.artifacts import Store
+    from safetycatch.store.records import StoredRun
+
+SKETCH_SIZE = 64
+SAME_SET = 0.5
+# The rule that corrects for several candidates where the file names none.
+CORRECTION = "holm"
+AGGREGATE_TERMS = ("rule", "members", "tie")
+# Who started a job, as the CI services tell it; the login name there is the runner's.
+CI_USERS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME")
+_COLUMNS = "claim, content, purpose, run_id, who, looked_at, terms, candidates, n_items, sketch"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Scores of a test split that somebody saw.
+
+    `content` is the fingerprint of what was seen, `candidates` are those of the candidates, `terms` what the claim had
+    fixed, `sketch` names the test set (`sketch_of`), `who` is empty where nobody recorded it.
+    """
+
+    claim: str
+    content: str
+    purpose: str
+    run_id: str
+    who: str
+    looked_at: datetime
+    terms: dict[str, Any]
+    candidates: tuple[str, ...]
+    n_items: int
+    sketch: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """When, who and in which run, as people read it."""
+        return f"{self.looked_at:%Y-%m-%d %H:%M} UTC by {self.who or 'somebody'} in {self.run_id}"
+
+
+class Looks:
+    """The looks in the ledger of one store; made by `Looks.open`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self._connection = path, connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the ledger at `path`, made on first use (file 0600).
+
+        Raises: StoreError when it is damaged, is no ledger, comes from a newer version, or cannot be written.
+        """
+        return cls(path, open_database(path, KIND))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def record(self, look: Look, check: Callable[[list[Look]], None] | None = None) -> list[Look]:
+        """Record a look unless this content was recorded for this claim and purpose; return all at this test set.
+
+        `check` gets the looks so far while nobody else can add one: when it raises, nothing is recorded.
+        Raises: StoreError when it could not be committed; what `check` raises.
+        """
+        try:
+            with transaction(self._connection):
+                before = self._on(look.sketch)
+                if check is not None:
+                    check(before)
+                if not self._known(look.claim, look.content, look.purpose):
+                    self._insert(look)
+                found = self._on(look.sketch)
+            # From here on the file alone holds it: a -wal that is lost takes nothing along.
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            raise refused(self.path, KIND, error) from None
+        return found
+
+    def on(self, sketch: Sequence[str]) -> list[Look]:
+        """Return the looks at the test set of `sketch`, the first one first.
+
+        Raises: StoreError when the ledger cannot be read.
+        """
+        try:
+            return self._on(sketch)
+        except sqlite3.Error as error:
+            raise refused(self.path, KIND, error) from None
+
+    def adopt(self, runs: Iterable[StoredRun]) -> None:
+        """Record the looks of finished claims that are not in the ledger: it is younger than they are, or was lost.
+
+        Raises: StoreError when the ledger cannot be read or written.
+        """
+        for run in runs:
+            content = _content_of_run(run)
+            if content is None:
+                continue
+            try:
+                known = self._known(run.name, content)
+            except sqlite3.Error as error:
+                raise refused(self.path, KIND, error) from None
+            at = run.finished_at
+            # What `verify` would call damaged tells nothing here.
+            with contextlib.suppress(StoreError, UsageError):
+                look = None if known or at is None else look_of_run(run, "claim", "", at)
+                if look is not None:
+                    self.record(look)
+
+    def _on(self, sketch: Sequence[str]) -> list[Look]:
+        statement = f"SELECT {_COLUMNS} FROM look ORDER BY look_id"  # noqa: S608 - a constant
+        found = [self._read(row) for row in self._connection.execute(statement).fetchall()]
+        return [look for look in found if resemblance(look.sketch, sketch) >= SAME_SET]
+
+    def _read(self, row: tuple[Any, ...]) -> Look:
+        claim, content, purpose, run_id, who, looked_at, terms, candidates, n_items, sketch = row
+        try:
+            return Look(
+                claim=claim,
+                content=content,
+                purpose=purpose,
+                run_id=run_id,
+                who=who,
+                looked_at=datetime.fromisoformat(looked_at),
+                terms=dict(json.loads(terms)),
+                candidates=tuple(json.loads(candidates)),
+                n_items=int(n_items),
+                sketch=tuple(sketch.split()),
+            )
+        except (TypeError, ValueError, AttributeError) as error:
+            raise corrupt(self.path, KIND, f"a look of {claim}: {error}") from None
+
+    def _known(self, claim: str, content: str, purpose: str | None = None) -> bool:
+        statement = "SELECT purpose FROM look WHERE claim = ? AND content = ?"
+        return any(purpose in (None, found) for (found,) in self._connection.execute(statement, (claim, content)))
+
+    def _insert(self, look: Look) -> None:
+        newest = self._connection.execute("SELECT COALESCE(MAX(look_id), 0) FROM look").fetchone()[0]
+        values = (
+            newest + 1,
+            look.claim,
+            look.content,
+            look.purpose,
+            look.run_id,
+            look.who,
+            in_utc(look.looked_at).isoformat(timespec="seconds"),
+            canonical_json(look.terms).decode(),
+            canonical_json(look.candidates).decode(),
+            look.n_items,
+            " ".join(look.sketch),
+        )
+        marks = ", ".join("?" * len(values))
+        self._connection.execute(f"INSERT INTO look (look_id, {_COLUMNS}) VALUES ({marks})", values)  # noqa: S608
+
+
+def distinct(looks: Iterable[Look], claim: str | None = None) -> int:
+    """Return how many different contents were looked at, by one claim or by all: a replay is none."""
+    return len({look.content for look in looks if claim in (None, look.claim)})
+
+
+def sketch_of(contents: Iterable[str]) -> tuple[str, ...]:
+    """Return the sketch of a set of items: the 64 smallest of their content hashes (`results.matrix.hash_of`)."""
+    return tuple(sorted(set(contents))[:SKETCH_SIZE])
+
+
+def resemblance(left: Sequence[str], right: Sequence[str]) -> float:
+    """Return the Jaccard similarity of two sets, 0 to 1, estimated from their sketches; exact for up to 64 items.
+
+    Source: Broder 1997, On the Resemblance and Containment of Documents (bottom-k sketches of one hash function).
+    """
+    smallest = set(sorted({*left, *right})[:SKETCH_SIZE])
+    return len(smallest.intersection(left, right)) / len(smallest) if smallest else 0.0
+
+
+def content_of(
+    *,
+    items: str,
+    candidates: Iterable[str],
+    terms: Mapping[str, Any],
+    replicates: int,
+    race: str = "",
+    source: str = "",
+) -> str:
+    """Return the fingerprint of what a look sees; the same one is a replay.
+
+    `items` and `candidates` are fingerprints (`Prepared.items_key`, `Prepared.candidate_keys`; with a race, of all who
+    enter it), `race` is that of the dev items and rungs that choose among them, `source` that of an own metric's code.
+    How p-values are corrected changes no score, so it is no part.
+    """
+    seen = {name: value for name, value in terms.items() if name != "correction"}
+    return fingerprint(items, sorted(set(candidates)), seen, replicates, race, source)
+
+
+def terms_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a claim fixes before its results exist, of an experiment's JSON: metric, aggregation, correction."""
+    claim, aggregate = config.get("claim") or {}, config.get("aggregate")
+    kept = None
+    if aggregate:
+        kept = {name: aggregate[name] for name in AGGREGATE_TERMS if aggregate.get(name) is not None}
+        if isinstance(kept.get("members"), list):
+            kept["members"] = sorted(kept["members"])
+    return {"metric": claim.get("metric"), "aggregate": kept, "correction": claim.get("correction") or CORRECTION}
+
+
+def looker() -> str:
+    """Return who looks: the person whom the CI service names, else the login name, else the user's number."""
+    names = [os.environ[name] for name in CI_USERS if os.environ.get(name)]
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        names.append(getpass.getuser())
+    name = "".join(char for char in (names or [f"uid {os.getuid()}"])[0] if char.isprintable())
+    return name.strip()[:MAX_NAME] or "nobody"
+
+
+def look_of_run(run: StoredRun, purpose: str, who: str, now: datetime) -> Look | None:
+    """Return the look that seeing a stored run's scores is; None where it shows no test split (or nothing).
+
+    Raises: StoreError when its items are damaged.
+    """
+    content = _content_of_run(run)
+    if content is None:
+        return None
+    contents = run.table("items", ["content"])["content"].to_pylist()
+    return Look(
+        claim=run.name,
+        content=content,
+        purpose=purpose,
+        run_id=run.run_id,
+        who=who,
+        looked_at=now,
+        terms=terms_of(run.manifest["config"]),
+        candidates=tuple(run.summary["candidates"]),
+        n_items=len(contents),
+        sketch=sketch_of(contents),
+    )
+
+
+def _content_of_run(run: StoredRun) -> str | None:
+    """Return what a finished claim's run showed; runs older than looks are read from what they say of themselves."""
+    summary, config = run.summary, run.manifest.get("config") or {}
+    if run.status != "done" or not config.get("claim") or not summary.get("items"):
+        return None
+    return summary.get("look") or content_of(
+        items=summary["items"],
+        candidates=summary.get("raced") or summary["candidates"],
+        terms=terms_of(config),
+        replicates=(config.get("runs") or {}).get("replicates", 1),
+    )
+
+
+def record_seen(store: Store, run: StoredRun, purpose: str, who: str, now: datetime) -> list[Look]:
+    """Record that somebody sees a stored run's scores; return all looks at its test set, empty for a dev run.
+
+    For `compare` of stored runs: `record_seen(store, run, "compare", looker(), now)` before the scores are shown. What
+    its run recorded already is recorded once more, with this purpose, and never counted twice.
+    Raises: StoreError when the ledger or the run's items are damaged.
+    """
+    look = look_of_run(run, purpose, who, now)
+    if look is None:
+        return []
+    with Looks.open(store.root / LEDGER) as looks:
+        return looks.record(look)
