@@ -1,5 +1,7 @@
 """Intervals, comparisons and decisions from plain arrays; no global random state, NaN means missing."""
 
+from safetycatch.stats.design import Allocation, SimulatedPower, replicates_or_items, simulated_power
+from safetycatch.stats.bootstrap import ClusterBootstrap, cluster_bootstrap
 from safetycatch.stats.discordance import McNemar, ScoreInterval, mcnemar, tango_interval
 from safetycatch.stats.guardrails import Guardrail, check_guardrail
 from safetycatch.stats.intervals import Interval, mean_interval, rate_interval
@@ -18,6 +20,8 @@ from safetycatch.stats.variance import DifferenceNoise, VarianceComponents, diff
 from safetycatch.stats.verdict import Verdict, decide
 
 __all__ = [
+    "ClusterBootstrap",
+    "Allocation",
     "DifferenceNoise",
     "Eliminated",
     "Equivalence",
@@ -30,10 +34,12 @@ __all__ = [
     "PairedDifference",
     "Pruned",
     "ScoreInterval",
+    "SimulatedPower",
     "Standing",
     "VarianceComponents",
     "Verdict",
     "check_guardrail",
+    "cluster_bootstrap",
     "decide",
     "detectable_effect",
     "difference_noise",
@@ -45,7 +51,9 @@ __all__ = [
     "noninferiority",
     "paired_difference",
     "rate_interval",
+    "replicates_or_items",
     "required_n",
+    "simulated_power",
     "tango_interval",
     "variance_components",
 ]
