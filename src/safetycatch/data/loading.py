@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from safetycatch import tables
-from safetycatch.data.reading import KINDS, Columns, Number, read_columns
+from safetycatch.data.reading import KINDS, Columns, Number, file_bytes, read_columns
 from safetycatch.errors import DataError, InputError
 from safetycatch.identity import canonical_json, fingerprint
 
@@ -51,37 +51,13 @@ def load_examples(settings: DataSettings, *, root: Path) -> LoadedExamples:
     if kind not in KINDS:
         fix = "jq -c '.[]' FILE.json > FILE.jsonl" if kind == ".json" else ""
         raise DataError(f"{kind or 'no'} extension", where=settings.path, expected=", ".join(KINDS), fix=fix)
-    data = _bytes(path, settings)
+    data = file_bytes(path, settings.path, settings.max_file_mb, fix="data: {max_file_mb: …}")
     rows = _Rows(settings, read_columns(data, kind, _wanted(settings), settings.path))
     if not rows.columns.n_rows:
         raise DataError("no rows", where=settings.path, expected="at least one row below the header")
     return LoadedExamples(
         rows.table(), hashlib.sha256(data).hexdigest(), path, rows.columns.n_rows, tuple(dict.fromkeys(rows.notes))
     )
-
-
-def _bytes(path: Path, settings: DataSettings) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > settings.max_file_mb * 1_000_000:
-            raise DataError(
-                f"{size / 1e6:,.0f} MB",
-                where=settings.path,
-                expected=f"{settings.max_file_mb:,} MB at most",
-                fix="data: {max_file_mb: …}",
-            )
-        return path.read_bytes()
-    except FileNotFoundError:
-        there = (
-            sorted(entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in KINDS)
-            if path.parent.is_dir()
-            else []
-        )
-        raise DataError(
-            "no such file", where=settings.path, expected=f"{path}; there: {', '.join(there[:20]) or 'no data file'}"
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=settings.path) from None
 
 
 def _wanted(settings: DataSettings) -> list[str]:

@@ -20,6 +20,7 @@ from safetycatch.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -55,6 +56,29 @@ class Columns:
     cells: dict[str, list[Any]]
     names: tuple[str, ...]
     n_rows: int
+
+
+def file_bytes(path: Path, shown: str, max_file_mb: int, *, fix: str = "") -> bytes:
+    """Return the bytes of a data file of `max_file_mb` megabytes at most; `shown` is its name in messages.
+
+    Raises: DataError when it is larger (`fix` says how to allow it), not there, or not readable.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_file_mb * 1_000_000:
+            raise DataError(f"{size / 1e6:,.0f} MB", where=shown, expected=f"{max_file_mb:,} MB at most", fix=fix)
+        return path.read_bytes()
+    except FileNotFoundError:
+        there = (
+            sorted(entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in KINDS)
+            if path.parent.is_dir()
+            else []
+        )
+        raise DataError(
+            "no such file", where=shown, expected=f"{path}; there: {', '.join(there[:20]) or 'no data file'}"
+        ) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=shown) from None
 
 
 def read_columns(data: bytes, kind: str, wanted: Sequence[str], place: str, *, optional: Sequence[str] = ()) -> Columns:
