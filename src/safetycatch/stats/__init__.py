@@ -1,7 +1,7 @@
 """Intervals, comparisons and decisions from plain arrays; no global random state, NaN means missing."""
 
-from safetycatch.stats.design import Allocation, SimulatedPower, replicates_or_items, simulated_power
 from safetycatch.stats.bootstrap import ClusterBootstrap, cluster_bootstrap
+from safetycatch.stats.design import Allocation, SimulatedPower, replicates_or_items, simulated_power
 from safetycatch.stats.discordance import McNemar, ScoreInterval, mcnemar, tango_interval
 from safetycatch.stats.guardrails import Guardrail, check_guardrail
 from safetycatch.stats.intervals import Interval, mean_interval, rate_interval
@@ -20,8 +20,8 @@ from safetycatch.stats.variance import DifferenceNoise, VarianceComponents, diff
 from safetycatch.stats.verdict import Verdict, decide
 
 __all__ = [
-    "ClusterBootstrap",
     "Allocation",
+    "ClusterBootstrap",
     "DifferenceNoise",
     "Eliminated",
     "Equivalence",
