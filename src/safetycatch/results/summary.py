@@ -82,7 +82,7 @@ class Summary:
 
     def facts(self) -> dict[str, Any]:
         """Return the summary as JSON, NaN as null; flips are capped, their counts are not."""
-        return _json(
+        return as_json(
             {
                 "baseline": self.baseline,
                 "metric": asdict(self.metric),
@@ -110,13 +110,14 @@ class Summary:
         )
 
 
-def _json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """Return nested facts as JSON types: what is no number becomes null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _json(item) for key, item in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_json(item) for item in value]
+        return [as_json(item) for item in value]
     return value
 
 
