@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=False)]
+Retrieval = Literal["knn", "bm25", "mmr"]
+DEFAULT_BALANCE = 0.7
 
 
 class _Settings(BaseModel):
@@ -109,11 +118,22 @@ class LeakSettings(_Settings):
 
 
 class ShotSettings(_Settings):
-    """Which examples go into the prompt: none, `k` fixed ones (seeded, label-balanced), or the `k` nearest."""
+    """Which examples go into the prompt: none, `k` fixed ones, or `k` that depend on the row.
 
-    select: Literal["zero", "static", "knn"] = "zero"
+    Fixed: `static` (label-balanced), `random`, `diverse` (cover the pool), `bootstrapped` (balanced among `sample` pool
+    rows that the model itself answers right). By row: `knn`, `bm25`, `mmr` (near but unlike each other: `balance` 1
+    looks at nearness alone), `hybrid` (`core` static ones, then the rest by `tail`). `order` is the seed of another
+    order of the same examples.
+    """
+
+    select: Literal["zero", "static", "random", "diverse", "bootstrapped", "knn", "bm25", "mmr", "hybrid"] = "zero"
     k: Annotated[int, Field(ge=0, le=256)] = 0
     seed: int = 7
+    order: int | None = None
+    balance: Share | None = None
+    core: Annotated[int, Field(ge=1, le=255)] | None = None
+    tail: Retrieval | None = None
+    sample: Annotated[int, Field(ge=1, le=2000)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -128,11 +148,68 @@ class ShotSettings(_Settings):
             raise ValueError("`select: zero` shows no examples; leave `k` out")
         if self.select != "zero" and not self.k:
             raise ValueError(f"`select: {self.select}` needs `k`, the number of examples")
+        needs = {
+            "order": (self.k > 1, "two examples or more"),
+            "balance": (self.retrieval == "mmr", "`select: mmr`, or `select: hybrid` with `tail: mmr`"),
+            "core": (self.select == "hybrid", "`select: hybrid`"),
+            "tail": (self.select == "hybrid", "`select: hybrid`"),
+            "sample": (self.select == "bootstrapped", "`select: bootstrapped`"),
+        }
+        for key, (fits, expected) in needs.items():
+            if getattr(self, key) is not None and not fits:
+                raise ValueError(f"`{key}` is for {expected}")
+        if self.select == "hybrid" and not 0 < self.n_core < self.k:
+            raise ValueError(f"`select: hybrid` shows {self.n_core} fixed of {self.k}: give `core` from 1 to k - 1")
+        if self.sample is not None and self.sample < self.k:
+            raise ValueError(f"`sample: {self.sample}` rows cannot give {self.k} examples")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Options that are not given leave no trace: what was stored before they existed keeps its name.
+        written: dict[str, Any] = default(self)
+        return {key: value for key, value in written.items() if value is not None}
+
+    @property
+    def retrieval(self) -> Retrieval | None:
+        """How the examples that depend on the row are found; None when none do."""
+        if self.select == "hybrid":
+            return self.tail or "knn"
+        return self.select if self.select in ("knn", "bm25", "mmr") else None
+
+    @property
+    def n_core(self) -> int:
+        """How many of the examples are the same for all rows."""
+        if self.select == "hybrid":
+            return self.k // 2 if self.core is None else self.core
+        return 0 if self.retrieval else self.k
+
+    @property
+    def weight(self) -> float:
+        """The weight of nearness against likeness to what is shown already, 0-1."""
+        return DEFAULT_BALANCE if self.balance is None else self.balance
+
+    @property
+    def n_sampled(self) -> int:
+        """How many pool rows the model is asked about before it is shown those that it answers right."""
+        return min(8 * self.k, max(200, 2 * self.k)) if self.sample is None else self.sample
 
     @property
     def name(self) -> str:
         """A short name, such as `static8`."""
         if self.select == "zero":
             return "zero"
-        return f"{self.select}{self.k}" + (f"-seed{self.seed}" if self.seed != 7 else "")
+        parts = [f"{self.select}{self.k}"]
+        if self.select == "hybrid" and self.n_core != self.k // 2:
+            parts.append(f"core{self.n_core}")
+        if self.select == "hybrid" and self.retrieval != "knn":
+            parts.append(str(self.retrieval))
+        if self.retrieval == "mmr" and self.weight != DEFAULT_BALANCE:
+            parts.append(f"balance{self.weight:g}")
+        if self.sample is not None:
+            parts.append(f"sample{self.sample}")
+        if self.seed != 7:
+            parts.append(f"seed{self.seed}")
+        if self.order is not None:
+            parts.append(f"order{self.order}")
+        return "-".join(parts)

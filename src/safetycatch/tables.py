@@ -112,7 +112,9 @@ CONTRACTS: dict[str, Contract] = {
                 _text("example_id", "the query; empty for shots shared by all queries", key=True),
                 _integer("rank", "0 is the first shot in the prompt", key=True),
                 _text("shot_id", "the example shown"),
-                _number("score", "similarity to the query, 0-1", null=True),
+                _number(
+                    "score", "likeness to the query: a cosine (0-1) or a BM25 score; none of fixed shots", null=True
+                ),
             ),
         ),
         Contract(

@@ -13,6 +13,13 @@ from safetycatch.fewshot import Demonstrations, select, verify_shots
 from safetycatch.settings import ShotSettings
 
 STATIC4, KNN4 = ShotSettings(select="static", k=4), ShotSettings(select="knn", k=4)
+FIXED = ("static", "random", "diverse", "bootstrapped")
+SELECTS = (*FIXED, "knn", "bm25", "mmr", "hybrid")
+ALL4 = [
+    *(ShotSettings(select=name, k=4) for name in SELECTS),
+    *(ShotSettings(select="hybrid", k=4, core=1, tail=tail) for tail in ("bm25", "mmr")),
+    ShotSettings(select="hybrid", k=4, order=3),
+]
 WORDS = ("card", "lost", "refund", "fee", "top", "up", "money", "late", "pin", "cash")
 
 
@@ -37,14 +44,15 @@ def test_zero_shows_nothing(pool, queries):
     assert select(pool, queries, ShotSettings()).equals(tables.empty("shots"))
 
 
-@pytest.mark.parametrize("settings", [STATIC4, KNN4])
+@pytest.mark.parametrize("settings", ALL4, ids=lambda settings: settings.name)
 def test_shots_keep_their_contract(pool, queries, settings):
     shots = select(pool, queries, settings)
     assert tables.checked(shots, "shots").schema.equals(tables.schema("shots"))
 
 
-def test_static_is_one_shared_set(pool, queries):
-    shots = select(pool, queries, STATIC4)
+@pytest.mark.parametrize("how", FIXED)
+def test_fixed_shots_are_one_shared_set(pool, queries, how):
+    shots = select(pool, queries, ShotSettings(select=how, k=4))
     assert shots["example_id"].to_pylist() == [""] * 4
 
 
@@ -58,7 +66,7 @@ def test_another_seed_shows_others(pool, queries):
     assert select(pool, queries, STATIC4) != select(pool, queries, ShotSettings(select="static", k=4, seed=8))
 
 
-@pytest.mark.parametrize("settings", [STATIC4, KNN4])
+@pytest.mark.parametrize("settings", ALL4, ids=lambda settings: settings.name)
 def test_the_order_of_the_pool_does_not_matter(pool, queries, settings):
     backwards = pool.take(list(range(pool.num_rows))[::-1])
     assert select(backwards, queries, settings).equals(select(pool, queries, settings))
@@ -109,7 +117,7 @@ def test_too_small_a_pool_is_an_error(pool, queries):
         select(pool, queries, ShotSettings(select="static", k=50))
 
 
-@pytest.mark.parametrize("select_how", ["static", "knn"])
+@pytest.mark.parametrize("select_how", SELECTS)
 def test_a_pool_of_the_querys_cluster_is_an_error(pool, queries, select_how):
     clusters = dict.fromkeys([*pool["example_id"].to_pylist(), *queries["example_id"].to_pylist()], "all")
     with pytest.raises(DataError, match="outside the cluster of this query"):
@@ -144,7 +152,7 @@ def test_chats_are_compared_by_what_was_said(examples):
 small_texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join)
 
 
-@given(st.data(), st.sampled_from(["static", "knn"]), st.integers(1, 3))
+@given(st.data(), st.sampled_from(SELECTS), st.integers(2, 4))
 def test_no_shot_is_of_the_querys_cluster(examples, data, how, k):
     texts = data.draw(st.lists(small_texts, min_size=8, max_size=14))
     cluster = data.draw(st.lists(st.integers(0, 9), min_size=len(texts), max_size=len(texts)))

@@ -1,8 +1,8 @@
-"""Which examples each query is shown: none, one seeded balanced set, or the nearest ones.
+"""Which examples each query is shown: none, the same ones as all others, ones like itself, or some of both.
 
-A shot is never the query's item, never of its cluster, never the same text. Rank 0 comes first in the prompt. The
-nearest shot comes last, next to the query: models weigh the last examples most (Zhao et al. 2021, Calibrate Before
-Use, section 3), and the query-dependent part of a prompt cannot be cached anyway.
+A shot is never the query's item, never of its cluster, never the same text. Rank 0 comes first in the prompt. What all
+queries share comes first, and the nearest shot last, next to the query: models weigh the last examples most (Zhao et
+al. 2021, Calibrate Before Use, section 3), and the query-dependent part of a prompt cannot be cached anyway.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from safetycatch import tables
 from safetycatch.errors import DataError
-from safetycatch.fewshot.retrieval import nearest, plain_text, text_key
+from safetycatch.fewshot.candidates import Barred, Row, rows_of, seeded, too_few
+from safetycatch.fewshot.fixed import fixed_order, shown_of
+from safetycatch.fewshot.retrieval import retrieved
 from safetycatch.identity import keyed_fraction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -26,14 +28,6 @@ if TYPE_CHECKING:
 Reason = Literal["the query itself", "its cluster", "the same text", "not in the pool"]
 BATCH_ROWS = 10_000
 SHARED = ""  # the example_id of shots that all queries share
-
-
-class _Row(NamedTuple):
-    example_id: str
-    target: str
-    text: str
-    key: str
-    cluster: str
 
 
 class _Shot(NamedTuple):
@@ -49,8 +43,9 @@ def select(
     """Return the `shots` of all queries, from `examples` tables: the pool (the train split) and the queries.
 
     `clusters` maps the example_id of both tables to a cluster_id (`splits`); without it, equal texts alone are known
-    as duplicates. Static shots are shared rows (example_id empty); a query that would see itself or a duplicate has
+    as duplicates. Fixed shots are shared rows (example_id empty); a query that would see itself or a duplicate has
     its own full set instead, the same but for the barred shots, which give way to the next of the same label.
+    `bootstrapped` takes the pool to be the rows that the model answered right.
 
     Raises: DataError when the pool has fewer than `k` rows that a query may see, or a row has no cluster.
     """
@@ -59,123 +54,63 @@ def select(
     pool, queries = tables.checked(pool, "examples", "pool"), tables.checked(queries, "examples", "queries")
     if settings.select == "zero":
         return tables.empty("shots")
-    shown, asked = _seeded(_rows(pool, clusters), settings.seed), _rows(queries, clusters)
+    shown, asked = seeded(rows_of(pool, clusters), settings.seed), rows_of(queries, clusters)
     if len(shown) < settings.k:
         raise DataError(
             f"the pool has {len(shown)} different inputs, {settings.name} needs {settings.k}",
             where="pool",
             fix=f"k: {len(shown)}, or a larger train split" if shown else "a train split",
         )
-    chosen = _static(shown, asked, settings) if settings.select == "static" else _knn(shown, asked, settings)
-    shots = list(chosen)
+    shots = list((_by_query if settings.retrieval else _fixed)(shown, asked, settings))
+    if settings.order is not None:
+        places = _places(settings.k, settings.order)
+        shots = [shot._replace(rank=places[shot.rank]) for shot in shots]
     columns = {name: [getattr(shot, name) for shot in shots] for name in _Shot._fields}
     return pa.table({"strategy": [settings.name] * len(shots), **columns}, schema=tables.schema("shots"))
 
 
-def _rows(examples: pa.Table, clusters: Mapping[str, str] | None) -> list[_Row]:
-    columns = (examples[name].to_pylist() for name in ("example_id", "input", "input_kind", "target"))
-    rows: list[_Row] = []
-    for example_id, source, kind, target in zip(*columns, strict=True):
-        cluster = example_id if clusters is None else clusters.get(example_id)
-        if cluster is None:
-            raise DataError("no cluster is known", where=f"example {example_id}", expected="one cluster_id an example")
-        text = plain_text(source, kind)
-        rows.append(_Row(example_id, target, text, text_key(text), cluster))
-    return rows
+def _places(k: int, seed: int) -> list[int]:
+    """Return where the shots of each rank are put: the same for all queries."""
+    order = sorted(range(k), key=lambda rank: (keyed_fraction(seed, "order", str(rank)), rank))
+    return [order.index(rank) for rank in range(k)]
 
 
-def _seeded(rows: list[_Row], seed: int) -> list[_Row]:
-    """Return the rows in an order that depends on seed and ids only, one of each text."""
-    ordered = sorted(rows, key=lambda row: (keyed_fraction(seed, "shot", row.example_id), row.example_id))
-    return list({row.key: row for row in reversed(ordered)}.values())[::-1]
-
-
-class _Barred:
-    """Positions in a list of rows that a query may not be shown."""
-
-    def __init__(self, rows: Sequence[_Row]) -> None:
-        self._at: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for position, row in enumerate(rows):
-            for name in _identities(row):
-                self._at[name].append(position)
-
-    def of(self, query: _Row) -> set[int]:
-        return {position for name in _identities(query) for position in self._at.get(name, ())}
-
-
-def _identities(row: _Row) -> tuple[tuple[str, str], ...]:
-    return ("id", row.example_id), ("cluster", row.cluster), ("text", row.key)
-
-
-def _too_few(query: _Row, left: int, settings: ShotSettings) -> DataError:
-    return DataError(
-        f"the pool has {left} rows outside the cluster of this query, {settings.name} needs {settings.k}",
-        where=f"query {query.example_id}",
-        fix=f"k: {left}, or a larger train split" if left else "a train split of other clusters",
-    )
-
-
-def _balanced(rows: list[_Row], seed: int) -> list[_Row]:
-    """Return all rows in rounds of one a label; rows of a cluster that was already shown come after all others."""
-    by_label: dict[str, list[_Row]] = defaultdict(list)
-    for row in rows:
-        by_label[row.target].append(row)
-    labels = sorted(by_label, key=lambda label: (keyed_fraction(seed, "label", label), label))
-    waiting = [iter(by_label[label]) for label in labels]
-    seen: set[str] = set()
-    first: list[_Row] = []
-    repeated: dict[str, list[_Row]] = {label: [] for label in labels}
-    while waiting:
-        still: list[Iterator[_Row]] = []
-        for queue in waiting:
-            row = next(queue, None)
-            while row is not None and row.cluster in seen:
-                repeated[row.target].append(row)
-                row = next(queue, None)
-            if row is not None:
-                seen.add(row.cluster)
-                first.append(row)
-                still.append(queue)
-        waiting = still
-    depth = max(map(len, repeated.values()), default=0)
-    return first + [rest[turn] for turn in range(depth) for rest in repeated.values() if turn < len(rest)]
-
-
-def _static(shown: list[_Row], asked: list[_Row], settings: ShotSettings) -> Iterator[_Shot]:
-    order = _balanced(shown, settings.seed)
-    barred, shared = _Barred(order), order[: settings.k]
-    for rank, row in enumerate(shared):
+def _fixed(shown: list[Row], asked: list[Row], settings: ShotSettings) -> Iterator[_Shot]:
+    order = fixed_order(shown, settings)
+    barred = Barred(order)
+    for rank, row in enumerate(order[: settings.k]):
         yield _Shot(SHARED, rank, row.example_id, None)
     for query in asked:
         out = barred.of(query)
         if all(position >= settings.k for position in out):
             continue
-        spare = [position for position in range(settings.k, len(order)) if position not in out]
-        own: list[_Row] = []
-        for rank, row in enumerate(shared):
-            if rank not in out:
-                own.append(row)
-                continue
-            # The same label at the same rank: what else the query sees, and the labels' shares, stay as they are.
-            position = next((at for at in spare if order[at].target == row.target), spare[0] if spare else None)
-            if position is None:
-                raise _too_few(query, len(order) - len(out), settings)
-            spare.remove(position)
-            own.append(order[position])
+        own = shown_of(order, settings.k, out)
+        if own is None:
+            raise too_few(query, len(order) - len(out), settings)
         for rank, row in enumerate(own):
             yield _Shot(query.example_id, rank, row.example_id, None)
 
 
-def _knn(shown: list[_Row], asked: list[_Row], settings: ShotSettings) -> Iterator[_Shot]:
-    barred = _Barred(shown)
-    excluded = [sorted(barred.of(query)) for query in asked]
-    for query, out in zip(asked, excluded, strict=True):
-        if len(shown) - len(out) < settings.k:
-            raise _too_few(query, len(shown) - len(out), settings)
-    found = nearest([row.text for row in shown], [row.text for row in asked], settings.k, excluded)
-    for query, (positions, scores) in zip(asked, found, strict=True):
+def _by_query(shown: list[Row], asked: list[Row], settings: ShotSettings) -> Iterator[_Shot]:
+    """Yield the fixed core, if there is one, then what is retrieved for the query, the best last."""
+    barred = Barred(shown)
+    order = fixed_order(shown, settings) if settings.n_core else []
+    at = {row.example_id: position for position, row in enumerate(shown)}
+    among, cores, excluded = Barred(order), list[list[Row]](), list[list[int]]()
+    n_tail = settings.k - settings.n_core
+    for query in asked:
+        out = barred.of(query)
+        core = shown_of(order, settings.n_core, among.of(query))
+        if core is None or len(shown) - len(out) < settings.k:
+            raise too_few(query, len(shown) - len(out), settings)
+        cores.append(core)
+        excluded.append(sorted(out | {at[row.example_id] for row in core}))
+    found = retrieved(settings, [row.text for row in shown], [row.text for row in asked], n_tail, excluded)
+    for query, core, (positions, scores) in zip(asked, cores, found, strict=True):
+        for rank, row in enumerate(core):
+            yield _Shot(query.example_id, rank, row.example_id, None)
         pairs = zip(reversed(positions), reversed(scores), strict=True)
-        for rank, (position, score) in enumerate(pairs):
+        for rank, (position, score) in enumerate(pairs, len(core)):
             yield _Shot(query.example_id, rank, shown[position].example_id, score)
 
 
@@ -225,8 +160,8 @@ def verify_shots(
     Takes `shots` from any selector, and the two `examples` tables and clusters it was to work from. Shared shots are
     held against every query without shots of its own under that strategy.
     """
-    shown = {row.example_id: row for row in _rows(pool, clusters)}
-    asked = {row.example_id: row for row in _rows(queries, clusters)}
+    shown = {row.example_id: row for row in rows_of(pool, clusters)}
+    asked = {row.example_id: row for row in rows_of(queries, clusters)}
     own: dict[str, set[str]] = defaultdict(set)
     shared: dict[str, list[_Shot]] = defaultdict(list)
     faults: list[ShotFault] = []
@@ -243,7 +178,7 @@ def verify_shots(
         foreign = [shot for shot in listed if shot.shot_id not in shown]
         faults.extend(_fault(strategy, SHARED, shot, "not in the pool") for shot in foreign)
         known = [shot for shot in listed if shot.shot_id in shown]
-        among = _Barred([shown[shot.shot_id] for shot in known])
+        among = Barred([shown[shot.shot_id] for shot in known])
         for query in asked.values():
             if query.example_id not in own[strategy]:
                 for shot in (known[at] for at in sorted(among.of(query))):
@@ -257,7 +192,7 @@ def _fault(strategy: str, query: str, shot: _Shot, reason: Reason) -> ShotFault:
     return ShotFault(strategy, query, shot.rank, shot.shot_id, reason)
 
 
-def _reason(row: _Row | None, query: _Row) -> Reason | None:
+def _reason(row: Row | None, query: Row) -> Reason | None:
     if row is None:
         return "not in the pool"
     if row.example_id == query.example_id:
