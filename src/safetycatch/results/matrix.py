@@ -154,13 +154,20 @@ def items_of(
     return Items(
         ids=found,
         clusters=np.asarray([clusters[example_id] for example_id in found], dtype=object),
-        slices={name: _slice(chosen[name].to_pylist()) for name in slices},
+        slices={name: common_slices(chosen[name].to_pylist()) for name in slices},
         targets=targets,
         content=content,
     )
 
 
-def _slice(values: list[str | None]) -> np.ndarray:
+def stored_items(table: pa.Table) -> Items:
+    """Return the items of a stored run's `items` table: ids, clusters and content, without slices and targets."""
+    columns = {name: np.asarray(table[name].to_pylist(), dtype=object) for name in ("cluster_id", "content")}
+    ids = tuple(table["example_id"].to_pylist())
+    return Items(ids, columns["cluster_id"], {}, np.full(len(ids), None, dtype=object), columns["content"])
+
+
+def common_slices(values: list[str | None]) -> np.ndarray:
     """Return a slice column; beyond 50 different values the rarer ones are one slice, `(other)`."""
     common = dict(Counter(str(value) for value in values).most_common(MOST_SLICES))
     return np.asarray([str(value) if str(value) in common else OTHER for value in values], dtype=object)

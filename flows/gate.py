@@ -1,0 +1,323 @@
+"""Flow `gate`: an experiment's claimed candidate must be shown to be at most a margin worse than a baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.beyond import Measured
+from flows.chain import as_task
+from flows.evaluate import Digest, ExperimentFile, Overrides, policy_of, run_experiment
+from flows.watching import failed
+from safetycatch.errors import EXIT_GATE_FAILED, EXIT_GATE_INCONCLUSIVE, EXIT_OK, UsageError
+from safetycatch.experiment import against, at_most, margin_of
+from safetycatch.results.comparing import Metric
+from safetycatch.results.gate import decide_gate
+from safetycatch.results.matrix import build_matrix, stored_items
+from safetycatch.store import Runs
+from tasks.start import read_inputs
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from flows.chain import Call
+    from safetycatch.results.gate import Gate
+    from safetycatch.results.matrix import Floats, Items
+    from safetycatch.store import StoredRun
+    from tasks.prepared import Climbed, Prepared, Ref
+    from tasks.start import Inputs
+
+BASELINE, LAST = "baseline", "last"
+MOST_RUNS = 10_000
+EXIT_CODES = {"passed": EXIT_OK, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_GATE_INCONCLUSIVE}
+NO_CLAIM = "claim: {metric: accuracy, smallest_effect: 3 points}\nbudget: $5"
+
+
+def _run_name() -> str:
+    return f"gate {Path(str(flow_run.parameters.get('experiment', ''))).stem}"
+
+
+@flow(name="gate", flow_run_name=_run_name, persist_result=False, result_serializer="json")
+def gate(
+    experiment: ExperimentFile,
+    baseline: str = BASELINE,
+    noninferior: str = "",
+    digest: Digest = "",
+    overrides: Overrides | None = None,
+    max_usd: float | None = None,
+    *,
+    intersect: bool = False,
+    unattended: bool = True,
+) -> Any:
+    """Evaluate an experiment and decide whether its candidate may replace a baseline.
+
+    Ends Completed when the gate passed, and Failed when it failed, is inconclusive, or never got that far.
+
+    Args:
+        experiment: The experiment file, from the project's root, such as experiments/demo.yaml
+        baseline: "baseline" (the claim's own), another candidate, a stored run, RUN:candidate, or "last"
+        noninferior: How much worse the candidate may be, such as 0.02 or "2 points"; else the claim's smallest_effect
+        digest: The first 8 to 64 hex digits of the file's SHA-256, where only this content may run
+        overrides: Catches to override, each with the reason that the report shows, such as {"SC501": "known, see 12"}
+        max_usd: The ceiling in US dollars; the experiment's own stays where it is smaller
+        intersect: Against a stored run, compare the shared items only
+        unattended: Nobody is there to be asked, so a budget must be set
+    """
+    wanted = Wanted(baseline, noninferior, max_usd)
+    try:
+        ended = run_gate(
+            Path(experiment), wanted, digest, overrides, intersect=intersect, unattended=unattended, call=as_task
+        )
+    except Exception as error:  # noqa: BLE001 - handed to the caller as the state's data
+        return failed(error)
+    return _state(ended)
+
+
+def _state(ended: dict[str, Any]) -> State[Any]:
+    message = f"{ended['gate']} · {ended['run_id']}"
+    return Completed(message=message, data=ended) if ended["passed"] else Failed(message=message, data=ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a gate asks for, as typed: against whom, by how much worse at most, for how much money at most."""
+
+    against: str = BASELINE
+    noninferior: str = ""
+    max_usd: float | None = None
+
+    def inputs(self, inputs: Inputs) -> Inputs:
+        """Return the experiment with its claim against the gate's baseline.
+
+        Raises: UsageError without a claim, a margin, or a baseline that is there.
+        """
+        where, claim = str(inputs.path), inputs.experiment.claim
+        if claim is None:
+            raise UsageError(
+                "a gate needs a claim: the metric, and what may be spent on it",
+                where=where,
+                expected="claim and budget",
+                fix=NO_CLAIM.replace("accuracy", (inputs.experiment.scorers or ["accuracy"])[0]),
+            )
+        self.margin(inputs)
+        experiment = inputs.experiment
+        typed = (claim.baseline or "") if self.against == BASELINE else self.against
+        if typed:
+            experiment = against(experiment, self._resolved(inputs, typed), f"{where}: --against")
+        if self.max_usd is not None:
+            experiment = at_most(experiment, self.max_usd)
+        options = ["--against", self.against]
+        options += ["--noninferior", self.noninferior] if self.noninferior else []
+        return replace(inputs, experiment=experiment, verb="gate", options=tuple(options))
+
+    def margin(self, inputs: Inputs) -> float:
+        """Return how much worse the candidate may be, in the metric's unit: as typed, else the smallest effect."""
+        claim = inputs.experiment.claim
+        if self.noninferior and claim is not None:
+            return margin_of(self.noninferior, claim.metric, "--noninferior")
+        if claim is None or claim.smallest_effect is None:
+            raise UsageError(
+                "no margin: neither --noninferior nor claim.smallest_effect", fix="--noninferior '2 points'"
+            )
+        return claim.smallest_effect.value
+
+    def _resolved(self, inputs: Inputs, typed: str) -> str:
+        """Return a candidate's id, or `RUN:candidate` of a stored run that is there."""
+        experiment = inputs.experiment
+        if typed in {candidate.id for candidate in experiment.candidates}:
+            return typed
+        name, _, candidate = typed.partition(":")
+        runs = Runs(inputs.place("").open_store())
+        found = _newest(runs, experiment.name) if name == LAST else runs.load(name)
+        if found.status != "done":
+            raise UsageError(f"run {found.run_id} is {found.status}: it has no scores", where="--against")
+        held = [row["id"] for row in found.summary["result"]["candidates"] if row["status"] == "scored"]
+        own = experiment.claim.candidate if experiment.claim else None
+        wanted = candidate or own or (held[0] if len(held) == 1 else "")
+        if wanted not in held:
+            raise UsageError(
+                f"run {found.run_id} has no candidate {wanted!r}" if wanted else "which of its candidates is not said",
+                where=f"--against {typed}",
+                expected=", ".join(held),
+                fix=f"--against {found.run_id}:{held[0]}" if held else "",
+            )
+        return f"{found.run_id}:{wanted}"
+
+    def going(self, prepared: Prepared, climbed: Climbed) -> Climbed:  # noqa: ARG002 - the protocol's
+        """Return the race's end as it is."""
+        return climbed
+
+    def measured(
+        self,
+        prepared: Prepared,  # noqa: ARG002 - the protocol's
+        climbed: Climbed | None,  # noqa: ARG002
+        parts: dict[str, list[Ref]],  # noqa: ARG002
+        call: Call,  # noqa: ARG002
+    ) -> Measured:
+        """Measure nothing beyond the verdict."""
+        return Measured()
+
+
+def _newest(runs: Runs, name: str) -> StoredRun:
+    """Return the newest finished `run` of an experiment; gates are passed over, or a series of small losses passes.
+
+    Raises: UsageError when there is none.
+    """
+    done = (run for run in runs.ls(limit=MOST_RUNS) if run.name == name and run.status == "done")
+    found = next((run for run in done if run.summary["command"].startswith("safetycatch run ")), None)
+    if found is None:
+        raise UsageError(
+            f"no finished run of {name} is stored yet",
+            where="--against last",
+            expected="a run to compare with (gates do not count)",
+            fix="safetycatch run FILE   (of the version that is in use)",
+        )
+    return found
+
+
+def run_gate(
+    path: Path,
+    wanted: Wanted,
+    digest: str = "",
+    overrides: dict[str, str] | None = None,
+    *,
+    intersect: bool = False,
+    unattended: bool = True,
+    call: Call,
+) -> dict[str, Any]:
+    """Do what the flow does, with the stages called as `call` says; return what `safetycatch gate --json` prints."""
+    inputs = read_inputs(path, digest)
+    result = run_experiment(
+        path,
+        digest,
+        overrides,
+        intersect=intersect,
+        unattended=unattended,
+        purpose="gate",
+        beyond=wanted,
+        call=call,
+    )
+    policy = policy_of(inputs, overrides or {})
+    run = Runs(inputs.place("").open_store()).load(result["run_id"])
+    found = _decided(run, wanted.margin(inputs), policy.threshold("SC207", "rate"), inputs)
+    return as_json(found, run, margin_given=bool(wanted.noninferior))
+
+
+def _decided(run: StoredRun, margin: float, most_missing: float, inputs: Inputs) -> Gate:
+    """Return how the gate ends for a finished run, from its stored scores."""
+    summary = run.summary["summary"]
+    metric = Metric(**summary["metric"])
+    baseline, headline = summary["baseline"], summary["headline"]
+    rows = [
+        row
+        for row in run.summary["result"]["comparisons"]
+        if (row["baseline"], row["metric"], row["slice"]) == (baseline, metric.name, "all")
+    ]
+    if headline is None:
+        raise UsageError(
+            f"there is nothing to compare with {baseline}: {summary['undecided'] or 'no candidate has scores'}",
+            where=f"run {run.run_id}",
+        )
+    (row,) = (row for row in rows if row["candidate"] == headline)
+    items = stored_items(run.table("items"))
+    stored, _, other = baseline.partition(":")
+    theirs_run = Runs(inputs.place("").open_store()).load(stored) if other else run
+    ours = _means(run, headline, metric.name, items)
+    theirs = _means(theirs_run, other or baseline, metric.name, items)
+    shared = _shared(theirs_run, items) if other else [True] * len(items.ids)
+    verdict = summary["verdicts"].get(headline) or {"guardrails": []}
+    return decide_gate(
+        ours[shared],
+        theirs[shared],
+        metric,
+        margin,
+        candidate=headline,
+        against=baseline,
+        interval=(row["low"], row["high"]),
+        clusters=items.clusters[shared] if items.clustered else None,
+        guardrails=verdict["guardrails"],
+        picked=len(rows) if summary["selected"] else 1,
+        most_missing=most_missing,
+        same_system=bool(other) and _requests(run, headline) == _requests(theirs_run, other) != {},
+    )
+
+
+def _means(run: StoredRun, candidate: str, metric: str, items: Items) -> Floats:
+    """Return a candidate's mean score of every item; NaN where the run has none."""
+    scores = run.table("scores")
+    wanted = (pc.field("candidate") == candidate) & (pc.field("metric") == metric)
+    scores = scores.filter(wanted & pc.field("example_id").isin(list(items.ids)))
+    if not scores.num_rows:
+        raise UsageError(f"run {run.run_id} has no scores of {metric!r} for {candidate!r}", where="--against")
+    replicates = max(scores["replicate"].to_pylist()) + 1
+    return build_matrix(items, scores.to_batches(), replicates).means(candidate, metric)
+
+
+def _shared(run: StoredRun, items: Items) -> list[bool]:
+    held = set(run.table("items", ["example_id"])["example_id"].to_pylist())
+    return [example_id in held for example_id in items.ids]
+
+
+def _requests(run: StoredRun, candidate: str) -> dict[tuple[str, int], str]:
+    """Return what was sent for every row, as the journal's keys; empty for anything but a model.
+
+    A function's key does not know all of its code, and recorded outputs have none.
+    """
+    (config,) = (one for one in run.manifest["config"]["candidates"] if one["id"] == candidate)
+    if config["model"] is None:
+        return {}
+    rows = run.table("rows", ["candidate", "example_id", "replicate", "call_key"])
+    rows = rows.filter(pc.field("candidate") == candidate)
+    columns = [rows[name].to_pylist() for name in ("example_id", "replicate", "call_key")]
+    return {(example_id, replicate): key for example_id, replicate, key in zip(*columns, strict=True)}
+
+
+def as_json(found: Gate, run: StoredRun, *, margin_given: bool) -> dict[str, Any]:
+    """Return a gate's outcome as `safetycatch gate --json` promises it."""
+    result, flips = run.summary["result"], run.summary["summary"]["flips"]
+    counted = next((one for one in flips if one["candidate"] == found.candidate), None)
+    numbers = {name: getattr(found, name) for name in ("estimate", "bound", "low", "high")}
+    findings = result["findings"]
+    return {
+        "gate": found.status,
+        "passed": found.status == "passed",
+        "candidate": found.candidate,
+        "against": found.against,
+        "metric": found.metric.name,
+        "unit": found.metric.unit,
+        "margin": found.margin,
+        "margin_from": "--noninferior" if margin_given else "claim.smallest_effect",
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        "level": found.level,
+        "n": found.n,
+        "n_clusters": found.n_clusters,
+        "n_missing": found.n_missing,
+        "n_to_settle": found.n_to_settle,
+        "picked_of": found.picked,
+        "unchanged": found.unchanged,
+        "guardrails": [asdict(rail) for rail in found.guardrails],
+        "sentence": found.sentence,
+        "run_id": run.run_id,
+        "verdict": result["verdict"],
+        "flips": None if counted is None else {"fixed": counted["n_fixed"], "broken": counted["n_broken"]},
+        "candidates": result["candidates"],
+        "calls": result["calls"],
+        "findings": findings,
+        "overrides": [
+            {"code": row["code"], "reason": row["reason"]}
+            for row in findings
+            if row["status"] in {"overridden", "acknowledged"}
+        ],
+        "spent_usd": result["spent_usd"],
+        "report": result["report"],
+        "command": run.summary["command"],
+        "name": run.name,
+        "exit_code": EXIT_CODES[found.status],
+    }

@@ -1,0 +1,170 @@
+"""A whole gate with plain functions: who is compared with whom, what passes, and what must never pass."""
+
+import pytest
+
+from flows.chain import as_function
+from flows.gate import Wanted, run_gate
+from safetycatch.errors import BudgetReachedError, ExperimentError, RefusedError, UsageError
+from tests.wiring import BOX
+
+
+@pytest.fixture
+def gate(project):
+    def run(against="baseline", noninferior="", max_usd=None, **options):
+        return run_gate(project.path(), Wanted(against, noninferior, max_usd), call=as_function, **options)
+
+    return run
+
+
+def test_a_better_candidate_passes(gate):
+    found = gate(noninferior="2 points")
+    assert (found["gate"], found["passed"], found["exit_code"]) == ("passed", True, 0)
+    assert (found["candidate"], found["against"], found["metric"], found["margin"]) == ("b", "a", "accuracy", 0.02)
+    assert found["low"] < found["bound"] < found["estimate"] == pytest.approx(0.25)
+    assert (found["n"], found["n_missing"], found["flips"]) == (100, 0, {"fixed": 25, "broken": 0})
+
+
+def test_a_worse_candidate_fails(project, gate):
+    project.answers["b"] = project.right(20)
+    found = gate(noninferior="2 points")
+    assert (found["gate"], found["passed"], found["exit_code"]) == ("failed", False, 20)
+
+
+def test_what_is_not_shown_does_not_pass(project, gate):
+    project.answers["b"] = project.right(56)
+    found = gate(noninferior="0.5 points")
+    assert (found["gate"], found["passed"], found["exit_code"]) == ("inconclusive", False, 21)
+    assert found["n_to_settle"] > 100
+
+
+def test_without_a_margin_the_claims_smallest_effect_is_one(gate):
+    found = gate()
+    assert (found["margin"], found["margin_from"]) == (0.3, "claim.smallest_effect")
+
+
+def test_a_guardrail_shown_to_be_broken_fails_a_better_candidate(project, gate):
+    project.config["candidates"][1]["max_cost_usd"] = 0.002
+    project.config["claim"]["guardrails"] = [{"metric": "cost_usd", "worse_by": 0}]
+    found = gate()
+    assert found["gate"] == "failed"
+    assert "cost_usd" in found["sentence"]
+
+
+def test_the_best_of_several_is_held_to_a_stricter_bound_and_says_so(project, gate):
+    one = gate()
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    two = gate()
+    assert (two["candidate"], two["picked_of"], two["level"]) == ("b", 2, 0.975)
+    assert two["bound"] < one["bound"]
+    assert "best of 2" in two["sentence"]
+    project.config["claim"]["candidate"] = "b"
+    assert gate()["picked_of"] == 1
+
+
+def test_against_a_stored_run_the_named_candidate_counts(project, gate):
+    project.config["claim"]["candidate"] = "b"
+    run_id = project.run()["run_id"]
+    project.answers["b"] = project.right(30)
+    project.config["candidates"][1]["version"] = "2"
+    found = gate(against=run_id, noninferior="2 points")
+    assert (found["gate"], found["against"]) == ("failed", f"{run_id}:b")
+    assert gate(against=f"{run_id}:a", noninferior="40 points")["against"] == f"{run_id}:a"
+
+
+def test_last_is_the_newest_run_and_no_gate(project, gate):
+    project.config["claim"]["candidate"] = "b"
+    with pytest.raises(UsageError, match="no finished run of e is stored"):
+        gate(against="last")
+    run_id = project.run()["run_id"]
+    for version in "23":
+        project.config["candidates"][1]["version"] = version
+        assert gate(against="last", noninferior="5 points")["against"] == f"{run_id}:b"
+
+
+def test_equal_requests_with_equal_scores_pass_without_a_test(project, gate, box):
+    box()
+    project.rows = project.rows[:40]
+    project.model(model=BOX, params={"max_tokens": 8})
+    project.config["prices"] = {"box/in-context": {"input_per_m": 0, "output_per_m": 0}}
+    project.config["claim"]["candidate"] = "b"
+    run_id = project.run()["run_id"]
+    found = gate(against=run_id, noninferior="0.1 points")
+    assert (found["gate"], found["unchanged"], found["calls"]["sent"]) == ("passed", True, 0)
+    assert "is the same as" in found["sentence"]
+
+
+def test_other_items_refuse_before_a_call_unless_only_shared_ones_count(project, gate):
+    project.config["claim"]["candidate"] = "b"
+    run_id = project.run()["run_id"]
+    project.rows = project.rows[:90]
+    project.config["candidates"][1]["version"] = "2"
+    sent = project.sent()
+    with pytest.raises(RefusedError) as caught:
+        gate(against=run_id)
+    assert [finding.code for finding in caught.value.findings] == ["SC204"]
+    assert project.sent() == sent
+    assert gate(against=run_id, intersect=True)["n"] == 90
+
+
+@pytest.mark.parametrize("share", [3, 30])
+def test_missing_rows_never_pass_even_where_the_catch_is_overridden(project, gate, share):
+    project.answers["b"] = project.failing(share)
+    project.config["catches"] = {"SC207": "warn"}
+    found = gate(noninferior="20 points")
+    assert (found["gate"], found["n_missing"]) == ("inconclusive", share)
+
+
+def test_a_missing_row_counts_against_the_candidate(project, gate):
+    project.answers["b"] = project.failing(1)
+    assert gate(noninferior="2 points")["gate"] == "passed"
+    project.answers["a"] = project.right(78)
+    project.config["candidates"][0]["version"] = "2"
+    found = gate(noninferior="2.5 points")
+    assert (found["gate"], found["n_missing"]) == ("inconclusive", 1)
+
+
+def test_a_ceiling_of_nothing_lets_only_free_calls_through(project, gate):
+    with pytest.raises(BudgetReachedError):
+        gate(max_usd=0.0)
+    assert project.calls == []
+    del project.config["candidates"][1]["max_cost_usd"]
+    with pytest.raises(RefusedError) as caught:
+        gate(max_usd=0.0)
+    assert [finding.code for finding in caught.value.findings] == ["SC307"]
+
+
+def test_paid_answers_are_free_under_a_ceiling_of_nothing(project, gate):
+    project.run()
+    assert gate(max_usd=0.0)["calls"]["sent"] == 0
+
+
+def test_a_smaller_ceiling_of_the_experiment_stays(project, gate):
+    project.config["budget"] = {"usd": 0.05}
+    with pytest.raises(BudgetReachedError, match=r"\$0\.05"):
+        gate(max_usd=1.0)
+
+
+def test_the_command_that_repeats_it_is_the_gates(gate):
+    assert gate(noninferior="2 points")["command"] == (
+        "safetycatch gate e.yaml --against baseline --noninferior '2 points'"
+    )
+
+
+def test_without_a_claim_the_lines_to_add_are_told(project, gate):
+    del project.config["claim"]
+    with pytest.raises(UsageError, match="smallest_effect: 3 points"):
+        gate()
+    assert project.calls == []
+
+
+@pytest.mark.parametrize("text", ["10%", "2", "two", "-1 points", "nan"])
+def test_a_margin_that_is_none_is_refused(gate, text):
+    with pytest.raises((UsageError, ExperimentError)):
+        gate(noninferior=text)
+
+
+@pytest.mark.parametrize("against", ["nobody", "nobody:b"])
+def test_an_unknown_baseline_is_refused(gate, project, against):
+    with pytest.raises(UsageError, match="no run"):
+        gate(against=against)
+    assert project.calls == []
