@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from safetycatch.experiment import Guardrail as GuardrailSettings
 from safetycatch.results.comparing import Metric, compare, compare_all, estimate, guardrail, metric_of_items, slices_of
-from safetycatch.results.matrix import MOST_SLICES, OTHER, _slice
+from safetycatch.results.matrix import MOST_SLICES, OTHER, common_slices
 from safetycatch.stats import check_guardrail, holm, mean_interval, paired_difference, rate_interval
 
 ACCURACY = Metric("accuracy")
@@ -57,8 +57,8 @@ def test_a_slice_of_replicates_counts_items(matrix):
 
 def test_rare_slice_values_are_one_slice():
     values = [f"v{number}" for number in range(60)] + ["v0"] * 3
-    assert len(set(_slice(values).tolist())) == MOST_SLICES + 1
-    assert _slice(values).tolist().count(OTHER) == 10
+    assert len(set(common_slices(values).tolist())) == MOST_SLICES + 1
+    assert common_slices(values).tolist().count(OTHER) == 10
 
 
 def test_below_five_clusters_there_is_a_reason_and_no_interval(matrix):
