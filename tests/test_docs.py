@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from safetycatch import aggregate, project, settings
 from safetycatch import experiment as e
-from safetycatch import project, settings
 from safetycatch.calls.prices import USER_FIELDS
 from safetycatch.catches import CATCHES
 from safetycatch.errors import ExperimentError
@@ -23,6 +23,8 @@ SECTIONS = {
     "`defaults`": e.Defaults,
     "`model`": e.ModelName,
     "`shots`": settings.ShotSettings,
+    "`aggregate`": aggregate.AggregateSettings,
+    "`tie`": aggregate.TieJudge,
     "`claim`": e.Claim,
     "`guardrails`": e.Guardrail,
     "`runs`": e.RunSettings,

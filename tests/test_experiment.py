@@ -113,7 +113,6 @@ def test_own_params_come_before_defaults():
     ("path", "value", "key"),
     [
         (["judge"], {"model": "openai/x", "prompt": "j.md", "labels": "l.parquet"}, "judge"),
-        (["aggregate"], {"members": ["zero"], "rule": "weighted", "tie": "best"}, "aggregate"),
         (["quotas"], {}, "quotas"),
         (["finetune"], {}, "finetune"),
         (["candidates", 1], {"id": "tuned", "finetune": {}}, "candidates[1].finetune"),

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from safetycatch.aggregate import BEST, AggregateSettings, TieJudge
 from safetycatch.configuration import build, nearest, parse_mapping, read_text
 from safetycatch.errors import ExperimentError, InputError, UsageError
 from safetycatch.identity import checked_name, fingerprint, text_sha256
+from safetycatch.model_name import ModelName  # noqa: TC001 - pydantic reads it
 from safetycatch.settings import DataSettings, ShotSettings, SplitSettings
 
 if TYPE_CHECKING:
@@ -96,7 +98,6 @@ SHORT_FORMS: dict[str, list[dict[str, Any]]] = {
 }
 
 LATER = {
-    "aggregate": "combine recorded outputs as an own candidate: outputs: FILE",
     "finetune": "name a model that is already tuned: model: {endpoint: NAME, model: …}",
     "quotas": "leave it out",
     "judge": "score with your own function: scorers: ['module:function']",
@@ -105,33 +106,6 @@ LATER = {
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ModelName(_Part):
-    """A model: a LiteLLM name (`openai/gpt-4o-mini`), `sandbox/…`, or a named OpenAI-compatible endpoint's."""
-
-    endpoint: str | None = None
-    model: Annotated[str, Field(min_length=1, max_length=300)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return {"model": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _provider(self) -> ModelName:
-        if self.endpoint is None and not re.fullmatch(r"[a-z0-9_]+/\S+", self.model):
-            raise ValueError("a model is 'provider/name', such as openai/gpt-4o-mini, or {endpoint: NAME, model: name}")
-        if self.endpoint is not None and not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", self.endpoint):
-            raise ValueError("an endpoint's name: lower case letters, digits, '-' or '_'")
-        if self.endpoint == "sandbox":
-            raise ValueError("another endpoint's name: 'sandbox' is the embedded server, such as model: sandbox/tiny")
-        return self
-
-    @property
-    def full(self) -> str:
-        """`provider/model` or `endpoint/model`: the name used for prices and in reports."""
-        return self.model if self.endpoint is None else f"{self.endpoint}/{self.model}"
 
 
 class Amount(_Part):
@@ -332,6 +306,7 @@ class Experiment(_Part):
     shots: list[ShotSettings] = []
     params: dict[str, Any] = {}
     scorers: list[str] = []
+    aggregate: AggregateSettings | None = None
     claim: Claim | None = None
     runs: RunSettings = RunSettings()
     budget: BudgetSettings | None = None
@@ -363,6 +338,15 @@ class Experiment(_Part):
         """The candidate that the others are compared with."""
         name = self.claim.baseline if self.claim else None
         return self.candidates[0].id if name is None or self.baseline_is_run else name
+
+    @property
+    def judge_of_ties(self) -> Candidate | None:
+        """Who is asked about items on which the ensemble is tied, as a candidate that is not scored."""
+        found = self.aggregate
+        if found is None or not isinstance(found.tie, TieJudge):
+            return None
+        tie = found.tie
+        return Candidate(id=f"{found.id[:60]}-tie", model=tie.model, prompt=tie.prompt, params=tie.params)
 
     @property
     def label_aliases(self) -> dict[str, str]:
@@ -417,6 +401,8 @@ def parse_experiment(text: str, where: str, default_name: str) -> Experiment:
         )
     experiment = _expanded(experiment, where)
     _check_candidates(experiment, where)
+    if experiment.aggregate is not None:
+        _check_aggregate(experiment, experiment.aggregate, f"{where}: aggregate")
     _check_claim(experiment, where)
     return experiment
 
@@ -515,6 +501,72 @@ def _check_candidates(experiment: Experiment, where: str) -> None:
         )
 
 
+def _check_aggregate(experiment: Experiment, found: AggregateSettings, where: str) -> None:
+    candidates = {candidate.id: candidate for candidate in experiment.candidates}
+    named = [(f"members[{number}]", name) for number, name in enumerate(found.members)]
+    for key, name in [*named, *([("tie", found.tie)] if isinstance(found.tie, str) and found.tie != BEST else [])]:
+        known = list(candidates) if key != "tie" else found.members
+        if name not in known:
+            close = nearest(name, known)
+            raise ExperimentError(
+                f"found {name!r}",
+                where=f"{where}.{key}",
+                expected="one of " + ", ".join([BEST] * (key == "tie") + known),
+                fix=f"did you mean {close!r}?" if close else "",
+            )
+    if found.id in candidates:
+        raise ExperimentError(f"{found.id!r} is a candidate", where=f"{where}.id", expected="a name of its own")
+    claim = experiment.claim
+    if claim is not None and claim.baseline == found.id:
+        raise ExperimentError(
+            "the ensemble as the baseline",
+            where=where.replace("aggregate", "claim.baseline"),
+            expected="a candidate that answers by itself, or a stored run",
+            fix=f"claim.candidate: {found.id}",
+        )
+    if experiment.task == "generate" or (found.rule == "dawid_skene" and experiment.task not in {None, "classify"}):
+        raise no_votes(experiment.task or "", found, where)
+    judge = experiment.judge_of_ties
+    if judge is not None:
+        _check_params(judge, f"{where}.tie")
+    if found.rule != "self_consistency":
+        return
+    member = candidates[found.members[0]]
+    if member.outputs:
+        raise ExperimentError(
+            f"{member.id} is recorded: it cannot be asked again",
+            where=f"{where}.members[0]",
+            expected="a candidate that answers",
+        )
+    if experiment.runs.replicates > 1:
+        raise ExperimentError(
+            f"{experiment.runs.replicates} replicates beside samples",
+            where=f"{where}.samples",
+            expected="runs: {replicates: 1}: the samples are the replicates",
+        )
+    if member.params.get("temperature") == 0:
+        raise ExperimentError(
+            f"{member.id} has temperature 0: its samples would be one answer again and again",
+            where=f"{where}.samples",
+            expected="a temperature above 0",
+            fix="params: {temperature: 0.7}",
+        )
+
+
+def no_votes(task: str, found: AggregateSettings, where: str) -> ExperimentError:
+    """Return the error for a task whose answers a rule cannot count as votes."""
+    if task == "generate":
+        return ExperimentError(
+            "free texts cannot be counted as votes", where=where, expected="task: classify, extract or answer"
+        )
+    return ExperimentError(
+        f"rule: {found.rule} with task: {task}",
+        where=f"{where}.rule",
+        expected="labels: it estimates how often each is taken for each",
+        fix="rule: majority",
+    )
+
+
 def _check_params(candidate: Candidate, place: str) -> None:
     extra = candidate.params.get("extra_body", {})
     if not isinstance(extra, dict):
@@ -558,6 +610,7 @@ def _check_claim(experiment: Experiment, where: str) -> None:
     if claim is None:
         return
     ids = [candidate.id for candidate in experiment.candidates]
+    ids += [experiment.aggregate.id] if experiment.aggregate else []
     if claim.candidate is not None and claim.candidate not in ids:
         close = nearest(claim.candidate, ids)
         raise ExperimentError(
