@@ -9,6 +9,8 @@ from safetycatch.report import cost, difference, escaping, evidence, items, ladd
 from safetycatch.report.layout import Grid, Section, grid, heads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jinja2 import Template
     from markupsafe import Markup
 
@@ -16,8 +18,7 @@ if TYPE_CHECKING:
 
 
 @cache
-def template(name: str) -> Template:
-    """Return a page's template, in which nothing stays unescaped."""
+def _template() -> Template:
     import jinja2
 
     environment = jinja2.Environment(
@@ -29,7 +30,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(name)
+    return environment.get_template("report.html.j2")
 
 
 def summary(content: ReportContent) -> str:
@@ -90,27 +91,42 @@ def _exceptions(content: ReportContent, status: str) -> list[FindingRow]:
     return [row for row in content.findings if evidence.outcome(row) == status]
 
 
-def _effect(content: ReportContent) -> str:
+def effect(content: ReportContent) -> str:
+    """Return the smallest effect of interest as the claim would write it."""
     return "none stated" if not content.smallest_effect else numbers.effect(content.smallest_effect, content.unit)
 
 
 def render_html(content: ReportContent) -> str:
     """Return the report as one HTML document; the same content gives the same text."""
-    css, glyph = verdicts.GLYPHS[content.banner.kind]
     facts = [
         ("metric", content.metric),
-        ("smallest effect of interest", _effect(content)),
+        ("smallest effect of interest", effect(content)),
         ("spent", spent(content)),
         ("safety catches", summary(content)),
     ]
-    return template("report.html.j2").render(
+    source = "Every number is in the Parquet files beside it."
+    return render_page(content, f"report · {content.mode}", facts, sections(content), source)
+
+
+def render_page(
+    content: ReportContent,
+    page: str,
+    facts: Sequence[tuple[str, str]],
+    shown: Sequence[Section],
+    source: str,
+) -> str:
+    """Return a page of sections under the content's banner; `page` says what it is, `source` where its numbers are."""
+    css, glyph = verdicts.GLYPHS[content.banner.kind]
+    return _template().render(
         content=content,
+        page=page,
         banner_css=css,
         banner_glyph=glyph,
         facts=facts,
         refused=_exceptions(content, "refused"),
         overridden=_exceptions(content, "overridden"),
         acknowledged=_exceptions(content, "acknowledged"),
-        sections=sections(content),
+        sections=shown,
+        source=source,
         absent=numbers.ABSENT,
     )
