@@ -28,6 +28,7 @@ from tasks.check import observe_before
 from tasks.evaluate import evaluate
 from tasks.leakage import leakage
 from tasks.load import load
+from tasks.looks import look_ahead
 from tasks.plan import plan
 from tasks.prepared import Ladder, Prepared, Ref
 from tasks.recorded import recorded
@@ -100,7 +101,9 @@ def sound_store(place: Place, policy: Policy) -> Store:
         raise
 
 
-def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unattended: bool) -> Prepared:
+def prepare(
+    inputs: Inputs, place: Place, policy: Policy, call: Call, *, unattended: bool, purpose: str = "claim"
+) -> Prepared:
     """Load, split, look for leaks, choose shots, plan, and let every catch that needs no answer speak.
 
     Raises: nothing for findings; `stop_if_refused` does.
@@ -234,6 +237,7 @@ def prepare(inputs: Inputs, place: Place, policy: Policy, call: Call, *, unatten
     )
     if ceiling(experiment).ask_above is not None:
         found = replace(found, estimate=outstanding(found))
+    found = replace(found, look=look_ahead(found, purpose))
     findings = judge(observe_before(found, policy, unattended=unattended), policy)
     say("check", next(finding.saw for finding in findings if finding.code == "SC501"))
     for line in plan_lines(found):

@@ -37,6 +37,7 @@ from safetycatch.store.environment import environment
 from tasks.check import observe_after
 from tasks.compare import compare
 from tasks.filling import Result
+from tasks.looks import record_look
 from tasks.report import report
 from tasks.score import score
 from tasks.session import WATCHER, Session, current, make_importable, session
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from flows.chain import Call
     from safetycatch.experiment import Claim
     from safetycatch.store import Run
+    from safetycatch.store.looks import Look
     from tasks.prepared import Climbed, Prepared
     from tasks.stage import Place
 
@@ -140,7 +142,17 @@ def run_experiment(
         with session(place, inputs.experiment, inputs.project) as shared:
             try:
                 return _evaluated(
-                    inputs, place, policy, run, shared, began, call, beyond, intersect=intersect, unattended=unattended
+                    inputs,
+                    place,
+                    policy,
+                    run,
+                    shared,
+                    began,
+                    call,
+                    beyond,
+                    intersect=intersect,
+                    unattended=unattended,
+                    purpose=purpose,
                 )
             except SafetycatchError as error:
                 _end(run, inputs, place, error, policy)
@@ -176,11 +188,12 @@ def _evaluated(
     *,
     intersect: bool,
     unattended: bool,
+    purpose: str,
 ) -> dict[str, Any]:
     say = WATCHER.get().say or (lambda _stage, _text: None)
     make_importable((place.folder, inputs.project.root))
     spent_before = shared.journal.spent(run.run_id)
-    prepared = prepare(inputs, place, policy, call, unattended=unattended)
+    prepared = prepare(inputs, place, policy, call, unattended=unattended, purpose=purpose)
     stop_if_refused(prepared)
     stored, same = baseline_of(prepared, intersect=intersect)
     refuse(judge(same, policy))
@@ -223,6 +236,8 @@ def _evaluated(
     leaks = store.facts(Ref.from_dict(prepared.leaks))
     claim = inputs.experiment.claim
     effect = claim.smallest_effect if claim else None
+    # Before the first comparison, so that a kill cannot hide it.
+    looks = record_look(prepared, policy)
     compared = call(
         compare,
         place=place,
@@ -239,7 +254,7 @@ def _evaluated(
             "baseline": stored["name"] if stored else inputs.experiment.baseline,
             "stored": stored,
             "power": policy.threshold("SC202", "power"),
-            "k_history": _history(runs=Runs(store), prepared=prepared),
+            "k_history": _history(Runs(store), prepared, looks),
             "leaked": leaks["leaked_ids"],
             "crossed": leaks["crossed_ids"],
             "similar": leaks["similar_ids"],
@@ -277,6 +292,7 @@ def _evaluated(
         command=command_of(inputs, policy),
         environment=environment(inputs.path.parent),
         notes=(*prepared.notes, *notes),
+        looks=tuple(looks),
         bench=more.bench,
     )
     call(report, result=result, run=run, parts=parts, scores=scores)
@@ -290,6 +306,7 @@ def _evaluated(
         "candidates": prepared.candidate_keys(),
         "raced": everybody.candidate_keys() if climbed else [],
         "chosen": climbed.chosen if climbed else None,
+        "look": prepared.look.content if prepared.look else None,
     }
     run.finish("done", ended)
     publish(result, answered)
@@ -366,9 +383,12 @@ def command_of(inputs: Inputs, policy: Policy) -> str:
     return shlex.join(words)
 
 
-def _history(runs: Runs, prepared: Prepared) -> int:
-    """Return how many different candidates were ever scored on these items, this run's included."""
-    seen = set(prepared.candidate_keys())
+def _history(runs: Runs, prepared: Prepared, looks: Sequence[Look]) -> int:
+    """Return how many different candidates were ever scored on these items, this run's included.
+
+    The `looks` hold those of every claim on this test set; dev items, which anybody may look at, are in the runs only.
+    """
+    seen = set(prepared.candidate_keys()).union(*(look.candidates for look in looks))
     key = prepared.items_key()
     for run in runs.ls(limit=MOST_RUNS):
         if run.summary.get("items") == key:

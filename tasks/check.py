@@ -18,6 +18,7 @@ from safetycatch.store.environment import environment
 from safetycatch.store.records import RUN_ID
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
+from tasks.looks import looks_so_far, observe_looks
 from tasks.sending import parameter_facts, sharing_facts, shutdown_facts
 from tasks.session import ceiling
 from tasks.split import POOL_PREFIX, clusters_with_pool
@@ -102,6 +103,7 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
     )
     yield from _shots(prepared)
     yield illusory.slices_named(claiming=experiment.claiming, slices=experiment.data.slices)
+    yield from observe_looks(prepared.look, looks_so_far(prepared), policy)
     found = leaks["shortcuts"]
     yield illusory.shortcuts(None if found is None else illusory.ShortcutFacts(**found))
     here = environment(prepared.inputs.path.parent)["git"]

@@ -14,6 +14,7 @@ from safetycatch.catches.cost import budget_text
 from safetycatch.report import content as shown
 from safetycatch.results.matrix import hash_of
 from safetycatch.store import Ref
+from safetycatch.store.looks import looks_text
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.session import ceiling
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from safetycatch.calls import PerhapsPaid
     from safetycatch.catches import Finding
     from safetycatch.store import Store
+    from safetycatch.store.looks import Look
     from tasks.prepared import Climbed, Prepared
 
 MAX_FLIPS, MAX_LEAKS = 200, 50
@@ -51,6 +53,7 @@ class Result:
     notes: tuple[str, ...]
     perhaps: tuple[PerhapsPaid, ...] = ()
     climbed: Climbed | None = None
+    looks: tuple[Look, ...] = ()
     bench: dict[str, Any] | None = None
 
     @property
@@ -509,6 +512,7 @@ def _provenance(result: Result) -> tuple[tuple[str, str], ...]:
         *((f"data {name}", digest) for name, digest in prepared.inputs.sha256.items()),
         *((f"prompt {name}", prompt.sha256) for name, prompt in prepared.inputs.prompts.items()),
         ("splits", prepared.splits["sha256"]),
+        *([("looks at this test set", looks_text(result.looks, prepared.experiment.name))] if result.looks else []),
         ("commit", (git["commit"] or "none") + (" with uncommitted changes" if git["dirty"] else "")),
         ("python", f"{environment['python']} on {environment['platform']}"),
         ("versions", versions),

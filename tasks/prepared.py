@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from safetycatch.catches import Finding
     from safetycatch.catches.estimate import Estimate
     from safetycatch.experiment import Experiment
+    from safetycatch.store.looks import Look
     from tasks.stage import Place
     from tasks.start import Inputs
 
@@ -67,7 +68,7 @@ class Climbed:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The references, settings and findings of a run that is ready to send."""
+    """The references, settings and findings of a run that is ready to send; `look` is the one it takes at test."""
 
     place: Place
     inputs: Inputs
@@ -87,6 +88,7 @@ class Prepared:
     entries: tuple[dict[str, Any], ...]
     findings: tuple[Finding, ...] = ()
     estimate: Estimate | None = field(default=None, kw_only=True)
+    look: Look | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     ladder: Ladder | None = None

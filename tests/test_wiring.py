@@ -32,7 +32,7 @@ BUILT = {
     *("SC201", "SC202", "SC203", "SC204", "SC205", "SC207", "SC208", "SC301", "SC303", "SC304", "SC307", "SC501"),
     "SC502",
     *("SC505", "SC506", "SC509", "SC510", "SC511", "SC512", "SC701", "SC702", "SC703", "SC704", "SC901", "SC1201"),
-    *("SC302", "SC306", "SC801", "SC802", "SC1202"),
+    *("SC302", "SC306", "SC504", "SC801", "SC802", "SC1001", "SC1202"),
 }
 # -- the clean experiment ---------------------------------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ AFTER = [
     case("SC512", "warn", _majority),
     case("SC703", "warn", _edits_data),
 ]
-ALONE = {"SC204", "SC303", "SC702", "SC1201", "SC1202"}
+ALONE = {"SC204", "SC303", "SC504", "SC1001", "SC702", "SC1201", "SC1202"}
 
 
 @pytest.mark.parametrize(("code", "level", "plant"), AFTER)
@@ -363,6 +363,43 @@ def test_sc303_stops_at_the_ceiling_and_a_larger_one_resumes(project):
     project.config["budget"]["calls"] = 200
     assert project.findings()["SC303"]["status"] == "passed"
     assert len(project.calls) == 200
+
+
+def test_sc504_refuses_the_fourth_look_before_any_call_and_a_replay_never(project):
+    shares = (80, 82, 84, 86)
+    for number, share in enumerate(shares):
+        project.add("b", share)
+        project.config["candidates"][1]["version"] = str(number)
+        if number < 3:
+            assert project.findings()["SC504"]["status"] == "passed"
+            assert project.findings()["SC504"]["status"] == "passed"
+    calls = len(project.calls)
+    found = project.refused()
+    assert set(found) == {"SC504"}
+    assert found["SC504"].saw.count(" UTC by ") == 3
+    assert len(project.calls) == calls
+    project.config["candidates"][1]["version"] = "0"
+    assert "replay" in project.findings()["SC504"]["saw"]
+
+
+def test_sc504_lets_a_gate_go_on_and_says_so(project):
+    project.config["catches"] = {"SC504": {"looks": 1}}
+    assert project.findings(purpose="gate")["SC504"]["status"] == "passed"
+    project.config["candidates"][1]["version"] = "2"
+    found = project.findings(purpose="gate")["SC504"]
+    assert (found["status"], found["level"]) == ("fired", "warn")
+
+
+def test_sc1001_refuses_another_metric_once_results_exist(project):
+    project.run()
+    calls = len(project.calls)
+    project.config["claim"]["metric"] = "balanced_accuracy"
+    found = project.refused()
+    assert set(found) == {"SC1001"}
+    assert "metric was accuracy, now balanced_accuracy" in found["SC1001"].saw
+    assert len(project.calls) == calls
+    project.config["name"] = "e-2"
+    assert project.findings()["SC1001"]["status"] == "passed"
 
 
 def test_sc702_refuses_when_the_runs_id_holds_another_run(project):

@@ -1,7 +1,7 @@
 import pytest
 
 from safetycatch.catches import illusory
-from safetycatch.catches.illusory import CrossingFacts, LeakFacts, ShortcutFacts
+from safetycatch.catches.illusory import CrossingFacts, LeakFacts, LookFacts, ShortcutFacts
 
 
 def leaks(**changes):
@@ -143,3 +143,26 @@ def test_sc512_silent_on_even_classes_or_another_metric(policy, silent):
     silent(metric(policy(), orders=(["a", "b"], ["a", "b"])), "passed", "50.0 %")
     silent(metric(policy(), claimed="macro_f1", majority=0.9), "not_applicable")
     silent(metric(policy(), best=None), "not_applicable")
+
+
+def looked(policy, **changes):
+    facts = {"claim": "tickets", "is_gate": False, "seen": False, "n_claim": 3, "n_all": 3, "n_items": 384}
+    told = ["2026-11-20 14:03 UTC by ada in 2026-11-20-tickets-1"]
+    return illusory.looked_at(LookFacts(**{**facts, "told": told, **changes}), policy)
+
+
+def test_sc504_fires_when_the_claims_budget_is_used_up(fired, policy):
+    fired(looked(policy()), "refuse", "3 of 3 looks", "by ada in 2026-11-20-tickets-1", "more than the 384 here")
+    fired(looked(policy(SC504={"looks": 1}), n_claim=1), "refuse", "1 of 1 looks")
+
+
+def test_sc504_fires_as_a_warning_for_gates_and_for_many_looks_over_all_claims(fired, policy):
+    fired(looked(policy(), is_gate=True), "warn", "3 of 3 looks")
+    fired(looked(policy(), n_claim=0, n_all=20), "warn", "20 times over all claims", "look 1 of 3")
+
+
+def test_sc504_silent_within_the_budget_on_replays_and_while_exploring(silent, policy):
+    silent(looked(policy(), n_claim=2, n_all=19), "passed", "look 3 of 3", "19 over all claims")
+    silent(looked(policy(), seen=True, n_all=40), "passed", "a replay is no look")
+    silent(looked(policy(SC504={"looks": 9, "all_looks": 99}), n_claim=8, n_all=98), "passed")
+    silent(illusory.looked_at(None, policy()), "not_applicable")

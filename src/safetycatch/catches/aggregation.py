@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetycatch.catches.finding import Observation
-from safetycatch.identity import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    Terms = Mapping[str, str | Sequence[str] | None]
 
 
-def terms_kept(*, claim: str, first: Mapping[str, Any] | None, now: Mapping[str, Any], seen: str) -> Observation:
+def terms_kept(*, claim: str, first: Terms | None, now: Terms, seen: str) -> Observation:
     """SC1001: the terms of a claim (metric, aggregation, correction) are those of its first look at this test set.
 
     `seen` says who saw the first results and when; `first` is None before there are any.
@@ -32,5 +33,5 @@ def terms_kept(*, claim: str, first: Mapping[str, Any] | None, now: Mapping[str,
     )
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "not set" if value is None else canonical_json(value).decode()
+def _text(value: str | Sequence[str] | None) -> str:
+    return value if isinstance(value, str) else ", ".join(value) if value else "not set"

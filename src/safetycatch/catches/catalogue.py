@@ -211,6 +211,16 @@ CATCHES: dict[str, Catch] = {
             "Kapoor and Narayanan 2023, Leakage and the Reproducibility Crisis",
         ),
         Catch(
+            "SC504",
+            "refuse",
+            "the test set was looked at too often",
+            "a claim would look at its test set more often than its budget (a replay, or a night on which nothing "
+            "changed, is no look); a gate beyond it only warns, and so do many looks over all claims",
+            "whoever changes something after each look fits the noise of the test rows, and no p-value shows it",
+            "Dwork et al. 2015, The reusable holdout; Blum and Hardt 2015, The Ladder",
+            thresholds={"looks": 3, "all_looks": 20},
+        ),
+        Catch(
             "SC505",
             "warn",
             "too good to be true",
@@ -325,6 +335,15 @@ CATCHES: dict[str, Catch] = {
             "the declared pool holds ids of dev or test",
             "the model would see the answers of the rows it is scored on",
             "Kapoor and Narayanan 2023, Leakage and the Reproducibility Crisis",
+        ),
+        Catch(
+            "SC1001",
+            "refuse",
+            "the terms changed after the results",
+            "a claim's metric, aggregation (rule, members, tie) or correction differs from that of its first look at "
+            "this test set",
+            "a rule chosen after the results fits their noise: it is a new claim, for rows not looked at yet",
+            "Simmons, Nelson and Simonsohn 2011, False-Positive Psychology",
         ),
         Catch(
             "SC1201",

@@ -253,3 +253,58 @@ def right_metric(
         "on uneven classes accuracy rewards ignoring the rare ones",
         "claim: {metric: balanced_accuracy} or macro_f1",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LookFacts:
+    """How often a test set was looked at before: different contents, by this claim and over all claims.
+
+    `seen`: this very content was looked at before, by this claim; `told` names the claim's latest looks.
+    """
+
+    claim: str
+    is_gate: bool
+    seen: bool
+    n_claim: int
+    n_all: int
+    n_items: int
+    told: Sequence[str] = ()
+
+
+def looked_at(facts: LookFacts | None, policy: Policy) -> Observation:
+    """SC504: a claim looks at its test set no more often than its budget allows; a gate beyond it only warns."""
+    if facts is None:
+        return Observation("SC504", "not_applicable", "exploring: test is not opened")
+    most, most_in_all = int(policy.threshold("SC504", "looks")), int(policy.threshold("SC504", "all_looks"))
+    evidence = {"claim": facts.claim, "looks": facts.n_claim, "all_looks": facts.n_all, "seen": facts.seen}
+    if facts.seen:
+        counted = f"{facts.n_claim} of {most} looks by {facts.claim}, {facts.n_all} over all claims"
+        return Observation("SC504", "passed", f"seen before: a replay is no look ({counted})", evidence=evidence)
+    nth = f"look {facts.n_claim + 1} of {most} at this test set by {facts.claim}"
+    fix = (
+        f"test rows that nobody has looked at (more than the {facts.n_items} here), or decide on dev: without "
+        "`claim:` a run explores and never opens test"
+    )
+    if facts.n_claim >= most:
+        before = f"{facts.claim} has had {facts.n_claim} of {most} looks at this test set; this would be one more"
+        return Observation(
+            "SC504",
+            "fired",
+            "; ".join([before, *facts.told]),
+            "who changes something after each look fits the noise of these rows: the next gain is partly luck, and "
+            "no p-value shows it",
+            fix,
+            evidence,
+            level="warn" if facts.is_gate else None,
+        )
+    if facts.n_all >= most_in_all:
+        return Observation(
+            "SC504",
+            "fired",
+            f"this test set was looked at {facts.n_all} times over all claims (limit {most_in_all}); {nth}",
+            "the best of many tries on the same rows looks better than it is; the luck figure counts them",
+            fix,
+            evidence,
+            level="warn",
+        )
+    return Observation("SC504", "passed", f"{nth}; {facts.n_all} over all claims before", evidence=evidence)

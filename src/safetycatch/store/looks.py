@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 SKETCH_SIZE = 64
 SAME_SET = 0.5
+SHOWN = 3
 # The rule that corrects for several candidates where the file names none.
 CORRECTION = "holm"
-AGGREGATE_TERMS = ("rule", "members", "tie")
 # Who started a job, as the CI services tell it; the login name there is the runner's.
 CI_USERS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME")
 _COLUMNS = "claim, content, purpose, run_id, who, looked_at, terms, candidates, n_items, sketch"
@@ -184,6 +184,12 @@ def distinct(looks: Iterable[Look], claim: str | None = None) -> int:
     return len({look.content for look in looks if claim in (None, look.claim)})
 
 
+def looks_text(looks: Sequence[Look], claim: str) -> str:
+    """Return how often a test set was looked at, by this claim and by all, and the newest looks, as people read it."""
+    newest = "; ".join(f"{look.purpose} {look.claim}, {look.told}" for look in reversed(looks[-SHOWN:]))
+    return f"{distinct(looks, claim)} by {claim}, {distinct(looks)} over all claims. The newest: {newest}"
+
+
 def sketch_of(contents: Iterable[str]) -> tuple[str, ...]:
     """Return the sketch of a set of items: the 64 smallest of their content hashes (`results.matrix.hash_of`)."""
     return tuple(sorted(set(contents))[:SKETCH_SIZE])
@@ -219,13 +225,15 @@ def content_of(
 
 def terms_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a claim fixes before its results exist, of an experiment's JSON: metric, aggregation, correction."""
-    claim, aggregate = config.get("claim") or {}, config.get("aggregate")
-    kept = None
-    if aggregate:
-        kept = {name: aggregate[name] for name in AGGREGATE_TERMS if aggregate.get(name) is not None}
-        if isinstance(kept.get("members"), list):
-            kept["members"] = sorted(kept["members"])
-    return {"metric": claim.get("metric"), "aggregate": kept, "correction": claim.get("correction") or CORRECTION}
+    claim, aggregate = config.get("claim") or {}, config.get("aggregate") or {}
+    members = aggregate.get("members")
+    return {
+        "metric": claim.get("metric"),
+        "rule": aggregate.get("rule"),
+        "members": sorted(members) if isinstance(members, list) else members,
+        "tie": aggregate.get("tie"),
+        "correction": claim.get("correction") or CORRECTION,
+    }
 
 
 def looker() -> str:

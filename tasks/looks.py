@@ -1,0 +1,127 @@
+"""The look that a claim takes at its test split: judged before a call is sent, recorded before the scores are shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from safetycatch.catches import Policy, judge, refuse
+from safetycatch.catches.aggregation import terms_kept
+from safetycatch.catches.illusory import LookFacts, looked_at
+from safetycatch.identity import fingerprint
+from safetycatch.results.matrix import hash_of
+from safetycatch.store import Runs
+from safetycatch.store.ledger import LEDGER
+from safetycatch.store.looks import Look, Looks, content_of, distinct, looker, sketch_of, terms_of
+from safetycatch.tables import with_ids
+from tasks.calling import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from safetycatch.catches import Observation
+    from tasks.prepared import Prepared
+
+MOST_RUNS = 10_000
+SHOWN = 5
+
+
+def look_ahead(prepared: Prepared, purpose: str) -> Look | None:
+    """Return the look that this run would be; None while exploring, which never opens test."""
+    if not prepared.experiment.claiming:
+        return None
+    store, terms = prepared.place.open_store(), terms_of(prepared.experiment.model_dump(mode="json"))
+    contents = _contents(prepared, prepared.ids)
+    candidates = prepared.candidate_keys()
+    content = content_of(
+        items=prepared.items_key(),
+        candidates=candidates,
+        terms=terms,
+        replicates=prepared.experiment.runs.replicates,
+        race=_race(prepared),
+        source=prepared.inputs.sources.get(terms["metric"], ""),
+    )
+    return Look(
+        claim=prepared.experiment.name,
+        content=content,
+        purpose=purpose,
+        run_id=prepared.place.run_id,
+        who=looker(),
+        looked_at=store.clock(),
+        terms=terms,
+        candidates=tuple(candidates),
+        n_items=len(contents),
+        sketch=sketch_of(contents),
+    )
+
+
+def _contents(prepared: Prepared, ids: Sequence[str]) -> list[str]:
+    table = with_ids(read_table(prepared.place, prepared.examples), list(ids))
+    return [hash_of(*pair) for pair in zip(table["input"].to_pylist(), table["target"].to_pylist(), strict=True)]
+
+
+def _race(prepared: Prepared) -> str:
+    """Return the fingerprint of what chooses who is seen on test: the dev items of each look, the rungs, the metric."""
+    ladder = prepared.ladder
+    if ladder is None:
+        return ""
+    blocks = [[_contents(prepared, block) for block in rung] for rung in ladder.blocks]
+    return fingerprint(blocks, ladder.keeps, ladder.metric)
+
+
+def looks_so_far(prepared: Prepared) -> list[Look]:
+    """Return the looks at this run's test set; the stored runs that the ledger does not know are entered before.
+
+    Raises: StoreError when the ledger is damaged.
+    """
+    if prepared.look is None:
+        return []
+    store = prepared.place.open_store()
+    with Looks.open(store.root / LEDGER) as ledger:
+        ledger.adopt(reversed(Runs(store).ls(limit=MOST_RUNS)))
+        return ledger.on(prepared.look.sketch)
+
+
+def observe_looks(look: Look | None, looks: Sequence[Look], policy: Policy) -> Iterator[Observation]:
+    """Yield what SC504 and SC1001 see in the `looks` at the test set before this one."""
+    if look is None:
+        yield looked_at(None, policy)
+        return
+    own = [one for one in looks if one.claim == look.claim]
+    sights: dict[str, Look] = {}
+    for one in own:
+        sights.setdefault(one.content, one)
+    yield looked_at(
+        LookFacts(
+            claim=look.claim,
+            is_gate=look.purpose == "gate",
+            seen=any(one.content == look.content for one in own),
+            n_claim=len(sights),
+            n_all=distinct(looks),
+            n_items=look.n_items,
+            told=[one.told for one in list(sights.values())[-SHOWN:]],
+        ),
+        policy,
+    )
+    first = own[0] if own else None
+    yield terms_kept(
+        claim=look.claim, first=first.terms if first else None, now=look.terms, seen=first.told if first else ""
+    )
+
+
+def record_look(prepared: Prepared, policy: Policy) -> list[Look]:
+    """Record the run's look and return all at its test set, the first one first; nothing while exploring.
+
+    Raises: RefusedError, nothing recorded, where another process used up the budget since `observe_looks`; StoreError.
+    """
+    if prepared.look is None:
+        return []
+    store = prepared.place.open_store()
+    # Those who left the race were not seen on test.
+    look = replace(prepared.look, candidates=tuple(prepared.candidate_keys()), looked_at=store.clock())
+
+    def check(before: list[Look]) -> None:
+        refuse(judge(observe_looks(look, before, policy), policy))
+
+    with Looks.open(store.root / LEDGER) as ledger:
+        return ledger.record(look, check)
