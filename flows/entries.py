@@ -92,22 +92,32 @@ def entries_of(
                     )
                 )
             place_of_shots = at[key]
-        prompt = inputs.prompts.get(candidate.prompt or "")
-        entries.append(
-            {
-                "candidate": candidate.model_dump(mode="json"),
-                "prompt_text": prompt.text if prompt else "",
-                "source_sha256": inputs.source_of(candidate) if candidate.call else "",
-                "endpoint": _endpoint_name(candidate, inputs),
-                "max_tokens": max_tokens(candidate, task),
-                "shots_at": place_of_shots,
-                "task": task,
-                "labels": list(labels),
-                "aliases": inputs.experiment.label_aliases,
-                "scorers": [scorers[0]],
-            }
-        )
+        entries.append(entry_of(inputs, candidate, task, labels, scorers, place_of_shots))
     return entries, shots
+
+
+def entry_of(
+    inputs: Inputs,
+    candidate: Candidate,
+    task: Any,
+    labels: tuple[str, ...],
+    scorers: tuple[str, ...],
+    shots_at: int | None = None,
+) -> dict[str, Any]:
+    """Return what a stage needs to ask one candidate; `shots_at` is where its shots stand in a list of them."""
+    prompt = inputs.prompts.get(candidate.prompt or "")
+    return {
+        "candidate": candidate.model_dump(mode="json"),
+        "prompt_text": prompt.text if prompt else "",
+        "source_sha256": inputs.source_of(candidate) if candidate.call else "",
+        "endpoint": _endpoint_name(candidate, inputs),
+        "max_tokens": max_tokens(candidate, task),
+        "shots_at": shots_at,
+        "task": task,
+        "labels": list(labels),
+        "aliases": inputs.experiment.label_aliases,
+        "scorers": [scorers[0]],
+    }
 
 
 def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:

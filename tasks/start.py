@@ -108,7 +108,8 @@ def read_inputs(path: Path, digest: str = "") -> Inputs:
     prompts: dict[str, Prompt] = {}
     files: dict[str, Path] = {path.name: path}
     copies = {path.name: path.read_bytes()}
-    for candidate in experiment.candidates:
+    judge = experiment.judge_of_ties
+    for candidate in [*experiment.candidates, *([judge] if judge else [])]:
         if candidate.prompt and candidate.prompt not in prompts:
             full = path.parent / candidate.prompt
             prompts[candidate.prompt] = load_prompt(_inside(full, root), root)
