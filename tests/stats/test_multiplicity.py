@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safetycatch.errors import StatisticsError
-from safetycatch.stats import holm, luck_of_best
+from safetycatch.stats import benjamini_hochberg, holm, luck_of_best
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
@@ -69,3 +69,33 @@ def test_luck_lies_between_the_rate_and_1(k, n, p):
 def test_luck_refuses(bad):
     with pytest.raises(StatisticsError):
         luck_of_best(*bad)
+
+
+@given(P_VALUES)
+def test_benjamini_hochberg_agrees_with_both_libraries(p):
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    stats = pytest.importorskip("scipy.stats")
+    assert benjamini_hochberg(p) == pytest.approx(multitest.multipletests(p, method="fdr_bh")[1], rel=1e-8)
+    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p), rel=1e-8)
+
+
+def test_benjamini_hochberg_by_hand():
+    # .005 * 4/1, .01 * 4/2, .03 * 4/3, .04 * 4/4
+    assert benjamini_hochberg([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+
+
+@given(P_VALUES)
+def test_benjamini_hochberg_lies_between_the_p_value_and_holm(p):
+    adjusted = benjamini_hochberg(p)
+    assert (adjusted >= np.array(p) - 1e-15).all()
+    assert (adjusted <= holm(p) + 1e-15).all()
+
+
+def test_benjamini_hochberg_leaves_undefined_ones_out():
+    assert benjamini_hochberg([0.01, math.nan, 0.04]) == pytest.approx([0.02, math.nan, 0.04], nan_ok=True)
+
+
+@pytest.mark.parametrize("p", [[], [1.2], [-0.1, 0.5], ["0.1"]])
+def test_benjamini_hochberg_refuses(p):
+    with pytest.raises(StatisticsError):
+        benjamini_hochberg(p)

@@ -5,7 +5,7 @@ from safetycatch.stats.design import Allocation, SimulatedPower, replicates_or_i
 from safetycatch.stats.discordance import McNemar, ScoreInterval, mcnemar, tango_interval
 from safetycatch.stats.guardrails import Guardrail, check_guardrail
 from safetycatch.stats.intervals import Interval, mean_interval, rate_interval
-from safetycatch.stats.multiplicity import holm, luck_of_best
+from safetycatch.stats.multiplicity import benjamini_hochberg, holm, luck_of_best
 from safetycatch.stats.paired import (
     Equivalence,
     NonInferiority,
@@ -14,6 +14,7 @@ from safetycatch.stats.paired import (
     noninferiority,
     paired_difference,
 )
+from safetycatch.stats.permutation import SignFlip, max_t, sign_flip
 from safetycatch.stats.power import detectable_effect, required_n
 from safetycatch.stats.racing import Eliminated, MeanERace, PairEvidence, Pruned, Standing
 from safetycatch.stats.variance import DifferenceNoise, VarianceComponents, difference_noise, variance_components
@@ -34,10 +35,12 @@ __all__ = [
     "PairedDifference",
     "Pruned",
     "ScoreInterval",
+    "SignFlip",
     "SimulatedPower",
     "Standing",
     "VarianceComponents",
     "Verdict",
+    "benjamini_hochberg",
     "check_guardrail",
     "cluster_bootstrap",
     "decide",
@@ -46,6 +49,7 @@ __all__ = [
     "equivalence",
     "holm",
     "luck_of_best",
+    "max_t",
     "mcnemar",
     "mean_interval",
     "noninferiority",
@@ -53,6 +57,7 @@ __all__ = [
     "rate_interval",
     "replicates_or_items",
     "required_n",
+    "sign_flip",
     "simulated_power",
     "tango_interval",
     "variance_components",

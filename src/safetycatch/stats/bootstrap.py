@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from safetycatch.stats.clusters import (
     Floats,
     Sample,
     Values,
-    as_numbers,
+    as_columns,
     checked_level,
     cluster_codes,
     quantile,
     read_sample,
+    sums_by_cluster,
 )
 from safetycatch.stats.intervals import Interval
 
@@ -65,7 +66,7 @@ def cluster_bootstrap(
     if n_resamples < LEAST_RESAMPLES:
         raise StatisticsError(f"{n_resamples} resamples: at least {LEAST_RESAMPLES} are needed, 10,000 are usual")
     checked_level(level)
-    columns = _columns(x)
+    columns = as_columns(x, "x")
     n = len(columns[0])
     codes = np.arange(n, dtype=np.intp) if cluster is None else cluster_codes(cluster, n)
     one = len(columns) == 1
@@ -73,37 +74,13 @@ def cluster_bootstrap(
         read_sample(column, codes, least=1, name="x" if one else f"x[:, {place}]")
         for place, column in enumerate(columns)
     ]
-    sums, sizes = _cluster_sums(columns, codes)
+    sums, sizes = sums_by_cluster(columns, codes)
     means = _resampled_means(sums, sizes, n_resamples, np.random.default_rng(seed))
     intervals = tuple(
         _interval(sample, means[:, place], sums[:, place], sizes[:, place % sizes.shape[1]], level, method)
         for place, sample in enumerate(samples)
     )
     return ClusterBootstrap(intervals, n_resamples, seed, level, method)
-
-
-def _columns(x: Values) -> list[Floats]:
-    try:
-        table: np.ndarray[Any, Any] = np.asarray(x)
-    except (ValueError, TypeError) as error:
-        raise StatisticsError(f"x is neither one column of numbers nor a table of them: {error}") from None
-    if table.ndim != 2:
-        return [as_numbers(table, "x")]
-    if not table.size:
-        raise StatisticsError(f"x has shape {table.shape}: a statistic needs at least one value")
-    return [as_numbers(table[:, place], f"x[:, {place}]") for place in range(table.shape[1])]
-
-
-def _cluster_sums(columns: list[Floats], codes: np.ndarray[Any, np.dtype[np.intp]]) -> tuple[Floats, Floats]:
-    """Return sums (clusters x columns) and sizes (the same, or one column when nothing is missing)."""
-    seen = [~np.isnan(column) for column in columns]
-    filled = [np.where(there, column, 0.0) for there, column in zip(seen, columns, strict=True)]
-    counted = seen if any(not there.all() for there in seen) else seen[:1]
-    sums, sizes = (
-        np.column_stack([np.bincount(codes, weights=column).astype(np.float64) for column in group])
-        for group in (filled, counted)
-    )
-    return sums, sizes
 
 
 def _resampled_means(sums: Floats, sizes: Floats, n_resamples: int, rng: np.random.Generator) -> Floats:

@@ -114,6 +114,22 @@ def as_numbers(values: Values, name: str) -> Floats:
     return numbers
 
 
+def as_columns(table: Values, name: str) -> list[Floats]:
+    """Return the columns of a table (rows x columns), or one column as it is, each as `as_numbers` reads it.
+
+    Raises: StatisticsError as `as_numbers`, naming the column.
+    """
+    try:
+        raw: NDArray[Any] = np.asarray(table)
+    except (ValueError, TypeError) as error:
+        raise StatisticsError(f"{name} is neither one column of numbers nor a table of them: {error}") from None
+    if raw.ndim != 2:
+        return [as_numbers(raw, name)]
+    if not raw.size:
+        raise StatisticsError(f"{name} has shape {raw.shape}: a statistic needs at least one value")
+    return [as_numbers(raw[:, place], f"{name}[:, {place}]") for place in range(raw.shape[1])]
+
+
 def _is_missing(value: Any) -> bool:
     return (
         value is None
@@ -149,6 +165,18 @@ def cluster_codes(cluster: Values, n: int) -> NDArray[np.intp]:
         except TypeError as error:
             raise StatisticsError(f"cluster holds a value that cannot name a cluster: {error}") from None
     return np.unique(names, return_inverse=True)[1].astype(np.intp)
+
+
+def sums_by_cluster(columns: Sequence[Floats], codes: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Return sums of observed values (clusters x columns) and their numbers: the same, or one column without gaps."""
+    seen = [~np.isnan(column) for column in columns]
+    filled = [np.where(there, column, 0.0) for there, column in zip(seen, columns, strict=True)]
+    counted = seen if any(not there.all() for there in seen) else seen[:1]
+    sums, sizes = (
+        np.column_stack([np.bincount(codes, weights=column).astype(np.float64) for column in group])
+        for group in (filled, counted)
+    )
+    return sums, sizes
 
 
 def read_sample(values: Floats, cluster: Values | None, *, least: int, name: str) -> Sample:
