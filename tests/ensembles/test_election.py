@@ -35,7 +35,7 @@ def test_the_first_in_order_who_voted_for_a_tied_answer_decides(order, label):
 
 def test_each_ballot_is_counted_with_its_own_weights():
     heavy, light = {"x": 1, "y": 3, "z": 1}, {"x": 1, "y": 1, "z": 1}
-    assert labels(elect(BALLOTS[:2], "weighted", [heavy, light])) == ["b", None]
+    assert labels(elect(BALLOTS[:2], "weighted", [light, heavy], [1, 0])) == ["b", None]
 
 
 def test_dawid_skene_without_any_vote_is_nobodys():

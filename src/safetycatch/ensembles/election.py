@@ -39,19 +39,19 @@ class Election:
     model: DawidSkene | None = None
 
 
-def elect(ballots: Sequence[Ballot], rule: str, weights: Sequence[Mapping[str, float]] = ()) -> Election:
+def elect(
+    ballots: Sequence[Ballot], rule: str, weights: Sequence[Mapping[str, float]] = (), folds: Sequence[int] = ()
+) -> Election:
     """Return the decision on each ballot, a mapping of members to their votes (None: no vote).
 
-    `weights` holds the members' weights for each ballot under rule `weighted`; any other rule but `dawid_skene`
-    counts votes. Ties stay ties: `settled` decides them.
+    Under rule `weighted`, `weights` holds the members' weights for each fold and `folds` the fold of each ballot. Any
+    other rule but `dawid_skene` counts votes. Ties stay ties: `settled` decides them.
     """
     if rule == "weighted":
         decisions: list[Decision] = [Decision(None)] * len(ballots)
-        by_weights: dict[int, list[int]] = {}
-        for at, own in enumerate(weights):
-            by_weights.setdefault(id(own), []).append(at)
-        for rows in by_weights.values():
-            found = weighted_vote(_frame([ballots[at] for at in rows]), weights[rows[0]])
+        for fold, own in enumerate(weights):
+            rows = [at for at, its in enumerate(folds) if its == fold]
+            found = weighted_vote(_frame([ballots[at] for at in rows]), own)
             for at, decision in zip(rows, _decisions(found), strict=True):
                 decisions[at] = decision
         return Election(tuple(decisions))

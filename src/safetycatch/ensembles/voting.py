@@ -80,8 +80,7 @@ def vote_weight(n_right: int, n_cast: int, n_classes: int) -> float:
     """
     if n_classes < 2 or not 0 <= n_right <= n_cast:
         raise StatisticsError(f"{n_right} right of {n_cast} votes among {n_classes} classes: no weight")
-    a = (n_right + 1) / (n_cast + n_classes)
-    return math.log((n_classes - 1) * a / (1 - a))
+    return math.log((n_classes - 1) * (n_right + 1) / (n_cast - n_right + n_classes - 1))
 
 
 def _counted(ballots: Ballots, weight: Floats) -> Vote:
