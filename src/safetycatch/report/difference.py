@@ -58,7 +58,7 @@ def difference(content: ReportContent) -> Section:
     known = units(content)
     compared = [row for row in content.comparisons if row.slice == "all"]
     if compared:
-        blocks.append(Fold("Numbers behind this plot", (_comparison_grid("Differences", compared, known),)))
+        blocks.append(Fold("Numbers behind this plot", (comparison_grid("Differences", compared, known),)))
     return Section("difference", "Difference to the baseline", tuple(blocks), wide=False)
 
 
@@ -88,7 +88,7 @@ def slices(content: ReportContent) -> Section:
         blocks.append(missing(content, "slices", "no slice columns are named (slices, under data)"))
     grids: list[Grid] = []
     if compared:
-        grids.append(_comparison_grid("Differences by slice", compared, units(content)))
+        grids.append(comparison_grid("Differences by slice", compared, units(content)))
     if content.slices:
         cells: list[tuple[str | Markup, ...]] = []
         for row in content.slices:
@@ -165,7 +165,8 @@ def _difference_plot(
     )
 
 
-def _comparison_grid(caption: str, rows: list[ComparisonRow], known: dict[str, str]) -> Grid:
+def comparison_grid(caption: str, rows: list[ComparisonRow], known: dict[str, str]) -> Grid:
+    """Return comparisons as a table; `known` names the unit of each metric."""
     cells: list[tuple[str | Markup, ...]] = []
     for row in rows:
         text = numbers.shown(row.estimate, row.low, row.high, known.get(row.metric, ""), difference=True)

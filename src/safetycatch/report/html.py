@@ -63,7 +63,8 @@ def spent(content: ReportContent) -> str:
     return numbers.money(bill.spent_usd) + (f" of {bill.budget}" if bill.budget else "")
 
 
-def _provenance(content: ReportContent) -> tuple[Grid, ...]:
+def provenance(content: ReportContent) -> tuple[Grid, ...]:
+    """Return where the numbers come from, as a table; none when nothing is known."""
     rows: list[tuple[str | Markup, ...]] = [
         (label, escaping.html(value, 4 * escaping.MAX_CHARACTERS)) for label, value in content.provenance
     ]
@@ -83,7 +84,7 @@ def sections(content: ReportContent) -> tuple[Section, ...]:
         ladder.ladder(content),
         evidence.findings(content),
         cost.money(content),
-        Section("provenance", "Provenance", _provenance(content)),
+        Section("provenance", "Provenance", provenance(content)),
     )
 
 
