@@ -284,7 +284,8 @@ def as_json(found: Gate, run: StoredRun, *, margin_given: bool) -> dict[str, Any
     result, flips = run.summary["result"], run.summary["summary"]["flips"]
     counted = next((one for one in flips if one["candidate"] == found.candidate), None)
     numbers = {name: getattr(found, name) for name in ("estimate", "bound", "low", "high")}
-    findings = result["findings"]
+    keys = ("code", "level", "status", "title", "saw", "reason")
+    findings = [{key: row[key] for key in keys} for row in result["findings"]]
     return {
         "gate": found.status,
         "passed": found.status == "passed",

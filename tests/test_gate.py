@@ -115,12 +115,16 @@ def test_missing_rows_never_pass_even_where_the_catch_is_overridden(project, gat
 
 
 def test_a_missing_row_counts_against_the_candidate(project, gate):
-    project.answers["b"] = project.failing(1)
-    assert gate(noninferior="2 points")["gate"] == "passed"
-    project.answers["a"] = project.right(78)
-    project.config["candidates"][0]["version"] = "2"
-    found = gate(noninferior="2.5 points")
+    def answer(row):
+        if row["example_id"] == "R000":
+            raise ValueError("planted")
+        return project.right(80)(row)
+
+    project.answers |= {"a": project.right(78), "b": answer}
+    found = gate(noninferior="2 points")
     assert (found["gate"], found["n_missing"]) == ("inconclusive", 1)
+    assert found["bound"] > -0.02
+    assert gate(noninferior="4 points")["gate"] == "passed"
 
 
 def test_a_ceiling_of_nothing_lets_only_free_calls_through(project, gate):

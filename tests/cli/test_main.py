@@ -10,7 +10,7 @@ from safetycatch.cli import main as entry
 from safetycatch.errors import BudgetReachedError, ProviderUnusableError, RefusedError, StoreError
 
 VERBS = (
-    *("init", "check", "plan", "run", "approve", "report", "compare", "ls", "show"),
+    *("init", "check", "plan", "run", "gate", "approve", "report", "compare", "ls", "show"),
     *("verify", "rules", "explain", "prices", "doctor", "sandbox", "up"),
 )
 

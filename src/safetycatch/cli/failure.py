@@ -23,14 +23,19 @@ LOGS = "logs"
 
 def tell(error: SafetycatchError, output: Output) -> int:
     """Print an error of ours once on stderr (and as the JSON document); return its exit code."""
+    say(error)
+    output.document({"error": document(error)})
+    return error.exit_code
+
+
+def say(error: SafetycatchError) -> None:
+    """Print an error of ours on stderr."""
     from safetycatch.cli.output import note
 
     for line in message_lines(error):
         note(line)
     for text in notes(error):
         note(f"  {text}")
-    output.document({"error": document(error)})
-    return error.exit_code
 
 
 def document(error: SafetycatchError) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from safetycatch.cli import (
     checking,
     comparing,
     doctor,
+    gating,
     reading,
     running,
     sandbox,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 JSON_FLAG, DEBUG_FLAG = "--json", "--debug"
 EPILOG = (
-    "Exit codes: 0 done, whatever the verdict · 2 bad input · 10 refused by a catch · 30 waits for a person · "
+    "Exit codes: 0 done, whatever the verdict · 2 bad input · 10 refused by a catch · 20 gate failed · "
+    "21 gate inconclusive · 30 waits for a person · "
     "40 budget reached · 50 provider unusable · 130/143 stopped; 30 and above resume with the same command."
 )
 
@@ -41,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for room in (starting, checking, running, approving, reading, comparing, calls, catalogue, doctor, sandbox, up):
+for room in (starting, checking, running, gating, approving, reading, comparing, calls, catalogue, doctor, sandbox, up):
     room.register(app)
 
 

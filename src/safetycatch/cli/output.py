@@ -40,10 +40,11 @@ class Output:
         for number, text in enumerate(lines):
             self.field(label if number == 0 else "", text)
 
-    def document(self, value: Any) -> None:
-        """Print the JSON document; without `json` nothing."""
+    def document(self, value: Any, *, line: bool = False) -> None:
+        """Print the JSON document, on one line where asked; without `json` nothing."""
         if self.json:
-            sys.stdout.write(json.dumps(plain(value), ensure_ascii=True, indent=2, allow_nan=False) + "\n")
+            indent = None if line else 2
+            sys.stdout.write(json.dumps(plain(value), ensure_ascii=True, indent=indent, allow_nan=False) + "\n")
             sys.stdout.flush()
 
     def painted(self, text: str, kind: str) -> str:

@@ -21,6 +21,8 @@ from safetycatch.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safetycatch.cli.approving import Asker
     from safetycatch.cli.output import Output
 
@@ -60,8 +62,14 @@ def run(
     load_experiment(path)  # a wrong file is told before a server is started for it
     output = Output(json=json)
     ask = asker(output, name, yes=yes)
+
+    def evaluate(flow: Any) -> Any:
+        return flow(
+            experiment=str(path.absolute()), digest="", overrides=overrides, intersect=intersect, unattended=False
+        )
+
     with quiet_stdout(output):
-        result, own_server = _evaluate(path, overrides, output, ask, intersect=intersect)
+        result, own_server = in_flow("evaluate", path, output, ask, evaluate)
     if not json:
         show_result(result, output)
         if own_server:
@@ -100,10 +108,14 @@ def _experiment_file(
     return write_look(data, prompt, model or "", budget)
 
 
-def _evaluate(
-    path: Path, overrides: dict[str, str], output: Output, ask: Asker | None, *, intersect: bool
+def in_flow(
+    name: str, path: Path, output: Output, ask: Asker | None, start: Callable[[Any], Any]
 ) -> tuple[dict[str, Any], bool]:
-    """Return the flow's result, and whether the Prefect server was one of our own that is gone again."""
+    """Run the flow `name` by calling `start` with it, progress and questions at this terminal.
+
+    Returns its result, and whether the Prefect server was one of our own that is gone again.
+    Raises: what ended the flow, with the command that resumes it.
+    """
     from safetycatch.cli.connection import connect, mute_prefect
     from safetycatch.cli.progress import LiveView
     from safetycatch.project import find_project
@@ -116,7 +128,7 @@ def _evaluate(
             from safetycatch.cli import pipeline
 
             session = pipeline.module("tasks.session", project)
-            evaluate = pipeline.flow("evaluate", project)
+            flow = pipeline.flow(name, project)
             # Missing files and functions are told while the server still starts.
             pipeline.module("tasks.start", project).read_inputs(path)
             connection.ready()
@@ -124,26 +136,19 @@ def _evaluate(
                 watcher = session.Watcher(progress=view.progress, say=view.say, expect=view.expect, ask=ask)
                 token = session.WATCHER.set(watcher)
                 try:
-                    result = evaluate(
-                        experiment=str(path.absolute()),
-                        digest="",
-                        overrides=overrides,
-                        intersect=intersect,
-                        unattended=False,
-                    )
-                    return result, connection.server is not None
+                    return start(flow), connection.server is not None
                 finally:
                     session.WATCHER.reset(token)
     except RESUMABLE as error:
-        error.add_note(f"resume   {_same_command()}")
+        error.add_note(f"resume   {same_command()}")
         raise
     except KeyboardInterrupt:
         error = StoppedError("stopped before a call was made", signal.SIGINT)
-        error.add_note(f"resume   {_same_command()}")
+        error.add_note(f"resume   {same_command()}")
         raise error from None
 
 
-def _same_command() -> str:
+def same_command() -> str:
     """Return the command line as it was typed, so that it can be pasted again."""
     return shlex.join(["safetycatch", *sys.argv[1:]])
 
