@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow.compute as pc
 
 from flows.approval import outstanding
+from flows.bootstrap import as_known, bootstraps_of
 from flows.entries import affordable, entries_of, labels_of, scorer_names
 from flows.ladder import make_ladder, race_metric, raceable
 from flows.watching import StageError, quietly
@@ -25,6 +26,7 @@ from safetycatch.store.health import probe
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.check import observe_before
+from tasks.design import measured_noise, temperatures
 from tasks.evaluate import evaluate
 from tasks.leakage import leakage
 from tasks.load import load
@@ -165,7 +167,9 @@ def prepare(
     if exclude:
         notes.append(f"{len(exclude)} leaked rows are left out of the scores; the report shows both figures")
     entries, shots = entries_of(inputs, place, call, task, labels, scorers, examples, splits, pool, scored_split)
-    ids = affordable(inputs, place, available, entries, examples, shots, pool)
+    bootstraps = bootstraps_of(place, entries, scorers, examples, splits, pool)
+    n_before = sum(len(one.ids) for one in bootstraps)
+    ids = affordable(inputs, place, available, entries, examples, shots, pool, n_before)
     if len(ids) < len(available):
         notes.append(f"a keyed sample of {len(ids)} of {len(available)} {scored_split} rows fits the ceiling")
     ladder = None
@@ -189,6 +193,7 @@ def prepare(
     main = scorer(scorers[0], task=task, labels=labels, aliases=experiment.label_aliases)
     claim = experiment.claim
     effect = claim.smallest_effect if claim else None
+    degrees = temperatures(experiment.candidates).values()
     planned = call(
         plan,
         place=place,
@@ -200,10 +205,19 @@ def prepare(
             "task": task,
             "is_rate": main.is_rate,
             "n_compared": max(1, len(entries) - (0 if experiment.baseline_is_run else 1)),
+            "unit": main.unit,
             "discordance": policy.threshold("SC202", "discordance"),
+            "icc": policy.threshold("SC202", "icc"),
+            "noise": policy.threshold("SC206", "noise"),
+            "sampled": any(value != 0 for value in degrees),
+            "warm": any(value is not None and value > 0 for value in degrees),
+            "measured": measured_noise(place, experiment, main.name, examples),
             "smallest_effect": effect.value if effect and not effect.relative else None,
             "power": policy.threshold("SC202", "power"),
             "race": _race_settings(ladder, experiment.baseline, len(shots)),
+            **(
+                {"bootstraps": [{"entry": one.entry, "ids": list(one.ids)} for one in bootstraps]} if bootstraps else {}
+            ),
             "prices": {name: price.model_dump(exclude_none=True) for name, price in prices_of(inputs).items()},
             "price_list": version("litellm"),
         },
@@ -235,6 +249,7 @@ def prepare(
         exclude,
         ladder,
     )
+    found = as_known(replace(found, bootstraps=bootstraps))
     if ceiling(experiment).ask_above is not None:
         found = replace(found, estimate=outstanding(found))
     found = replace(found, look=look_ahead(found, purpose))
@@ -302,13 +317,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
             f"dev: {what} · about {expected} calls ({full} without the race)",
             f"{prepared.scored_split}: {who} x {len(prepared.ids)} rows · in all about {n_calls:,.0f} calls · {cost}",
         ]
-    if facts["detectable"] is not None:
-        claim = prepared.experiment.claim
-        effect = claim.smallest_effect if claim else None
-        asked = f"; the claim asks for {100 * effect.value:g}" if effect and not effect.relative else ""
-        power = f"({100 * facts['power']:g} % power)"
-        lines.append(f"a difference of {100 * facts['detectable']:.1f} points or more can be shown {power}{asked}")
-    return lines
+    return [*lines, *facts["told"]]
 
 
 def _quiet(_stage: str, _text: str) -> None:

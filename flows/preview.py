@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
 
-FACTS = ("n", "n_clusters", "detectable", "n_needed", "assumption", "unknown_prices", "race")
+FACTS = (
+    *("n", "n_clusters", "detectable", "n_needed", "unit", "assumption", "measured_in", "replicates", "told"),
+    *("unknown_prices", "race"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from safetycatch.store.environment import environment
 from safetycatch.store.records import RUN_ID
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
+from tasks.design import temperatures
 from tasks.looks import looks_so_far, observe_looks
 from tasks.sending import parameter_facts, sharing_facts, shutdown_facts
 from tasks.session import ceiling
@@ -57,12 +58,14 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
         n_needed=plan["n_needed"],
         assumption=plan["assumption"],
         wanted=plan["power"],
+        unit=plan["unit"],
     )
     by = "group" if experiment.data.group else "near-duplicate text"
     yield statistics.repeats(
         n=plan["n"], n_clusters=plan["n_clusters"], largest=plan["largest"], example=plan["largest_example"], by=by
     )
     yield statistics.clusters(n_clusters=plan["n_clusters"], policy=policy)
+    yield _sampling_noise(prepared, plan)
     sends = any(candidate.kind != "outputs" for candidate in experiment.candidates)
     yield cost.budget_is_set(budget=experiment.budget, sends=sends, claiming=experiment.claiming, unattended=unattended)
     run_id = prepared.place.run_id
@@ -101,7 +104,7 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
             future_example=leaks["future_example"],
         )
     )
-    yield from _shots(prepared)
+    yield from observe_shots(prepared)
     yield illusory.slices_named(claiming=experiment.claiming, slices=experiment.data.slices)
     yield from observe_looks(prepared.look, looks_so_far(prepared), policy)
     found = leaks["shortcuts"]
@@ -116,6 +119,20 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
         declared=prepared.pool is not None, ids=_pool_overlap(prepared), pool=experiment.data.pool or "train"
     )
     yield _run_id(prepared)
+
+
+def _sampling_noise(prepared: Prepared, plan: dict[str, Any]) -> Observation:
+    """Return whether items are asked once although answers vary; measured noise counts where a run of this data did."""
+    replicates, candidates = plan["replicates"], prepared.experiment.candidates
+    return statistics.sampling_noise(
+        replicates=prepared.experiment.runs.replicates,
+        sends=any(candidate.kind != "outputs" for candidate in candidates),
+        temperatures=temperatures(candidates),
+        functions=[candidate.id for candidate in candidates if candidate.kind == "call"],
+        share=replicates["share_of_noise"] if replicates and replicates["measured"] else None,
+        measured_in=plan["measured_in"],
+        trade=replicates["told"] if replicates else "",
+    )
 
 
 def _first_runs(prepared: Prepared, policy: Policy) -> Observation:
@@ -160,7 +177,8 @@ def _pool_overlap(prepared: Prepared) -> list[str]:
     return sorted(pool & set(scored))
 
 
-def _shots(prepared: Prepared) -> Iterator[Observation]:
+def observe_shots(prepared: Prepared) -> Iterator[Observation]:
+    """Yield whether a shot gives its query's answer away."""
     place = prepared.place
     if not prepared.shots:
         yield fewshot.shots_are_foreign(offending=[], n_shots=0)
@@ -216,6 +234,7 @@ def observe_after(
         k_history=summary["health"]["k"] if summary["health"] else len(main),
         luck=luck,
         metric=metric["name"],
+        correction=claim.correction if claim else "holm",
     )
     failed = {
         name: (sum(facts["statuses"].get(status, 0) for status in ("error", "invalid")), facts["n"])

@@ -10,6 +10,7 @@ from prefect import task
 from safetycatch.errors import UsageError
 from safetycatch.experiment import Claim
 from safetycatch.results.matrix import build_matrix, items_of
+from safetycatch.results.noise import noise_of
 from safetycatch.results.summary import MetricTable, summarise
 from safetycatch.store import Ref
 from safetycatch.store.runs import Runs
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from safetycatch.results.matrix import Items, ScoreMatrix
 
-STAGE, VERSION = "compare", "2"
+STAGE, VERSION = "compare", "3"
 
 
 @task(
@@ -74,7 +75,13 @@ def compare(
         summary = summarise(matrix, MetricTable.of(scorers), claim, settings)
         rows = [comparison.row() for comparison in summary.outcome.comparisons]
         table = checked(pa.Table.from_pylist(rows, schema=schema("comparisons")), "comparisons")
-        return Produced(table, facts=summary.facts())
+        kept = matrix.without(set(settings["exclude"]))
+        noise = {
+            "metric": scorers[0].name,
+            "examples": examples["sha256"],
+            "pairs": noise_of(kept, settings["baseline"], settings["candidates"], scorers[0].name),
+        }
+        return Produced(table, facts=summary.facts() | {"noise": noise})
 
     parents = parents_of({"examples": examples, "splits": splits, "parts": parts})
     return run_stage(STAGE, VERSION, place, settings, parents, produce)

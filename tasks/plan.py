@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from prefect import task
 
-from safetycatch.errors import StatisticsError
 from safetycatch.experiment import Candidate
-from safetycatch.stats import detectable_effect, required_n
 from safetycatch.stats.race_forecast import forecast
-from safetycatch.tables import with_ids
 from tasks.calling import read_table, requests_of, shard_rows
+from tasks.design import cluster_facts, design_facts
 from tasks.race import AHEAD_BELOW_CALLS
 from tasks.sending import sending_facts
 from tasks.session import current
@@ -21,11 +19,10 @@ from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transi
 if TYPE_CHECKING:
     from safetycatch.calls import Price, Request
 
-STAGE, VERSION = "plan", "5"
+STAGE, VERSION = "plan", "6"
 SAMPLE_ROWS = 50
+POOL = "pool"  # what the plan calls the split of calls about pool rows
 FORECAST_SEED = 1
-# Of item differences, not of scores: what items of one group share cancels in the difference to a large part.
-ASSUMED_ICC = 0.05
 EXPECTED_TOKENS = {"classify": 16}
 BYTES_A_TOKEN = 4
 SCHEMA = pa.schema(
@@ -117,7 +114,10 @@ def plan(
                 rest = 1 - asked[baseline] / n_dev
                 going = {name: racing[name] + rest * going.get(name, 1.0) for name in names}
         rows_of(settings["candidates"], settings["split"], settings["ids"], going)
-        facts |= {"unknown_prices": sorted(unknown), "sent": sent, **_power(place, settings, splits)}
+        rows += [_bootstrap_row(place, one, pool or examples, unknown) for one in settings.get("bootstraps", ())]
+        clusters = cluster_facts(place, splits, settings["ids"])
+        facts |= {"unknown_prices": sorted(unknown), "sent": sent, **clusters}
+        facts |= design_facts(facts.pop("sizes"), settings)
         return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts=facts)
 
     parents = parents_of({"examples": examples, "splits": splits, "parts": parts, "pool": pool})
@@ -165,6 +165,14 @@ def _row(
         else:
             row |= {"expected_usd": most * n_calls, "highest_usd": most * n_calls}
     return row
+
+
+def _bootstrap_row(place: Place, asked: dict[str, Any], rows: dict[str, Any], unknown: set[str]) -> dict[str, Any]:
+    """Return what it takes to ask a candidate's model about pool rows, to find those it answers right."""
+    none: list[dict[str, Any]] = []
+    settings = {"ids": asked["ids"], "task": asked["entry"]["task"], "replicates": 1}
+    row = _row(place, {**asked["entry"], "shots_at": None}, settings, rows, none, None, unknown, none)
+    return row | {"split": POOL, "expected_calls": float(row["n_calls"])}
 
 
 def _sample(
@@ -223,47 +231,3 @@ def highest_cost_of_a_row(
             usd += (found["highest_usd"] or 0.0) / len(ids)
             tokens += found["highest_tokens"] // len(ids)
     return usd, tokens
-
-
-def _power(place: Place, settings: dict[str, Any], splits: dict[str, Any]) -> dict[str, Any]:
-    """Return n, clusters, the detectable effect and the n needed; for metrics that are not rates, only the counts."""
-    table = with_ids(read_table(place, splits), settings["ids"])
-    clusters: dict[str, int] = {}
-    first: dict[str, str] = {}
-    for cluster, example_id in zip(table["cluster_id"].to_pylist(), table["example_id"].to_pylist(), strict=True):
-        clusters[cluster] = clusters.get(cluster, 0) + 1
-        first.setdefault(cluster, example_id)
-    n = table.num_rows
-    largest = max(clusters, key=clusters.__getitem__, default="")
-    facts: dict[str, Any] = {
-        "n": n,
-        "n_clusters": len(clusters),
-        "largest": clusters.get(largest, 0),
-        "largest_example": first.get(largest, ""),
-        "detectable": None,
-        "n_needed": None,
-        "assumption": "",
-        "power": settings["power"],
-    }
-    if not settings["is_rate"] or n < 2:
-        return facts
-    # Kish: the effective cluster size is the mean of the squared sizes over the mean size.
-    size = sum(count * count for count in clusters.values()) / n
-    effect = 1 + (size - 1) * ASSUMED_ICC
-    facts["assumption"] = f"assuming {100 * settings['discordance']:.0f} % of the items change sides" + (
-        f", intra-cluster correlation {ASSUMED_ICC}" if size > 1 else ""
-    )
-    try:
-        # Holm tests the first of several candidates at this level.
-        spread = {
-            "discordance": settings["discordance"],
-            "design_effect": effect,
-            "alpha": 0.05 / settings["n_compared"],
-            "power": settings["power"],
-        }
-        facts["detectable"] = detectable_effect(n, **spread)
-        if settings["smallest_effect"]:
-            facts["n_needed"] = required_n(settings["smallest_effect"], **spread)
-    except StatisticsError:
-        pass  # too few items for any difference, or an effect above the discordance: SC202 says not checked
-    return facts

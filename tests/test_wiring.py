@@ -29,9 +29,24 @@ from tasks.report import report
 from tests.wiring import BOX, rows
 
 BUILT = {
-    *("SC201", "SC202", "SC203", "SC204", "SC205", "SC207", "SC208", "SC301", "SC303", "SC304", "SC307", "SC501"),
+    *(
+        "SC201",
+        "SC202",
+        "SC203",
+        "SC204",
+        "SC205",
+        "SC206",
+        "SC207",
+        "SC208",
+        "SC301",
+        "SC303",
+        "SC304",
+        "SC307",
+        "SC501",
+    ),
     "SC502",
     *("SC505", "SC506", "SC509", "SC510", "SC511", "SC512", "SC701", "SC702", "SC703", "SC704", "SC901", "SC1201"),
+    *("SC902", "SC903"),
     *("SC302", "SC306", "SC504", "SC801", "SC802", "SC1001", "SC1202"),
 }
 # -- the clean experiment ---------------------------------------------------------------------------------------------
@@ -40,7 +55,7 @@ BUILT = {
 def test_a_clean_claim_fires_nothing_and_looks_at_every_catch(project):
     found = project.findings()
     assert {code: row["saw"] for code, row in found.items() if row["status"] == "fired"} == {}
-    assert set(found) == BUILT - {"SC204", "SC1202"}
+    assert set(found) == BUILT - {"SC204", "SC902", "SC903", "SC1202"}
     assert len(project.calls) == project.sent() == 200
 
 
@@ -84,6 +99,10 @@ def _all_at_once(p):
 
 def _few(p):
     p.rows = p.rows[:20]
+
+
+def _warm(p):
+    p.model(params={"temperature": 0.7})
 
 
 def _no_budget(p):
@@ -215,6 +234,7 @@ BEFORE = [
     case("SC201", "refuse", _no_effect),
     case("SC202", "warn", _small_effect),
     case("SC203", "warn", _groups),
+    case("SC206", "warn", _warm),
     case("SC208", "warn", _few),
     case("SC301", "refuse", _no_budget),
     case("SC304", "warn", _all_at_once),
@@ -317,7 +337,7 @@ AFTER = [
     case("SC512", "warn", _majority),
     case("SC703", "warn", _edits_data),
 ]
-ALONE = {"SC204", "SC303", "SC504", "SC1001", "SC702", "SC1201", "SC1202"}
+ALONE = {"SC204", "SC303", "SC504", "SC902", "SC903", "SC1001", "SC702", "SC1201", "SC1202"}
 
 
 @pytest.mark.parametrize(("code", "level", "plant"), AFTER)

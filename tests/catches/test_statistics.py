@@ -44,6 +44,34 @@ def test_sc203_silent_with_independent_rows(silent):
     silent(statistics.repeats(n=3, n_clusters=3, largest=1, example="a", by="group"))
 
 
+def sampling(**changes):
+    facts = {"replicates": 1, "sends": True, "temperatures": {"a": 0.0}, "functions": [], "share": None}
+    return statistics.sampling_noise(**{**facts, "measured_in": None, "trade": "", **changes})
+
+
+def test_sc206_fires_on_one_run_an_item_of_a_warm_model(fired):
+    found = sampling(temperatures={"a": 0.0, "b": 0.7}, trade="for twice the calls 80 items x 2 runs can show 9.1")
+    fired(
+        found, "warn", "asked once, although the temperature of b is 0.7", "partly luck", "replicates: 3", "twice the"
+    )
+
+
+def test_sc206_fires_where_an_earlier_run_measured_noise_even_at_temperature_0(fired):
+    fired(sampling(share=0.42, measured_in="2026-01-01-x-1"), "warn", "in 2026-01-01-x-1 42 % of the spread")
+
+
+def test_sc206_silent_with_replicates_at_temperature_0_and_for_recorded_outputs(silent):
+    silent(sampling(), "passed", "temperature 0")
+    silent(sampling(replicates=3, temperatures={"a": 1.0}), "passed", "3 runs an item")
+    silent(sampling(share=0.0, measured_in="x"), "passed")
+    silent(sampling(sends=False), "not_applicable")
+
+
+def test_sc206_says_what_it_could_not_check(silent):
+    silent(sampling(temperatures={"a": None}), "not_checked", "no temperature is set for a")
+    silent(sampling(temperatures={}, functions=["app"]), "not_checked", "what app samples is not known")
+
+
 def same_items(**changes):
     facts = {"left": "a", "right": "b", "only_left": [], "only_right": [], "changed": [], "intersect": False}
     return statistics.same_items(**{**facts, **changes})

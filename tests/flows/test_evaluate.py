@@ -84,8 +84,8 @@ def test_a_second_run_sends_nothing_and_a_deleted_artifact_is_computed_again(pro
     assert result["comparisons"] == first["comparisons"]
     states = states_of(api, second)
     cached = {name for name, found in states.items() if found == "Cached"}
-    # The split asks its ledger each time, the report belongs to the run.
-    assert cached == set(states) - {"split", f"report {result['run_id']}"}
+    # The split asks its ledger each time, the plan knows the first run's noise, the report belongs to the run.
+    assert cached == set(states) - {"split", "plan test", f"report {result['run_id']}"}
 
     (artifact,) = (project.store / "artifacts" / "leakage").glob("*.parquet")
     whole = artifact.read_bytes()
@@ -97,6 +97,7 @@ def test_a_second_run_sends_nothing_and_a_deleted_artifact_is_computed_again(pro
     states = states_of(api, third)
     recomputed = {name for name, found in states.items() if found == "Completed"}
     assert {"leakage test", "evaluate zero 1/1", "evaluate knn4 1/1"} <= recomputed
+    assert states["plan test"] == "Cached"
     assert artifact.read_bytes() == whole
 
 

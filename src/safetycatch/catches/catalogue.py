@@ -89,7 +89,7 @@ CATCHES: dict[str, Catch] = {
             "the effect that the scored items can show with 80 % power is larger than the stated one",
             "an underpowered run ends INCONCLUSIVE, or its winner is a fluke that shrinks",
             f"{_MILLER}, section 5; Card et al. 2020, With Little Power Comes Great Responsibility",
-            thresholds={"power": 0.8, "discordance": 0.2},
+            thresholds={"power": 0.8, "discordance": 0.2, "icc": 0.05},
         ),
         Catch(
             "SC203",
@@ -113,8 +113,17 @@ CATCHES: dict[str, Catch] = {
             "warn",
             "several candidates: the best one is also the luckiest",
             "more than one candidate is compared with the baseline",
-            "the best of k equal candidates looks better than it is; p-values are Holm-adjusted over the claim",
-            "Holm 1979; Dodge et al. 2019, Show Your Work",
+            "the best of k equal candidates looks better than it is; p-values are adjusted over the claim (Holm or max-T)",
+            "Holm 1979; Westfall and Young 1993; Dodge et al. 2019, Show Your Work",
+        ),
+        Catch(
+            "SC206",
+            "warn",
+            "one run an item, of a model that answers differently each time",
+            "an item is asked once although a temperature is above 0, or an earlier run measured noise between runs",
+            "which items flip, and who leads by little, is partly luck; the noise also costs items",
+            f"{_MILLER}, sections 3 and 5 (resampling; variance within and between items)",
+            thresholds={"noise": 0.5},
         ),
         Catch(
             "SC207",
@@ -335,6 +344,25 @@ CATCHES: dict[str, Catch] = {
             "the declared pool holds ids of dev or test",
             "the model would see the answers of the rows it is scored on",
             "Kapoor and Narayanan 2023, Leakage and the Reproducibility Crisis",
+        ),
+        Catch(
+            "SC902",
+            "warn",
+            "the choice of examples moves the score more than the gain",
+            "in a few-shot bench, other seeds or orders of the examples move the score (2 standard deviations) more "
+            "than the gain that they are chosen for",
+            "with other examples, or the same ones shuffled, the gain may be gone",
+            "Zhao et al. 2021, Calibrate Before Use; Lu et al. 2022, Fantastically Ordered Prompts",
+            thresholds={"sds": 2},
+        ),
+        Catch(
+            "SC903",
+            "warn",
+            "retrieval wins too little to be worth it",
+            "in a few-shot bench, the best strategy looks examples up for each row and beats the best without "
+            "retrieval by no more than the smallest effect",
+            "an index and retrieval at run time are kept and run for a gain too small to matter",
+            "Liu et al. 2022, What Makes Good In-Context Examples for GPT-3?",
         ),
         Catch(
             "SC1001",

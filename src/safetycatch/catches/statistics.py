@@ -119,7 +119,9 @@ def same_items(
     )
 
 
-def family(*, n_compared: int, k_history: int, luck: float | None, metric: str) -> Observation:
+def family(
+    *, n_compared: int, k_history: int, luck: float | None, metric: str, correction: str = "holm"
+) -> Observation:
     """SC205: how much better the best of `k_history` equal candidates would look by luck (`luck`, a fraction)."""
     if n_compared <= 1:
         return Observation("SC205", "passed", "one candidate against the baseline")
@@ -133,9 +135,56 @@ def family(*, n_compared: int, k_history: int, luck: float | None, metric: str) 
         "fired",
         f"{n_compared} candidates are compared with the baseline on {metric}; "
         f"{k_history} were ever scored on these items",
-        f"p-values are Holm-adjusted over the {n_compared}{lucky}",
+        f"p-values are adjusted over the {n_compared} by {'max-T' if correction == 'max_t' else 'Holm'}{lucky}",
         "compare fewer candidates on test; choose among many on dev",
         {"n_compared": n_compared, "k_history": k_history, "luck": luck},
+    )
+
+
+def sampling_noise(
+    *,
+    replicates: int,
+    sends: bool,
+    temperatures: Mapping[str, float | None],
+    functions: Sequence[str],
+    share: float | None,
+    measured_in: str | None,
+    trade: str,
+) -> Observation:
+    """SC206: an item is asked once although its answer is drawn anew each time.
+
+    `temperatures` are those of the models (None: not set), `functions` the candidates whose inside is not known;
+    `share` (0-1) of a difference's variance was noise between runs in the run `measured_in`, None where none measured
+    it; `trade` says what replicates and items give for the same calls.
+    """
+    if not sends:
+        return Observation("SC206", "not_applicable", "recorded outputs: nothing is asked")
+    if replicates > 1:
+        return Observation("SC206", "passed", f"{replicates} runs an item")
+    warm = {name: value for name, value in temperatures.items() if value is not None and value > 0}
+    evidence = {"temperatures": dict(temperatures), "share": share, "measured_in": measured_in}
+    if warm or share:
+        reasons = [f"the temperature of {name} is {value:g}" for name, value in list(warm.items())[:3]]
+        if share:
+            reasons.append(f"in {measured_in} {100 * share:.0f} % of the spread was noise between runs of one item")
+        return Observation(
+            "SC206",
+            "fired",
+            f"every item is asked once, although {' and '.join(reasons)}",
+            "intervals and verdict hold that noise; which items flip, and who leads by little, is partly luck",
+            f"more items, or runs.replicates: 3{f'; {trade}' if trade else ''}",
+            evidence,
+        )
+    unset = [name for name, value in temperatures.items() if value is None]
+    if unset or functions:
+        reasons: list[str] = []
+        if unset:
+            reasons.append(f"no temperature is set for {', '.join(unset[:3])}: the provider's default holds, often 1")
+        if functions:
+            reasons.append(f"what {', '.join(functions[:3])} samples is not known")
+        return Observation("SC206", "not_checked", "; ".join(reasons), evidence=evidence)
+    return Observation(
+        "SC206", "passed", "temperature 0, and no earlier run measured noise between runs", evidence=evidence
     )
 
 

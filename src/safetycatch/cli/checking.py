@@ -166,20 +166,4 @@ def _show_plan(facts: dict[str, Any], output: Output) -> None:
         output.field("race", "; ".join([f"expected {race['assumption']}", *kept]))
     for name in planned["unknown_prices"]:
         output.field("price", f"of {name} is not known: safetycatch prices {name}")
-    output.field("effect", effect_line(planned, facts["smallest_effect"]))
-
-
-def effect_line(planned: dict[str, Any], asked: float | None) -> str:
-    """Return which difference the items can show, and what the claim asks for."""
-    if planned["detectable"] is None and planned["assumption"]:
-        return f"{planned['n']:,} items are too few to show any difference (80 % power, {planned['assumption']})"
-    if planned["detectable"] is None:
-        return "what difference can be shown is not known for this metric before it was measured"
-    text = (
-        f"{planned['n']:,} items can show {100 * planned['detectable']:.1f} points or more "
-        f"(80 % power, {planned['assumption']})"
-    )
-    if asked is None:
-        return text
-    need = planned["n_needed"]
-    return f"{text}; the claim asks for {100 * asked:g}" + (f": about {need:,} items" if need else "")
+    output.block("effect", planned["told"])
