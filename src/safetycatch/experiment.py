@@ -190,6 +190,7 @@ class Claim(_Part):
     guardrails: list[Guardrail] = []
     baseline: str | None = None
     candidate: str | None = None
+    correction: Literal["holm", "max_t"] = "holm"
 
 
 class Rung(_Part):

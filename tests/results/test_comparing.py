@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetycatch.experiment import Guardrail as GuardrailSettings
 from safetycatch.results.comparing import Metric, compare, compare_all, estimate, guardrail, metric_of_items, slices_of
 from safetycatch.results.matrix import MOST_SLICES, OTHER, common_slices
-from safetycatch.stats import check_guardrail, holm, mean_interval, paired_difference, rate_interval
+from safetycatch.stats import check_guardrail, holm, max_t, mean_interval, paired_difference, rate_interval
 
 ACCURACY = Metric("accuracy")
 SCORE = Metric("score", unit="score", rate=False)
@@ -301,3 +301,30 @@ def test_chain_of_thought_on_big_bench_hard(shared_data, matrix):
     assert len(apart) == 27
     assert apart["task=navigate"] == pytest.approx(0.46)
     assert apart["task=word_sorting"] == pytest.approx(-0.10)
+
+
+@pytest.mark.parametrize("clusters", [None, [f"k{number // 3}" for number in range(400)]])
+def test_max_t_adjusts_by_joint_sign_flips(matrix, answers, clusters):
+    values = answers(base=0.6, a=0.7, b=0.63, c=0.6)
+    outcome = compare_all(
+        matrix(values, clusters), "base", ["a", "b", "c"], [ACCURACY], smallest_effect=0.03, correction="max_t", seed=3
+    )
+    gains = np.column_stack([values[name] - values["base"] for name in "abc"])
+    assert [row.p_adjusted for row in outcome.comparisons] == max_t(gains, clusters, seed=3).tolist()
+    assert "max-T over 3 candidates" in outcome.verdicts["a"].check
+
+
+def test_max_t_leaves_out_what_cannot_be_tested(matrix):
+    gains = np.random.default_rng(1).normal(1, 1, 100)
+    values = {("base", "score"): np.zeros(100), ("a", "score"): gains, ("b", "score"): np.full(100, 0.5)}
+    found = matrix(values)
+    outcome = compare_all(found, "base", ["a", "b"], [SCORE], smallest_effect=0.03, correction="max_t")
+    assert [math.isnan(row.p_adjusted) for row in outcome.comparisons] == [False, True]
+    assert outcome.verdicts["b"].kind == "INCONCLUSIVE"
+    nobody = compare_all(found, "base", ["b"], [SCORE], smallest_effect=0.03, correction="max_t")
+    assert math.isnan(nobody.comparisons[0].p_adjusted)
+
+
+def test_max_t_of_nothing(matrix):
+    found = compare_all(matrix({"base": [1, 0]}), "base", [], [ACCURACY], smallest_effect=0.03, correction="max_t")
+    assert found.comparisons == ()

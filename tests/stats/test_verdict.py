@@ -176,3 +176,10 @@ def test_missing_pairs_reach_the_check():
 def test_refuses(bad):
     with pytest.raises(StatisticsError):
         verdict(30, 10, 400, **bad)
+
+
+def test_the_sign_flip_test_may_leave_an_interval_without_0_open():
+    found = verdict(40, 21, 500, correction="max_t", p_adjusted=0.06)
+    assert found.kind == "INCONCLUSIVE"
+    assert "the sign-flip test (p 0.06) does not" in found.sentence
+    assert "max-T over 1 candidate: p 0.06" in found.check

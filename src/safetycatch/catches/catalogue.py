@@ -113,7 +113,7 @@ CATCHES: dict[str, Catch] = {
             "warn",
             "several candidates: the best one is also the luckiest",
             "more than one candidate is compared with the baseline",
-            "the best of k equal candidates looks better than it is; p-values are adjusted over the claim (Holm or max-T)",
+            "the best of k equal candidates looks better than it is; p-values are adjusted over the claim",
             "Holm 1979; Westfall and Young 1993; Dodge et al. 2019, Show Your Work",
         ),
         Catch(

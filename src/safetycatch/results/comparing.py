@@ -17,6 +17,7 @@ from safetycatch.stats import (
     check_guardrail,
     decide,
     holm,
+    max_t,
     mean_interval,
     paired_difference,
     rate_interval,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from safetycatch.experiment import Guardrail as GuardrailSettings
     from safetycatch.results.matrix import ScoreMatrix
+    from safetycatch.stats.verdict import Correction
 
 # A guardrail on a percentile compares the latencies themselves, not contributions to a percentile.
 QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95}
@@ -216,15 +218,18 @@ def compare_all(
     guardrails: Sequence[tuple[GuardrailSettings, Metric]] = (),
     claimed: str | None = None,
     mode: str = "claiming",
+    correction: Correction = "holm",
+    seed: int = 0,
 ) -> Outcome:
     """Return every comparison with the baseline; the first of `metrics` is the claimed one.
 
-    P-values of the claimed metric are Holm-adjusted over `candidates`. The headline is `claimed`, else the candidate
-    with the best estimate, and then `selected` says so.
+    P-values of the claimed metric are adjusted over `candidates` by `correction` (`seed` draws the sign flips of
+    max-T), those of slices by Benjamini and Hochberg over all slices and candidates: to look around. The headline is
+    `claimed`, else the candidate with the best estimate, and then `selected` says so.
     """
     main = metrics[0]
     raw = [compare(matrix, name, baseline, main) for name in candidates]
-    adjusted = holm([found.p_adjusted for found in raw]) if raw else np.array([])
+    adjusted = _adjusted(matrix, raw, correction, seed)
     verdicts: dict[str, Verdict] = {}
     rows: list[Comparison] = []
     for found, p_value in zip(raw, adjusted, strict=True):
@@ -238,6 +243,7 @@ def compare_all(
                 metric=main.name,
                 p_adjusted=float(p_value),
                 n_compared=len(raw),
+                correction=correction,
                 guardrails=[guardrail(matrix, found.candidate, baseline, rail, how) for rail, how in guardrails],
                 higher_is_better=main.higher_is_better,
                 unit="points" if main.unit == "points" else main.unit,
@@ -262,6 +268,21 @@ def compare_all(
     reasons = [found.reason for found in sorted(raw, key=lambda found: found.candidate != headline) if found.reason]
     reason = "" if headline in verdicts or mode == "exploring" or not reasons else reasons[0]
     return Outcome(tuple(rows), verdicts, headline, selected=claimed is None and len(raw) > 1, undecided=reason)
+
+
+def _adjusted(matrix: ScoreMatrix, raw: Sequence[Comparison], correction: Correction, seed: int) -> np.ndarray:
+    """Return the p-values adjusted for their number; NaN, outside the family, where there is none."""
+    p_values = np.array([found.p_adjusted for found in raw])
+    tested = ~np.isnan(p_values)
+    if not tested.any() or correction == "holm":
+        return holm(p_values) if len(p_values) else p_values
+    gains = [
+        matrix.means(found.candidate, found.metric) - matrix.means(found.baseline, found.metric)
+        for found, there in zip(raw, tested, strict=True)
+        if there
+    ]
+    p_values[tested] = max_t(np.column_stack(gains), matrix.paired_clusters(), seed=seed)
+    return p_values
 
 
 def metric_of_items(metrics: Sequence[Metric]) -> Metric | None:

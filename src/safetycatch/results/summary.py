@@ -146,6 +146,7 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         guardrails=guardrails,
         claimed=claim.candidate if claim else None,
         mode=settings["mode"],
+        correction=claim.correction if claim else "holm",
     )
     estimates = [
         estimate(matrix, name, metric) for name in scored for metric in table.metrics if matrix.has(name, metric.name)

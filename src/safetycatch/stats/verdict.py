@@ -5,8 +5,8 @@ Precedence, from what a sceptic would object to first:
 1. A guardrail shown to be violated: WORSE, whatever the metric says.
 2. The one-sided bounds (90 % interval for level .95) inside +-smallest effect: EQUIVALENT, even when the difference is
    not 0. A gain shown to be smaller than the one asked for is no reason to switch; the sentence says it is there.
-3. The interval and the (Holm-adjusted) p-value exclude 0: BETTER or WORSE. Better means better than 0; the sentence
-   says whether the smallest effect itself is shown.
+3. The interval and the p-value (adjusted by Holm or max-T) exclude 0: BETTER or WORSE. Better means better than 0; the
+   sentence says whether the smallest effect itself is shown.
 4. A guardrail that is undecided turns BETTER into INCONCLUSIVE.
 5. Everything else is INCONCLUSIVE, with its lean, the n that would settle it, and "keep the baseline".
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE"]
 Lean = Literal["candidate", "baseline", "neither"]
+Correction = Literal["holm", "max_t"]
+CORRECTIONS: dict[Correction, str] = {"holm": "Holm", "max_t": "max-T"}
 SETTLE_POWER = 0.8
 
 
@@ -74,6 +76,7 @@ class _Case:
     sign: float
     p_adjusted: float
     n_compared: int
+    correction: Correction
 
     @property
     def gain(self) -> float:
@@ -125,6 +128,7 @@ def decide(
     metric: str = "score",
     p_adjusted: float | None = None,
     n_compared: int = 1,
+    correction: Correction = "holm",
     guardrails: Sequence[Guardrail] = (),
     higher_is_better: bool = True,
     unit: str = "points",
@@ -134,9 +138,9 @@ def decide(
 
     `difference` comes from `paired_difference(candidate, baseline)`; `smallest_effect` (> 0) is in the metric's unit,
     0.03 for 3 points; None: nothing is EQUIVALENT, and no n settles it. With several candidates give `n_compared` and
-    `p_adjusted` (from `holm`). `unit` is how numbers are written: "points" multiplies by 100. `runs` is the number of
-    rows an item has in `difference` (1 when runs were averaged first); n is reported in items. Violations of several
-    guardrails are Holm-corrected at the guardrails' own alpha.
+    `p_adjusted`, from `holm` or `max_t` as `correction` says. `unit` is how numbers are written: "points" multiplies by
+    100. `runs` is the number of rows an item has in `difference` (1 when runs were averaged first); n is reported in
+    items. Violations of several guardrails are Holm-corrected at the guardrails' own alpha.
     Raises: StatisticsError for a smallest effect of 0 or less, or several candidates without `p_adjusted`.
     """
     if smallest_effect is not None and not (math.isfinite(smallest_effect) and smallest_effect > 0):
@@ -146,7 +150,7 @@ def decide(
     if n_compared > 1 and p_adjusted is None:
         raise StatisticsError(f"{n_compared} candidates are compared: give p_adjusted, from holm() over all of them")
     p = difference.p_value if p_adjusted is None else p_adjusted
-    case = _Case(difference, smallest_effect or 0.0, 1.0 if higher_is_better else -1.0, p, n_compared)
+    case = _Case(difference, smallest_effect or 0.0, 1.0 if higher_is_better else -1.0, p, n_compared, correction)
     violated = _violated(guardrails)
     undecided = [g for g in guardrails if g.status != "passed" and g not in violated]
     kind, reasons = _kind(case, violated, undecided, baseline, _Writer(unit))
@@ -216,6 +220,10 @@ def _kind(
         return "BETTER", [f"better than 0 is shown; whether the gain reaches the {asked} asked for is open"]
     if case.excludes_zero and case.n_compared > 1:
         return "INCONCLUSIVE", [f"the difference does not survive correction for {case.n_compared} candidates"]
+    if case.excludes_zero and case.correction == "max_t":
+        return "INCONCLUSIVE", [
+            f"the interval excludes no difference, the sign-flip test (p {case.p_adjusted:.3g}) does not"
+        ]
     if case.excludes_zero:
         return "INCONCLUSIVE", ["too few items make a difference for a p-value below the limit"]
     if not case.smallest_effect:
@@ -296,8 +304,9 @@ def _check(case: _Case, guardrails: Sequence[Guardrail]) -> str:
         f"{d.n} pairs in {d.n_clusters} clusters, {d.n_missing} missing",
         f"{100 * d.level:g} % interval [{d.low:+.4g}, {d.high:+.4g}], two-sided p {d.p_value:.3g}",
     ]
-    if case.n_compared > 1:
-        parts.append(f"Holm over {case.n_compared} candidates: p {case.p_adjusted:.3g}")
+    if case.n_compared > 1 or case.correction == "max_t":
+        over = f"{case.n_compared} candidate{'s' if case.n_compared > 1 else ''}"
+        parts.append(f"{CORRECTIONS[case.correction]} over {over}: p {case.p_adjusted:.3g}")
     bounds = f"{100 * (2 * d.level - 1):g} % interval [{d.lower_bound:+.4g}, {d.upper_bound:+.4g}]"
     parts.append(f"{bounds} against +-{case.smallest_effect:g}" if case.smallest_effect else bounds)
     parts.extend(f"guardrail {g.metric} {g.status}: {g.reason}" for g in guardrails)
