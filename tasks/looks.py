@@ -10,9 +10,7 @@ from safetycatch.catches.aggregation import terms_kept
 from safetycatch.catches.illusory import LookFacts, looked_at
 from safetycatch.identity import fingerprint
 from safetycatch.results.matrix import hash_of
-from safetycatch.store import Runs
-from safetycatch.store.ledger import LEDGER
-from safetycatch.store.looks import Look, Looks, content_of, distinct, looker, sketch_of, terms_of
+from safetycatch.store.looks import Look, content_of, distinct, looker, looks_of, sketch_of, terms_of
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from safetycatch.catches import Observation
     from tasks.prepared import Prepared
 
-MOST_RUNS = 10_000
 SHOWN = 5
 
 
@@ -70,16 +67,14 @@ def _race(prepared: Prepared) -> str:
 
 
 def looks_so_far(prepared: Prepared) -> list[Look]:
-    """Return the looks at this run's test set; the stored runs that the ledger does not know are entered before.
+    """Return the looks at this run's test set.
 
     Raises: StoreError when the ledger is damaged.
     """
     if prepared.look is None:
         return []
-    store = prepared.place.open_store()
-    with Looks.open(store.root / LEDGER) as ledger:
-        ledger.adopt(reversed(Runs(store).ls(limit=MOST_RUNS)))
-        return ledger.on(prepared.look.sketch)
+    with looks_of(prepared.place.open_store()) as looks:
+        return looks.on(prepared.look.sketch)
 
 
 def observe_looks(look: Look | None, looks: Sequence[Look], policy: Policy) -> Iterator[Observation]:
@@ -123,5 +118,5 @@ def record_look(prepared: Prepared, policy: Policy) -> list[Look]:
     def check(before: list[Look]) -> None:
         refuse(judge(observe_looks(look, before, policy), policy))
 
-    with Looks.open(store.root / LEDGER) as ledger:
-        return ledger.record(look, check)
+    with looks_of(store) as looks:
+        return looks.record(look, check)

@@ -20,9 +20,10 @@ from safetycatch.errors import StoreError, UsageError
 from safetycatch.identity import canonical_json, fingerprint
 from safetycatch.store.ledger import KIND, LEDGER, MAX_NAME
 from safetycatch.store.records import in_utc
+from safetycatch.store.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from safetycatch.store.artifacts import Store
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SKETCH_SIZE = 64
 SAME_SET = 0.5
 SHOWN = 3
+MOST_RUNS = 10_000
 # The rule that corrects for several candidates where the file names none.
 CORRECTION = "holm"
 # Who started a job, as the CI services tell it; the login name there is the runner's.
@@ -81,6 +83,10 @@ class Looks:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the ledger."""
         self._connection.close()
 
     def record(self, look: Look, check: Callable[[list[Look]], None] | None = None) -> list[Look]:
@@ -94,7 +100,7 @@ class Looks:
                 before = self._on(look.sketch)
                 if check is not None:
                     check(before)
-                if not self._known(look.claim, look.content, look.purpose):
+                if not self._known(look):
                     self._insert(look)
                 found = self._on(look.sketch)
             # From here on the file alone holds it: a -wal that is lost takes nothing along.
@@ -113,30 +119,28 @@ class Looks:
         except sqlite3.Error as error:
             raise refused(self.path, KIND, error) from None
 
-    def adopt(self, runs: Iterable[StoredRun]) -> None:
-        """Record the looks of finished claims that are not in the ledger: it is younger than they are, or was lost.
+    def adopt(self, find: Callable[[], Iterable[Look]]) -> None:
+        """Record the looks that `find` returns, oldest first, where there is none yet: all of them or none.
 
-        Raises: StoreError when the ledger cannot be read or written.
+        Raises: StoreError when it could not be committed; what `find` raises.
         """
-        for run in runs:
-            content = _content_of_run(run)
-            if content is None:
-                continue
-            try:
-                known = self._known(run.name, content)
-            except sqlite3.Error as error:
-                raise refused(self.path, KIND, error) from None
-            at = run.finished_at
-            # What `verify` would call damaged tells nothing here.
-            with contextlib.suppress(StoreError, UsageError):
-                look = None if known or at is None else look_of_run(run, "claim", "", at)
-                if look is not None:
-                    self.record(look)
+        try:
+            if self._empty():
+                found = list(find())
+                with transaction(self._connection):
+                    for look in found if self._empty() else []:
+                        if not self._known(look):
+                            self._insert(look)
+        except sqlite3.Error as error:
+            raise refused(self.path, KIND, error) from None
+
+    def _empty(self) -> bool:
+        return self._connection.execute("SELECT 1 FROM look LIMIT 1").fetchone() is None
 
     def _on(self, sketch: Sequence[str]) -> list[Look]:
         statement = f"SELECT {_COLUMNS} FROM look ORDER BY look_id"  # noqa: S608 - a constant
-        found = [self._read(row) for row in self._connection.execute(statement).fetchall()]
-        return [look for look in found if resemblance(look.sketch, sketch) >= SAME_SET]
+        rows = self._connection.execute(statement).fetchall()
+        return [self._read(row) for row in rows if resemblance(str(row[-1]).split(), sketch) >= SAME_SET]
 
     def _read(self, row: tuple[Any, ...]) -> Look:
         claim, content, purpose, run_id, who, looked_at, terms, candidates, n_items, sketch = row
@@ -156,9 +160,9 @@ class Looks:
         except (TypeError, ValueError, AttributeError) as error:
             raise corrupt(self.path, KIND, f"a look of {claim}: {error}") from None
 
-    def _known(self, claim: str, content: str, purpose: str | None = None) -> bool:
-        statement = "SELECT purpose FROM look WHERE claim = ? AND content = ?"
-        return any(purpose in (None, found) for (found,) in self._connection.execute(statement, (claim, content)))
+    def _known(self, look: Look) -> bool:
+        statement = "SELECT 1 FROM look WHERE claim = ? AND content = ? AND purpose = ?"
+        return self._connection.execute(statement, (look.claim, look.content, look.purpose)).fetchone() is not None
 
     def _insert(self, look: Look) -> None:
         newest = self._connection.execute("SELECT COALESCE(MAX(look_id), 0) FROM look").fetchone()[0]
@@ -245,14 +249,46 @@ def looker() -> str:
     return name.strip()[:MAX_NAME] or "nobody"
 
 
-def look_of_run(run: StoredRun, purpose: str, who: str, now: datetime) -> Look | None:
-    """Return the look that seeing a stored run's scores is; None where it shows no test split (or nothing).
+def looks_of(store: Store) -> Looks:
+    """Open the looks in a store's ledger; where it holds none yet, those of the stored runs are entered first.
 
+    So the looks of runs older than the ledger count, and moving the ledger away on purpose forgets none of them.
+    Raises: StoreError when the ledger is damaged, comes from a newer version, or cannot be written.
+    """
+    looks = Looks.open(store.root / LEDGER)
+    try:
+        looks.adopt(lambda: _stored(store))
+    except BaseException:
+        looks.close()
+        raise
+    return looks
+
+
+def _stored(store: Store) -> Iterator[Look]:
+    for run in reversed(Runs(store).ls(limit=MOST_RUNS)):
+        # A run that cannot be read shows nothing; `verify` names it.
+        with contextlib.suppress(StoreError, UsageError):
+            look = look_of_run(run, "claim", "", run.finished_at or store.clock())
+            if look is not None:
+                yield look
+
+
+def look_of_run(run: StoredRun, purpose: str, who: str, now: datetime) -> Look | None:
+    """Return the look that seeing a stored run's scores is; None where it shows none of a test split.
+
+    What runs older than looks saw is read from what they say of themselves.
     Raises: StoreError when its items are damaged.
     """
-    content = _content_of_run(run)
-    if content is None:
+    summary, config = run.summary, run.manifest.get("config") or {}
+    if run.status != "done" or not config.get("claim") or not summary.get("items"):
         return None
+    terms = terms_of(config)
+    content = summary.get("look") or content_of(
+        items=summary["items"],
+        candidates=summary.get("raced") or summary["candidates"],
+        terms=terms,
+        replicates=(config.get("runs") or {}).get("replicates", 1),
+    )
     contents = run.table("items", ["content"])["content"].to_pylist()
     return Look(
         claim=run.name,
@@ -261,23 +297,10 @@ def look_of_run(run: StoredRun, purpose: str, who: str, now: datetime) -> Look |
         run_id=run.run_id,
         who=who,
         looked_at=now,
-        terms=terms_of(run.manifest["config"]),
-        candidates=tuple(run.summary["candidates"]),
+        terms=terms,
+        candidates=tuple(summary["candidates"]),
         n_items=len(contents),
         sketch=sketch_of(contents),
-    )
-
-
-def _content_of_run(run: StoredRun) -> str | None:
-    """Return what a finished claim's run showed; runs older than looks are read from what they say of themselves."""
-    summary, config = run.summary, run.manifest.get("config") or {}
-    if run.status != "done" or not config.get("claim") or not summary.get("items"):
-        return None
-    return summary.get("look") or content_of(
-        items=summary["items"],
-        candidates=summary.get("raced") or summary["candidates"],
-        terms=terms_of(config),
-        replicates=(config.get("runs") or {}).get("replicates", 1),
     )
 
 
@@ -285,11 +308,11 @@ def record_seen(store: Store, run: StoredRun, purpose: str, who: str, now: datet
     """Record that somebody sees a stored run's scores; return all looks at its test set, empty for a dev run.
 
     For `compare` of stored runs: `record_seen(store, run, "compare", looker(), now)` before the scores are shown. What
-    its run recorded already is recorded once more, with this purpose, and never counted twice.
+    the run itself recorded is recorded once more, with this purpose, and never counted twice.
     Raises: StoreError when the ledger or the run's items are damaged.
     """
     look = look_of_run(run, purpose, who, now)
     if look is None:
         return []
-    with Looks.open(store.root / LEDGER) as looks:
+    with looks_of(store) as looks:
         return looks.record(look)

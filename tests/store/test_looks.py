@@ -1,0 +1,314 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from safetycatch.database import open_database
+from safetycatch.errors import StoreError
+from safetycatch.identity import text_sha256
+from safetycatch.store import ledger as room
+from safetycatch.store.ledger import LEDGER, Ledger
+from safetycatch.store.looks import (
+    SAME_SET,
+    Look,
+    Looks,
+    content_of,
+    distinct,
+    looker,
+    looks_text,
+    resemblance,
+    sketch_of,
+    terms_of,
+)
+from tests.store.test_ledger import write
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TERMS = {"metric": "accuracy", "rule": None, "members": None, "tie": None, "correction": "holm"}
+
+
+def items(start, stop):
+    return [text_sha256(str(number))[:16] for number in range(start, stop)]
+
+
+LOOK = Look(
+    *("tickets", "c1", "claim", "2026-03-01-tickets-1", "ada", AT, TERMS, ("k1", "k2"), 300, sketch_of(items(0, 300)))
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store" / LEDGER
+
+
+# -- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_a_look_comes_back_as_it_was_recorded(path):
+    with Looks.open(path) as looks:
+        assert looks.record(LOOK) == [LOOK]
+    with Looks.open(path) as looks:
+        assert looks.on(LOOK.sketch) == [LOOK]
+        assert looks.on(sketch_of(items(1000, 1300))) == looks.on(()) == []
+
+
+def test_the_same_content_is_recorded_once_for_each_purpose_and_counted_once(path):
+    later = replace(LOOK, who="bo", run_id="2026-03-02-tickets-1", looked_at=AT + timedelta(days=1))
+    with Looks.open(path) as looks:
+        for look in (LOOK, later, replace(later, purpose="compare"), replace(LOOK, purpose="compare")):
+            found = looks.record(look)
+    assert [(look.purpose, look.who) for look in found] == [("claim", "ada"), ("compare", "bo")]
+    assert distinct(found) == distinct(found, "tickets") == 1
+
+
+def test_the_same_content_under_another_name_is_a_look_of_that_claim_and_no_new_one_over_all(path):
+    with Looks.open(path) as looks:
+        looks.record(LOOK)
+        found = looks.record(replace(LOOK, claim="other"))
+    assert [distinct(found), distinct(found, "tickets"), distinct(found, "other"), distinct(found, "x")] == [1, 1, 1, 0]
+
+
+def test_what_check_refuses_is_not_recorded(path):
+    def check(before):
+        assert before == [LOOK]
+        raise RuntimeError
+
+    with Looks.open(path) as looks:
+        looks.record(LOOK)
+        with pytest.raises(RuntimeError):
+            looks.record(replace(LOOK, content="c2"), check)
+        assert looks.on(LOOK.sketch) == [LOOK]
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_counting_does_not_depend_on_order_and_repetition(tmp_path_factory, data):
+    pairs = st.tuples(st.sampled_from(["tickets", "other"]), st.sampled_from(["c1", "c2", "c3"]))
+    seen = data.draw(st.lists(pairs, min_size=1, max_size=5))
+    again = data.draw(st.permutations(seen + data.draw(st.lists(st.sampled_from(seen), max_size=4))))
+    counts = []
+    for order in (seen, again):
+        with Looks.open(tmp_path_factory.mktemp("looks") / LEDGER) as looks:
+            for claim, content in order:
+                purpose = data.draw(st.sampled_from(["claim", "gate", "compare"]))
+                found = looks.record(replace(LOOK, claim=claim, content=content, purpose=purpose))
+        counts.append((distinct(found), distinct(found, "tickets"), distinct(found, "other")))
+    assert counts[0] == counts[1] == (len({content for _, content in seen}), *_by_claim(seen))
+
+
+def _by_claim(seen):
+    return [len({content for claim, content in seen if claim == name}) for name in ("tickets", "other")]
+
+
+def test_the_text_counts_and_names_the_newest(path):
+    looks = [replace(LOOK, content=f"c{number}", run_id=f"2026-03-0{number}-tickets-1") for number in (1, 2, 3, 4)]
+    text = looks_text([*looks, replace(LOOK, claim="other", content="o1", who="")], "tickets")
+    assert text.startswith("4 by tickets, 5 over all claims. The newest: claim other, 2026-03-01 12:00 UTC by somebody")
+    assert text.count(" UTC ") == 3
+
+
+# -- the same test set ------------------------------------------------------------------------------------------------
+
+
+@given(st.sets(st.integers(0, 40), max_size=30), st.sets(st.integers(0, 40), max_size=30))
+def test_small_sets_resemble_each_other_as_jaccard_says(left, right):
+    def sketch(numbers):
+        return sketch_of(text_sha256(str(number))[:16] for number in numbers)
+
+    found = resemblance(sketch(left), sketch(right))
+    assert found == resemblance(sketch(right), sketch(left))
+    assert found == (len(left & right) / len(left | right) if left | right else 0)
+
+
+def test_large_sets_resemble_each_other_within_the_error_of_64_items():
+    for start, exact in ((0, 1), (30, 270 / 330), (150, 1 / 3), (300, 0)):
+        assert resemblance(LOOK.sketch, sketch_of(items(start, start + 300))) == pytest.approx(exact, abs=0.18)
+
+
+def test_a_set_with_a_few_rows_changed_added_or_lost_is_the_same_one():
+    for other in (items(10, 310), items(0, 330), items(15, 300), items(0, 300) * 2):
+        assert resemblance(LOOK.sketch, sketch_of(other)) >= SAME_SET
+
+
+def test_a_set_with_far_more_new_rows_than_old_ones_is_another_one():
+    assert resemblance(LOOK.sketch, sketch_of(items(0, 900))) < SAME_SET
+
+
+# -- what a look is of ------------------------------------------------------------------------------------------------
+
+
+def test_content_changes_with_what_is_seen_and_not_with_order_or_correction():
+    def content(**changes):
+        return content_of(**{"items": "i", "candidates": ["a", "b"], "terms": TERMS, "replicates": 1, **changes})
+
+    same = [content(), content(candidates=["b", "a", "a"]), content(terms={**TERMS, "correction": "max_t"})]
+    assert len(set(same)) == 1
+    changes = (
+        *({"items": "j"}, {"candidates": ["a", "c"]}, {"terms": {**TERMS, "metric": "macro_f1"}}, {"replicates": 2}),
+        *({"terms": {**TERMS, "rule": "majority"}}, {"race": "r"}, {"source": "s"}),
+    )
+    assert len({content(), *(content(**change) for change in changes)}) == 8
+
+
+def test_terms_of_an_experiment():
+    claim = {"claim": {"metric": "accuracy", "smallest_effect": None}}
+    assert terms_of(claim) == terms_of({**claim, "aggregate": None}) == TERMS
+    aggregate = {"members": ["b", "a"], "rule": "majority", "tie": "best", "more": 1}
+    assert terms_of({"claim": {**claim["claim"], "correction": "max_t"}, "aggregate": aggregate}) == {
+        "metric": "accuracy",
+        "rule": "majority",
+        "members": ["a", "b"],
+        "tie": "best",
+        "correction": "max_t",
+    }
+
+
+# -- who --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_it_is_the_login_name_or_the_person_that_ci_names(nobody):
+    nobody.setenv("LOGNAME", "runner")
+    assert looker() == "runner"
+    nobody.setenv("GITHUB_ACTOR", "ada\x1b[31m\u202e" + "x" * 200)
+    assert looker() == ("ada[31m" + "x" * 200)[:100]
+    nobody.setenv("GITHUB_ACTOR", "\x07")
+    assert looker() == "nobody"
+
+
+def test_a_user_without_a_name_is_a_number(nobody):
+    nobody.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert looker() == f"uid {2**31 - 7}"
+
+
+# -- damage, versions -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:4096] + bytes(4096) + whole[8192:]])
+def test_a_damaged_ledger_is_refused_and_never_starts_empty(path, damage):
+    with Looks.open(path) as looks:
+        looks.record(LOOK)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(StoreError, match=r"(?s)the ledger is damaged.*counted from the stored runs"):
+        Looks.open(path)
+
+
+@pytest.mark.parametrize("change", ["looked_at = 'yesterday'", "terms = '['", "candidates = '3'", "n_items = 'x'"])
+def test_a_row_that_is_no_look_is_damage(path, change):
+    with Looks.open(path) as looks:
+        looks.record(LOOK)
+    write(path, f"UPDATE look SET {change}")  # noqa: S608 - the test's own
+    with Looks.open(path) as looks, pytest.raises(StoreError, match="damaged"):
+        looks.on(LOOK.sketch)
+
+
+def test_a_ledger_of_the_first_version_gets_looks_and_keeps_its_approvals(path):
+    first = replace(room.KIND, versions=room.KIND.versions[:1])
+    with closing(open_database(path, first)) as old:
+        old.execute("INSERT INTO approval VALUES (1, 'r', 'f', 'Ada', '', '2026-03-01', '$2', 1, 0, 1, 1, 1)")
+    with Looks.open(path) as looks, Ledger.open(path) as ledger:
+        assert looks.record(LOOK) == [LOOK]
+        assert [one.name for one in ledger.approvals("r")] == ["Ada"]
+
+
+def test_a_full_disk_records_nothing_and_says_so(path):
+    with Looks.open(path) as looks:
+        pages = looks._connection.execute("PRAGMA page_count").fetchone()[0]
+        looks._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreError, match="full"):
+            looks.record(replace(LOOK, who="x" * 100_000))
+        assert looks.on(LOOK.sketch) == []
+
+
+def test_stored_looks_are_adopted_once_and_all_or_none(path):
+    second = replace(LOOK, content="c2")
+    with Looks.open(path) as looks:
+        with pytest.raises(StoreError, match="planted"):
+            looks.adopt(lambda: _then_fails(LOOK))
+        assert looks.on(LOOK.sketch) == []
+        looks.adopt(lambda: [LOOK, LOOK, second])
+        looks.adopt(lambda: pytest.fail("there are looks already"))
+        assert looks.on(LOOK.sketch) == [LOOK, second]
+
+
+def _then_fails(look):
+    yield look
+    raise StoreError("planted")
+
+
+# -- several processes, kills -----------------------------------------------------------------------------------------
+
+MANY = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from safetycatch.store.looks import Looks, distinct
+from tests.store.test_looks import LOOK
+
+class Full(Exception):
+    pass
+
+def check(before):
+    if distinct(before) >= int(sys.argv[3]):
+        raise Full
+
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    with Looks.open(Path(sys.argv[1])) as looks:
+        try:
+            looks.record(replace(LOOK, content=f"{sys.argv[2]}{number}", who=sys.argv[2]), check)
+        except Full:
+            break
+    print(number, flush=True)
+"""
+
+
+def started(path, who, most):
+    command = [sys.executable, "-c", MANY, str(path), who, str(most)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_processes_at_once_never_go_beyond_the_budget(path):
+    processes = [started(path, who, 7) for who in ("ada", "bo", "cy")]
+    for process in processes:
+        go(process)
+    told = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 3
+    assert sum(map(len, told)) == 7
+    with Looks.open(path) as looks:
+        assert distinct(looks.on(LOOK.sketch)) == 7
+
+
+def test_what_was_recorded_survives_a_kill(path):
+    process = started(path, "ada", 99)
+    go(process)
+    told = [process.stdout.readline() for _ in range(random.Random(3).randint(2, 6))]
+    process.send_signal(signal.SIGKILL)
+    rest = process.communicate(timeout=60)[0].split()
+    with Looks.open(path) as looks:
+        found = looks.on(LOOK.sketch)
+        assert len(told) + len(rest) <= len(found) <= len(told) + len(rest) + 1
+        assert looks.record(found[0]) == found
