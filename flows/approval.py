@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.prepared import Climbed, Prepared, Ref
 
 
-class _NotStoredError(LookupError):
+class NotStoredError(LookupError):
     """A stage's artifact is not there, or not whole."""
 
 
@@ -34,19 +34,19 @@ def _raced(prepared: Prepared) -> Climbed | None:
     if prepared.ladder is None:
         return None
     try:
-        return climb(prepared, prepared.ladder, _as_stored)
-    except _NotStoredError:
+        return climb(prepared, prepared.ladder, as_stored)
+    except NotStoredError:
         return None
 
 
-def _as_stored(task: Any, /, **parameters: Any) -> Ref:
+def as_stored(task: Any, /, **parameters: Any) -> Ref:
     """Return a stage's artifact, computing nothing.
 
-    Raises: _NotStoredError.
+    Raises: NotStoredError.
     """
     found = task.cache_key_fn.found(parameters)
     if found is None:
-        raise _NotStoredError(task.name)
+        raise NotStoredError(task.name)
     return found.as_dict()
 
 

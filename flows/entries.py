@@ -78,7 +78,9 @@ def entries_of(
         place_of_shots = None
         if candidate.shots.k:
             settings = candidate.shots.model_dump(mode="json")
-            key = f"{candidate.shots.name}-{candidate.shots.seed}"
+            # What a model answers right is its own.
+            own = candidate.id if candidate.shots.select == "bootstrapped" else ""
+            key = f"{candidate.shots.name} {own}"
             if key not in at:
                 at[key] = len(shots)
                 shots.append(
@@ -137,20 +139,25 @@ def affordable(
     examples: Ref,
     shots: list[Ref],
     pool: Ref | None,
+    n_before: int = 0,
 ) -> list[str]:
-    """Return the rows to score: all when claiming; while exploring a keyed sample that fits the ceiling."""
+    """Return the rows to score: all when claiming; while exploring a keyed sample that fits the ceiling.
+
+    `n_before` calls are made before those, each of them about as dear.
+    """
     if inputs.experiment.claiming:
         return available
     limits, replicates = ceiling(inputs.experiment), inputs.experiment.runs.replicates
     callers = [entry for entry in entries if not entry["candidate"]["outputs"]]
     fits = len(available)
     if callers and limits.calls is not None:
-        fits = min(fits, limits.calls // (len(callers) * replicates))
+        fits = min(fits, max(0, limits.calls - n_before) // (len(callers) * replicates))
     usd, tokens = highest_cost_of_a_row(place, callers, available, examples, shots, pool)
+    before = n_before / max(1, len(callers) * replicates)
     if limits.usd is not None and usd:
-        fits = min(fits, int(limits.usd / (usd * replicates)))
+        fits = min(fits, int(limits.usd / (usd * replicates) - before))
     if limits.tokens is not None and tokens:
-        fits = min(fits, int(limits.tokens / (tokens * replicates)))
+        fits = min(fits, int(limits.tokens / (tokens * replicates) - before))
     if fits >= len(available):
         return available
     seed = inputs.experiment.split.seed

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from flows.approval import approved
 from flows.beyond import Measured
+from flows.bootstrap import bootstrapped
 from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
 from flows.ladder import climb, ladder_lines
 from flows.stored import baseline_of
@@ -197,7 +198,8 @@ def _evaluated(
     stop_if_refused(prepared)
     stored, same = baseline_of(prepared, intersect=intersect)
     refuse(judge(same, policy))
-    prepared = approved(prepared, policy, shared.stop)
+    prepared, pool_replies = bootstrapped(approved(prepared, policy, shared.stop), policy, call)
+    refuse(prepared.findings)
     everybody, climbed = prepared, None
     if prepared.ladder is not None:
         climbed = climb(prepared, prepared.ladder, call, _chosen_before(Runs(place.open_store()), inputs))
@@ -209,11 +211,11 @@ def _evaluated(
     callers = [entry for entry in prepared.entries if not entry["candidate"]["outputs"]]
     n_replies = len(callers) * len(prepared.ids) * inputs.experiment.runs.replicates
     if climbed is not None and (expect := WATCHER.get().expect) is not None:
-        expect(climbed.n_asked + n_replies)
+        expect(climbed.n_asked + n_replies + sum(len(one.ids) for one in prepared.bootstraps))
     progress = CallsArtifact(n_replies)
     parts = answer(prepared, call, progress.add)
     more = beyond.measured(everybody, climbed, parts, call) if beyond else Measured()
-    replies = [*(climbed.rungs if climbed else []), *chain.from_iterable(parts.values()), *more.parts]
+    replies = [*pool_replies, *(climbed.rungs if climbed else []), *chain.from_iterable(parts.values()), *more.parts]
     calls = calls_of(prepared, replies, shared.made)
     if climbed is not None and prepared.scored_split == "dev":
         # The race's answers were read again from the journal: once is how often they came.

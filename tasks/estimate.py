@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.catches.estimate import Estimate
 from tasks.calling import read_table, requests_of, shard_rows
-from tasks.plan import expected_usd
+from tasks.plan import POOL, expected_usd
 from tasks.session import ceiling, current
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from tasks.prepared import Climbed, Prepared, Ref
+    from safetycatch.calls import Request
+    from tasks.prepared import Bootstrap, Climbed, Prepared, Ref
 
 LOOKUP_ROWS = 512
 NOTHING = Estimate(0, 0, 0.0, 0.0, 0)
@@ -29,11 +30,12 @@ def estimate_of(prepared: Prepared, climbed: Climbed | None = None) -> Estimate:
         left = max(0.0, left - current().journal.spent(prepared.place.run_id).usd)
     asked: set[str] = set()
     ladder = prepared.ladder
+    total = sum((_bootstrapping(prepared, one, asked) for one in prepared.bootstraps), NOTHING)
     if ladder is None or climbed is not None:
         entries = prepared.entries if climbed is None else climbed.entries
-        total = sum((_outstanding(prepared, entry, prepared.ids, prepared.shots, asked) for entry in entries), NOTHING)
+        total = sum((_outstanding(prepared, entry, prepared.ids, prepared.shots, asked) for entry in entries), total)
         return total.under(left)
-    total, ids = NOTHING, [example_id for rung in ladder.blocks for block in rung for example_id in block]
+    ids = [example_id for rung in ladder.blocks for block in rung for example_id in block]
     # Exploring, the race's items are those that are scored: the plan has one row for both.
     raced = () if prepared.scored_split == "dev" else ladder.entries
     racing, scored = _shares(prepared, len(raced))
@@ -48,7 +50,8 @@ def estimate_of(prepared: Prepared, climbed: Climbed | None = None) -> Estimate:
 
 def _shares(prepared: Prepared, n_racing: int) -> tuple[dict[str, float], dict[str, float]]:
     """Return, by candidate, the share of its calls that the plan expects in the race, and on the scored split."""
-    rows = read_table(prepared.place, prepared.plan).to_pylist()
+    planned = read_table(prepared.place, prepared.plan).to_pylist()
+    rows = [row for row in planned if row["split"] != POOL]
     shares = [row["expected_calls"] / row["n_calls"] if row["n_calls"] else 0.0 for row in rows]
     names = [row["candidate"] for row in rows]
     return dict(zip(names[:n_racing], shares, strict=False)), dict(
@@ -65,11 +68,23 @@ def _outstanding(
     """
     if entry["candidate"]["outputs"]:
         return NOTHING
-    place, shared = prepared.place, current()
+    place = prepared.place
     rows = shard_rows(read_table(place, prepared.examples), list(ids))
     shots = shots_of[entry["shots_at"]] if entry["shots_at"] is not None else None
     shown = prepared.pool or prepared.examples
     requests = requests_of(place, entry, rows, shots, shown, prepared.experiment.runs.replicates)
+    return _not_held(requests, entry["task"], asked)
+
+
+def _bootstrapping(prepared: Prepared, one: Bootstrap, asked: set[str]) -> Estimate:
+    """Return the estimate of the calls about pool rows; `asked` as above."""
+    shown = prepared.pool or prepared.examples
+    rows = shard_rows(read_table(prepared.place, shown), list(one.ids))
+    return _not_held(requests_of(prepared.place, one.entry, rows, None, shown, 1), one.entry["task"], asked)
+
+
+def _not_held(requests: Iterator[Request], task: str, asked: set[str]) -> Estimate:
+    shared = current()
     n_calls = n_held = tokens = 0
     expected = highest = 0.0
     known = True
@@ -85,6 +100,6 @@ def _outstanding(
             if price is None:
                 known = False
                 continue
-            expected += expected_usd(request, price, entry["task"])
+            expected += expected_usd(request, price, task)
             highest += price.highest_usd(request.max_tokens_in, request.max_tokens_out)
     return Estimate(n_calls, n_held, expected if known else None, highest if known else None, tokens)

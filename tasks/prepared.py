@@ -13,12 +13,27 @@ if TYPE_CHECKING:
     from safetycatch.catches import Finding
     from safetycatch.catches.estimate import Estimate
     from safetycatch.experiment import Experiment
+    from safetycatch.settings import ShotSettings
     from safetycatch.store.looks import Look
     from tasks.stage import Place
     from tasks.start import Inputs
 
 Ref = dict[str, Any]
 ITEM = ("example_id", "input", "target")
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Pool rows that a model is asked about without examples, to find which of them it is to be shown.
+
+    `entry` is what is asked, without shots; `shots` are chosen afterwards, and take the place `at` among the shots of
+    the run, where others stand in for them until then.
+    """
+
+    entry: dict[str, Any]
+    ids: tuple[str, ...]
+    at: int
+    shots: ShotSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     ladder: Ladder | None = None
+    bootstraps: tuple[Bootstrap, ...] = field(default=(), kw_only=True)
 
     @property
     def experiment(self) -> Experiment:

@@ -9,7 +9,7 @@ from safetycatch.fewshot.retrieval import cosines
 from safetycatch.identity import keyed_fraction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from safetycatch.fewshot.candidates import Row
     from safetycatch.settings import ShotSettings
@@ -18,15 +18,18 @@ MAX_COVERED = 2000  # rows of a larger pool that `diverse` chooses among, and co
 GAIN_DIGITS = 9  # differences beyond are rounding, and must not order shots
 
 
-def fixed_order(rows: list[Row], settings: ShotSettings) -> list[Row]:
+def fixed_order(rows: list[Row], settings: ShotSettings, first: Collection[str] = ()) -> list[Row]:
     """Return `rows`, in seeded order, in the order in which they are shown: the first ones to all queries.
 
-    `random` is the seeded order itself: a uniform draw without replacement. `static`, `bootstrapped` and the core of
-    `hybrid` take one row a label in turn, `diverse` covers the pool.
+    `random` is the seeded order itself: a uniform draw without replacement. `static` and the core of `hybrid` take one
+    row a label in turn, `bootstrapped` too, but the ids `first` before all others. `diverse` covers the pool.
     """
     if settings.select == "random":
         return rows
-    return covering(rows, settings.k, settings.seed) if settings.select == "diverse" else balanced(rows, settings.seed)
+    if settings.select == "diverse":
+        return covering(rows, settings.k, settings.seed)
+    ahead = balanced([row for row in rows if row.example_id in first], settings.seed)
+    return ahead + balanced([row for row in rows if row.example_id not in first], settings.seed)
 
 
 def balanced(rows: list[Row], seed: int) -> list[Row]:

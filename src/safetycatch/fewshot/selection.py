@@ -19,7 +19,7 @@ from safetycatch.fewshot.retrieval import retrieved
 from safetycatch.identity import keyed_fraction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -38,14 +38,19 @@ class _Shot(NamedTuple):
 
 
 def select(
-    pool: pa.Table, queries: pa.Table, settings: ShotSettings, *, clusters: Mapping[str, str] | None = None
+    pool: pa.Table,
+    queries: pa.Table,
+    settings: ShotSettings,
+    *,
+    clusters: Mapping[str, str] | None = None,
+    first: Collection[str] = (),
 ) -> pa.Table:
     """Return the `shots` of all queries, from `examples` tables: the pool (the train split) and the queries.
 
     `clusters` maps the example_id of both tables to a cluster_id (`splits`); without it, equal texts alone are known
     as duplicates. Fixed shots are shared rows (example_id empty); a query that would see itself or a duplicate has
     its own full set instead, the same but for the barred shots, which give way to the next of the same label.
-    `bootstrapped` takes the pool to be the rows that the model answered right.
+    For `bootstrapped` the pool rows `first`, which the model answered right, are taken before all others.
 
     Raises: DataError when the pool has fewer than `k` rows that a query may see, or a row has no cluster.
     """
@@ -61,7 +66,10 @@ def select(
             where="pool",
             fix=f"k: {len(shown)}, or a larger train split" if shown else "a train split",
         )
-    shots = list((_by_query if settings.retrieval else _fixed)(shown, asked, settings))
+    if settings.retrieval:
+        shots = list(_by_query(shown, asked, settings))
+    else:
+        shots = list(_fixed(fixed_order(shown, settings, first), asked, settings))
     if settings.order is not None:
         places = _places(settings.k, settings.order)
         shots = [shot._replace(rank=places[shot.rank]) for shot in shots]
@@ -75,8 +83,13 @@ def _places(k: int, seed: int) -> list[int]:
     return [order.index(rank) for rank in range(k)]
 
 
-def _fixed(shown: list[Row], asked: list[Row], settings: ShotSettings) -> Iterator[_Shot]:
-    order = fixed_order(shown, settings)
+def sample(pool: pa.Table, settings: ShotSettings) -> list[str]:
+    """Return the ids of the pool rows that a `bootstrapped` candidate is asked about: seeded, one a label in turn."""
+    rows = seeded(rows_of(pool, None), settings.seed)
+    return [row.example_id for row in fixed_order(rows, settings)[: settings.n_sampled]]
+
+
+def _fixed(order: list[Row], asked: list[Row], settings: ShotSettings) -> Iterator[_Shot]:
     barred = Barred(order)
     for rank, row in enumerate(order[: settings.k]):
         yield _Shot(SHARED, rank, row.example_id, None)
