@@ -1,4 +1,21 @@
-from safetycatch.catches import fewshot
+import math
+
+from safetycatch.catches import CATCHES, Policy, fewshot
+from safetycatch.experiment import CatchSettings
+from safetycatch.results.bench import Measure
+from safetycatch.results.spread import Spread
+
+
+def move(sd, gain, *, name="static8", against="zero", reason=""):
+    return fewshot.Move(Spread(name, "seed", (0.78, 0.82, 0.8), sd, sd / 2, 3 * sd, 300, 0.2, reason), gain, against)
+
+
+def gain(estimate):
+    return "knn8", "static8", Measure(estimate, estimate - 0.01, estimate + 0.01, 300, 0, 300, "cr2_t")
+
+
+def steady(*moves, policy=None):
+    return fewshot.shots_are_steady(moves=moves, reason="no examples", unit="points", policy=policy or Policy())
 
 
 def test_sc509_fires_on_a_shot_of_the_query(fired, policy):
@@ -19,3 +36,36 @@ def test_sc901_fires_on_scored_rows_in_the_pool(fired):
 def test_sc901_silent_on_a_pool_apart(silent):
     silent(fewshot.pool_is_apart(declared=True, ids=[], pool="pool.csv"), "passed", "pool.csv shares no id")
     silent(fewshot.pool_is_apart(declared=False, ids=[], pool="train"), "passed", "train split")
+
+
+def test_sc902_fires_where_two_standard_deviations_exceed_the_gain(fired):
+    fired(
+        steady(move(0.01, 0.3), move(0.021, 0.04)),
+        "warn",
+        "3 seeds of static8 score 78.0 to 82.0",
+        "gain of +4.0 points",
+    )
+
+
+def test_sc902_fires_on_the_luck_of_the_fixed_examples_that_lose(fired):
+    fired(steady(move(0.03, 0.05, against="knn8")), "warn", "(knn8 over static8)")
+
+
+def test_sc902_silent_on_steady_examples(silent):
+    silent(steady(move(0.019, 0.04), move(0.01, 0.3)), "passed", "static8")
+    silent(steady(), "not_applicable", "no examples")
+    silent(steady(move(math.nan, 0.1, reason="no spread: one item")), "not_checked", "one item")
+    settings = {"SC902": CatchSettings(thresholds={"sds": 1.5})}
+    silent(steady(move(0.021, 0.04), policy=Policy(settings=settings)), "passed")
+    assert CATCHES["SC902"].thresholds == {"sds": 2}
+
+
+def test_sc903_fires_on_a_gain_of_retrieval_inside_the_band(fired):
+    found = fewshot.dynamic_is_worth_it(found=gain(0.012), band=0.02, unit="points")
+    fired(found, "warn", "knn8 over static8: +1.2 points [+0.2, +2.2] (n = 300); the band is 2 points")
+    assert found.fix == "take static8"
+
+
+def test_sc903_silent_on_a_gain_beyond_it_or_without_retrieval(silent):
+    silent(fewshot.dynamic_is_worth_it(found=gain(0.03), band=0.02, unit="points"), "passed", "+3.0 points")
+    silent(fewshot.dynamic_is_worth_it(found=None, band=0.02, unit="points"), "passed", "no retrieval")

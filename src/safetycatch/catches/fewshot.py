@@ -1,13 +1,17 @@
-"""Foot guns 5 and 9 where they meet the prompt: shots that give the answer away (SC509, SC901)."""
+"""Foot guns 5 and 9 where they meet the prompt: shots that give the answer away, or that are chosen by luck."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
-from safetycatch.catches.finding import Observation
+from safetycatch.catches.finding import Observation, Policy
+from safetycatch.results.bench import Measure, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from safetycatch.results.spread import Spread
 
 
 def shots_are_foreign(*, offending: Sequence[tuple[str, str]], n_shots: int) -> Observation:
@@ -40,4 +44,68 @@ def pool_is_apart(*, declared: bool, ids: Sequence[str], pool: str) -> Observati
         "the model would see the answers of the rows it is scored on",
         "leave those rows out of the pool, or leave 'data.pool' out: train is the pool",
         {"ids": list(ids[:20])},
+    )
+
+
+class Move(NamedTuple):
+    """How other seeds or orders move a strategy's score, and the gain over `against` that this may explain."""
+
+    spread: Spread
+    gain: float
+    against: str
+
+
+def shots_are_steady(*, moves: Sequence[Move], reason: str, unit: str, policy: Policy) -> Observation:
+    """SC902: other seeds or orders of the examples move the score less than the gain that they are chosen for."""
+    if not moves:
+        return Observation("SC902", "not_applicable", f"other seeds and orders: {reason}")
+    sds = policy.threshold("SC902", "sds")
+    known = [move for move in moves if not math.isnan(move.spread.sd)]
+    if not known:
+        return Observation("SC902", "not_checked", f"other seeds and orders: {moves[0].spread.reason}")
+    worst = max(known, key=lambda move: sds * move.spread.sd - abs(move.gain))
+    texts = [_moved(move, unit) for move in known]
+    evidence = {f"{move.spread.candidate} {move.spread.what}": move.spread.sd for move in known}
+    if sds * worst.spread.sd <= abs(worst.gain):
+        return Observation("SC902", "passed", "; ".join(texts), evidence=evidence)
+    scale, name = (100, " points") if unit == "points" else (1, "")
+    one, what = worst.spread.candidate, worst.spread.what
+    gain = f"the gain of {scale * worst.gain:+.1f}{name}"
+    between = f"{one} over {worst.against}" if worst.against == "zero" else f"{worst.against} over {one}"
+    return Observation(
+        "SC902",
+        "fired",
+        f"{_moved(worst, unit)}: {sds:g} times that is more than {gain} ({between})",
+        f"with another {what} of the examples the gain may be gone: part of it is the luck of this one",
+        "more examples (a larger k), or choose them once and claim that very set on test; pin keeps it",
+        evidence,
+    )
+
+
+def _moved(move: Move, unit: str) -> str:
+    found = move.spread
+    scale, name = (100, " points") if unit == "points" else (1, "")
+    low, high = scale * min(found.means), scale * max(found.means)
+    spread = f"SD {scale * found.sd:.1f}{name} [{scale * found.sd_low:.1f}, {scale * found.sd_high:.1f}]"
+    return (
+        f"{len(found.means)} {found.what}s of {found.candidate} score {low:.1f} to {high:.1f} ({spread}, n = {found.n})"
+    )
+
+
+def dynamic_is_worth_it(*, found: tuple[str, str, Measure] | None, band: float, unit: str) -> Observation:
+    """SC903: the best strategy looks examples up for each row, and beats the best without that by more than `band`."""
+    if found is None:
+        return Observation("SC903", "passed", "the best strategy needs no retrieval")
+    dynamic, fixed, gain = found
+    scale, name = (100, " points") if unit == "points" else (1, "")
+    saw = f"{dynamic} over {fixed}: {told(gain, unit)}; the band is {scale * band:g}{name}"
+    if gain.estimate > band:
+        return Observation("SC903", "passed", saw)
+    return Observation(
+        "SC903",
+        "fired",
+        saw,
+        "an index and retrieval at run time are kept and run for a gain too small to matter",
+        f"take {fixed}",
+        {"dynamic": dynamic, "fixed": fixed, "gain": gain.estimate, "low": gain.low, "high": gain.high, "band": band},
     )
