@@ -1,25 +1,26 @@
-"""`compare`: candidates of stored runs, paired by item."""
+"""`compare`: systems of stored runs and of files, paired by item."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+import shlex
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safetycatch.errors import UsageError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from collections.abc import Sequence
 
-    from safetycatch.catches import Observation
+    from safetycatch.cli.comparison import Compared, Options
     from safetycatch.cli.output import Output
-    from safetycatch.results.comparing import Comparison, Metric
-    from safetycatch.results.matrix import Items, ScoreMatrix
-    from safetycatch.store import StoredRun
+    from safetycatch.results.comparing import Comparison
 
-UNITS = {"points": "proportion"}
-RESOURCE_UNITS = {"cost_usd": "usd", "latency_s": "s", "latency_p50": "s", "latency_p95": "s"}
+HELP = (
+    "RUN, RUN:candidate, FILE or FILE:system (CSV, TSV, JSONL, Parquet, promptfoo's JSON); NAME=… names it. "
+    "The first is the baseline."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -28,203 +29,153 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="RUN or RUN:candidate, two or more; the first is the baseline.")],
-    metric: Annotated[str | None, typer.Option(help="Default: the baseline run's first metric.")] = None,
-    intersect: Annotated[bool, typer.Option(help="Compare the shared items only.")] = False,
+    sides: Annotated[list[str], typer.Argument(metavar="SIDE...", help=HELP)],
+    metric: Annotated[str | None, typer.Option(help="Default: the baseline's first metric.")] = None,
+    smallest_effect: Annotated[
+        str | None, typer.Option(help="The smallest difference that matters, '3 points': gives verdicts.")
+    ] = None,
+    item: Annotated[list[str] | None, typer.Option(help="The files' item column; the first that is there.")] = None,
+    score: Annotated[list[str] | None, typer.Option(help="The files' score column; the first that is there.")] = None,
+    cluster: Annotated[list[str] | None, typer.Option(help="The files' cluster column (customer, document).")] = None,
+    slices: Annotated[list[str] | None, typer.Option("--slice", help="A column to slice by; repeatable.")] = None,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="A lower score is better.")] = False,
+    intersect: Annotated[bool, typer.Option("--intersect", help="Compare the shared items only.")] = False,
     override: Annotated[list[str] | None, typer.Option(help="A catch to override; repeatable.")] = None,
     because: Annotated[str | None, typer.Option(help="Why.")] = None,
+    html: Annotated[str | None, typer.Option(help="Write the comparison as one HTML file.")] = None,
+    markdown: Annotated[bool, typer.Option("--md", help="Print twenty lines of Markdown.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Compare candidates of stored runs item by item; refuses other items (SC204) unless --intersect."""
-    from safetycatch.catches import Policy, judge, refuse
+    """Compare stored runs and files of scores item by item; refuses other items (SC204) unless --intersect."""
+    from safetycatch.catches import Policy
     from safetycatch.catches.finding import parse_overrides
-    from safetycatch.cli.failure import finding_row
+    from safetycatch.cli.comparison import Options, compared, document
+    from safetycatch.cli.comparison_page import content_of
     from safetycatch.cli.output import Output
+    from safetycatch.data.foreign import Wanted
+    from safetycatch.report.comparison import render_comparison, render_comparison_markdown
 
-    if len(runs) < 2:
-        raise UsageError("one run", where="safetycatch compare", expected="two or more", fix="safetycatch ls")
-    policy = Policy(overrides=parse_overrides(override or [], because))
-    sides = [_side(text) for text in runs]
-    pairs = [pair for other in sides[1:] for pair in _paired(sides[0], other)]
-    findings = judge([_same_items(sides[0], other, intersect=intersect) for other in sides[1:]], policy)
-    refuse(findings)
-    chosen = _metric(sides[0], metric)
-    rows = _compared(pairs, chosen)
-    output = Output(json=json)
-    output.document(
-        {
-            "metric": chosen.name,
-            "comparisons": [{**row.row(), "p_adjusted": _number(row.p_adjusted)} for row in rows],
-            "findings": [finding_row(finding) for finding in findings],
-        }
-    )
-    if not json:
-        _show(rows, chosen, [finding for finding in findings if finding.evidence], output)
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """A stored run and the candidates of it that were asked for: all of them, or the one that was named."""
-
-    run: StoredRun
-    candidates: tuple[str, ...]
-    named: bool
+    if markdown and json:
+        raise UsageError("--md and --json", where="safetycatch compare", expected="one of them")
+    wanted = Wanted(*(tuple(names or ()) for names in (item, score, cluster, slices)))
+    policy = Policy(claiming=False, overrides=parse_overrides(override or [], because))
+    options = Options(wanted, policy, metric, smallest_effect, lower_is_better, intersect)
+    found, output = compared(sides, options), Output(json=json)
+    command = _command(sides, options)
+    if html is not None:
+        _write(html, render_comparison(content_of(found, datetime.now(UTC), command)))
+    output.document({**document(found), "command": command, "html": html})
+    if markdown:
+        output.line(render_comparison_markdown(content_of(found, datetime.now(UTC), command)).rstrip("\n"))
+    elif not json:
+        _show(found, output)
+        if html is not None:
+            output.field("html", html)
 
 
-def _side(text: str) -> _Side:
-    from safetycatch.cli.reading import load
-
-    run_id, _, candidate = text.partition(":")
-    run = load(run_id)
-    if run.status != "done":
-        raise UsageError(
-            f"run {run.run_id} is {run.status}: it has no scores to compare", fix=f"safetycatch show {run.run_id}"
-        )
-    held = tuple(str(row["id"]) for row in run.summary["result"]["candidates"] if row["status"] != "stored")
-    if candidate and candidate not in held:
-        raise UsageError(
-            f"run {run.run_id} has no candidate {candidate[:80]!r}",
-            expected=", ".join(held),
-            fix=f"{run.run_id}:{held[0]}" if held else "",
-        )
-    return _Side(run, (candidate,) if candidate else held, bool(candidate))
+def _command(sides: Sequence[str], options: Options) -> str:
+    """Return the command that gives the same comparison."""
+    wanted = options.wanted
+    named = [("--metric", options.metric), ("--smallest-effect", options.smallest_effect)]
+    columns = (("--item", wanted.item), ("--score", wanted.score), ("--cluster", wanted.cluster))
+    named += [(option, name) for option, names in (*columns, ("--slice", wanted.slices)) for name in names]
+    flags = (("--lower-is-better", options.lower_is_better), ("--intersect", options.intersect))
+    for code, reason in options.policy.overrides.items():
+        named += [("--override", code), ("--because", reason)]
+    words = [word for option, value in named if value is not None for word in (option, value)]
+    return shlex.join(["safetycatch", "compare", *sides, *words, *(flag for flag, given in flags if given)])
 
 
-def _paired(first: _Side, other: _Side) -> list[tuple[_Side, str, _Side, str]]:
-    """Return which candidates to compare: the named ones, else those of one name, else the only ones.
+def _write(path: str, text: str) -> None:
+    from pathlib import Path
 
-    Raises: UsageError when that leaves a choice.
-    """
-    if len(first.candidates) == 1 and len(other.candidates) == 1:
-        return [(first, first.candidates[0], other, other.candidates[0])]
-    shared = [name for name in first.candidates if name in other.candidates]
-    if shared and first.run.run_id != other.run.run_id:
-        return [(first, name, other, name) for name in shared]
-    if first.run.run_id == other.run.run_id and first.named:
-        base = first.candidates[0]
-        return [(first, base, other, name) for name in other.candidates if name != base]
-    raise UsageError(
-        f"{first.run.run_id} and {other.run.run_id} leave open which candidates to compare",
-        where="safetycatch compare",
-        expected=f"{', '.join(first.candidates)} and {', '.join(other.candidates)}",
-        fix=f"safetycatch compare {first.run.run_id}:{first.candidates[0]} {other.run.run_id}:{other.candidates[-1]}",
-    )
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", where="--html") from None
 
 
-def _same_items(first: _Side, other: _Side, *, intersect: bool) -> Observation:
-    from safetycatch.catches.statistics import same_items
+def _show(found: Compared, output: Output) -> None:
+    from safetycatch.cli.comparison import ADVICE
+    from safetycatch.cli.output import safe
+    from safetycatch.report.numbers import shown
 
-    left, right = _contents(first.run), _contents(other.run)
-    return same_items(
-        left=first.run.run_id,
-        right=other.run.run_id,
-        only_left=sorted(left.keys() - right.keys()),
-        only_right=sorted(right.keys() - left.keys()),
-        changed=sorted(name for name in left.keys() & right.keys() if left[name] != right[name]),
-        intersect=intersect,
-    )
-
-
-def _contents(run: StoredRun) -> dict[str, str]:
-    table = run.table("items", ["example_id", "content"])
-    return dict(zip(table["example_id"].to_pylist(), table["content"].to_pylist(), strict=True))
-
-
-def _metric(side: _Side, name: str | None) -> Metric:
-    """Return how a metric of a run is compared and shown.
-
-    Raises: UsageError when the run has no such scores.
-    """
-    import pyarrow.compute as pc
-
-    from safetycatch.results.comparing import Metric
-
-    main = Metric(**side.run.summary["summary"]["metric"])
-    if name is None or name == main.name:
-        return main
-    scores = side.run.table("scores", ["metric", "value"])
-    known = scores["metric"].unique().to_pylist()
-    if name not in known:
-        raise UsageError(f"run {side.run.run_id} has no scores of {name[:80]!r}", expected=", ".join(known))
-    if name in RESOURCE_UNITS:
-        return Metric(name, RESOURCE_UNITS[name], higher_is_better=False, rate=False)
-    values = scores.filter(pc.field("metric") == name)["value"].drop_null().unique().to_pylist()
-    bounded = all(0 <= value <= 1 for value in values)
-    return Metric(name, "points" if bounded else "score", rate=set(values) <= {0.0, 1.0})
-
-
-def _compared(pairs: list[tuple[_Side, str, _Side, str]], metric: Metric) -> list[Comparison]:
-    """Return every pair's difference on the items that both runs hold, p-values Holm-adjusted over the pairs."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    from safetycatch.results.comparing import compare as difference
-    from safetycatch.stats import holm
-
-    found: list[Comparison] = []
-    for first, base, other, name in pairs:
-        matrix = _matrix(first, base, metric.name).joined(_matrix(other, name, metric.name), other.run.run_id)
-        if not matrix.items.ids:
-            raise UsageError("the runs share no item", where="safetycatch compare", expected="runs over the same data")
-        if not matrix.has(base, metric.name):
-            raise UsageError(
-                f"{metric.name} is a metric of the whole set, and only some items are shared",
-                where="safetycatch compare",
-                fix="--metric accuracy, or runs over the same items",
+    facts, metric, items = found.facts, found.metric, found.matrix.items
+    clustered = f" in {items.n_clusters:,} clusters" if items.clustered else ""
+    output.line(output.painted(f"{safe(metric.name)}, {len(items.ids):,} items{clustered}, paired by item", "strong"))
+    sign = -1 if metric.higher_is_better else 1
+    ranked = sorted(facts.estimates, key=lambda row: (row.estimate != row.estimate, sign * row.estimate))
+    output.table(
+        [
+            (
+                f"  {row.candidate}",
+                shown(row.estimate, row.low, row.high, found.unit).text,
+                f"n = {row.n:,}" + (f", {row.n_missing:,} missing" if row.n_missing else ""),
             )
-        row = difference(matrix, f"{other.run.run_id}:{name}", base, metric)
-        found.append(replace(row, baseline=f"{first.run.run_id}:{base}"))
-    adjusted = holm([row.p_adjusted for row in found]) if found else np.array([])
-    return [replace(row, p_adjusted=float(p_value)) for row, p_value in zip(found, adjusted, strict=True)]
+            for row in ranked
+        ]
+    )
+    output.line()
+    output.line(output.painted("difference, candidate - baseline", "strong"))
+    _differences(facts.differences, found, output)
+    for verdict in facts.verdicts.values():
+        output.field(verdict.kind, verdict.sentence)
+    if facts.pairs:
+        output.line()
+        output.line(output.painted("every pair", "strong"))
+        _differences(facts.pairs, found, output)
+    if facts.slices:
+        output.line()
+        output.line(output.painted(f"slices, exploratory (Benjamini-Hochberg over {len(facts.slices)})", "strong"))
+        _differences(facts.slices, found, output)
+    output.line()
+    _remarks(found, output)
+    if found.smallest_effect is None:
+        output.field("next", ADVICE)
 
 
-def _matrix(side: _Side, candidate: str, metric: str) -> ScoreMatrix:
-    import pyarrow.compute as pc
-
-    from safetycatch.results.matrix import build_matrix
-
-    scores = side.run.table("scores")
-    scores = scores.filter((pc.field("candidate") == candidate) & (pc.field("metric") == metric))
-    if not scores.num_rows:
-        raise UsageError(f"no scores of {metric!r}", where=f"{side.run.run_id}:{candidate}", fix="--metric accuracy")
-    replicates = max(scores["replicate"].to_pylist()) + 1
-    return build_matrix(_items(side.run.table("items")), scores.to_batches(), replicates)
-
-
-def _items(table: pa.Table) -> Items:
-    import numpy as np
-
-    from safetycatch.results.matrix import Items
-
-    def column(name: str) -> Any:
-        return np.asarray(table[name].to_pylist(), dtype=object)
-
-    ids = tuple(table["example_id"].to_pylist())
-    return Items(ids, column("cluster_id"), {}, np.full(len(ids), None, dtype=object), column("content"))
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else value  # noqa: PLR0124 - only NaN differs from itself
-
-
-def _show(rows: list[Comparison], metric: Metric, findings: list[Any], output: Output) -> None:
+def _differences(rows: Sequence[Comparison], found: Compared, output: Output) -> None:
     from safetycatch.report.numbers import p_value, shown
 
-    output.line(output.painted(f"{metric.name}, candidate - baseline, paired by item", "strong"))
+    sliced = any(row.slice != "all" for row in rows)
+    correction = "" if sliced or len(rows) == 1 else f" (Holm over {len(rows)})"
+    cells: list[tuple[str, ...]] = []
     for row in rows:
         d = row.difference
         if d is None:
             text = f"no difference: {row.reason}, n = {row.n:,}"
         else:
+            p = p_value(row.p_adjusted)
             text = (
-                f"{shown(d.estimate, d.low, d.high, UNITS.get(metric.unit, metric.unit), difference=True).text}, "
-                f"n = {row.n:,}, p = {p_value(row.p_adjusted)}"
+                f"{shown(d.estimate, d.low, d.high, found.unit, difference=True).text}, n = {row.n:,}, "
+                f"p {p if p.startswith('<') else '= ' + p}{correction}"
             )
-            text += f" (Holm over {len(rows)})" if len(rows) > 1 else ""
             text += f", clustered ({d.n_clusters:,})" if d.n_clusters < d.n else ""
-        output.table([(f"  {row.candidate}", "vs", row.baseline, text)])
-        if row.n_missing:
-            output.field("", f"{row.n_missing:,} items without both scores are left out")
-    for finding in findings:
-        output.field(finding.code, finding.saw)
+            text += f", {row.verdict}" if row.verdict else ""
+        text += f"; {row.n_missing:,} items without both scores are left out" if row.n_missing else ""
+        where = (row.slice,) if sliced else ()
+        cells.append((f"  {row.candidate}", "vs", row.baseline, *where, text))
+    output.table(cells)
+
+
+def _remarks(found: Compared, output: Output) -> None:
+    """Print luck, variance, catches that fired and how the files were read."""
+    facts = found.facts
+    if facts.health is not None and facts.health.luck is not None:
+        text = f"the best of {facts.health.k} equal systems would look {100 * facts.health.luck:.1f} points better"
+        output.field("luck", f"{text} than it is, on this many items")
+    for row in facts.flips:
+        output.field(
+            "flips", f"{row.candidate} vs {row.baseline}: {len(row.fixed):,} fixed, {len(row.broken):,} broken"
+        )
+    for noise in facts.noise:
+        parts = noise.components
+        if parts is not None and parts.within + parts.between > 0:
+            share = 100 * parts.within / (parts.within + parts.between + (max(0, parts.cluster)))
+            output.field("variance", f"{noise.side}: {share:.0f} % of it is noise between runs of an item")
+    for finding in found.findings:
+        if finding.status not in {"passed", "not_applicable", "not_checked"} or (
+            finding.code == "SC204" and finding.evidence
+        ):
+            output.field(finding.code, finding.saw)
+    output.block("notes", found.notes)
