@@ -81,6 +81,7 @@ def observe_looks(look: Look | None, looks: Sequence[Look], policy: Policy) -> I
     """Yield what SC504 and SC1001 see in the `looks` at the test set before this one."""
     if look is None:
         yield looked_at(None, policy)
+        yield terms_kept(claim="", first=None, now=None, seen="")
         return
     own = [one for one in looks if one.claim == look.claim]
     sights: dict[str, Look] = {}

@@ -17,3 +17,4 @@ def test_sc1001_fires_and_names_old_and_new(fired):
 def test_sc1001_silent_on_the_same_terms_and_before_the_first_look(silent):
     silent(kept(), "passed", SEEN)
     silent(terms_kept(claim="tickets", first=None, now=FIRST, seen=""), "passed", "no results")
+    silent(terms_kept(claim="tickets", first=None, now=None, seen=""), "not_applicable")

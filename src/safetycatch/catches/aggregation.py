@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     Terms = Mapping[str, str | Sequence[str] | None]
 
 
-def terms_kept(*, claim: str, first: Terms | None, now: Terms, seen: str) -> Observation:
+def terms_kept(*, claim: str, first: Terms | None, now: Terms | None, seen: str) -> Observation:
     """SC1001: the terms of a claim (metric, aggregation, correction) are those of its first look at this test set.
 
-    `seen` says who saw the first results and when; `first` is None before there are any.
+    `seen` says who saw the first results and when; `first` is None before there are any, `now` while exploring.
     """
+    if now is None:
+        return Observation("SC1001", "not_applicable", "exploring: nothing is claimed")
     if first is None:
         return Observation("SC1001", "passed", f"no results of {claim} on this test set yet: its terms are frozen now")
     names = [name for name in dict.fromkeys([*first, *now]) if first.get(name) != now.get(name)]

@@ -12,6 +12,7 @@ from safetycatch.errors import EXIT_OK, EXIT_REFUSED, UsageError
 if TYPE_CHECKING:
     from safetycatch.cli.output import Output
     from safetycatch.store import Store, StoredRun
+    from safetycatch.store.looks import Look
 
 PANEL = "Read results"
 HTML, MARKDOWN = "report.html", "report.md"
@@ -103,10 +104,12 @@ def show(
     run: Annotated[str, typer.Argument(help="A run id, its unique beginning, or 'last'.")],
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Show a run: verdict, candidates, findings, files, and the command that reproduces it."""
+    """Show a run: verdict, candidates, findings, looks at its test set, files, and the command that reproduces it."""
     from safetycatch.cli.output import Output
+    from safetycatch.store.looks import distinct, looks_text
 
     stored, output = load(run), Output(json=json)
+    looks, problem = _looks(stored)
     result = stored.summary.get("result") or {}
     findings = result.get("findings") or stored.summary.get("findings") or []
     command = command_of(stored)
@@ -119,11 +122,41 @@ def show(
             "result": result or None,
             "findings": findings,
             "inputs": {name: versions[-1]["sha256"] for name, versions in stored.manifest["inputs"].items()},
+            "looks": None
+            if problem
+            else {
+                "claim": distinct(looks, stored.name),
+                "all": distinct(looks),
+                "list": [
+                    {"at": look.looked_at.isoformat()}
+                    | {key: getattr(look, key) for key in ("claim", "purpose", "who", "run_id", "content")}
+                    for look in looks
+                ],
+            },
             "files": files,
         }
     )
     if not json:
-        _show(stored, result, findings, command, files, output)
+        told = problem or (looks_text(looks, stored.name) if looks else "")
+        _show(stored, result, findings, command, told, files, output)
+
+
+def _looks(stored: StoredRun) -> tuple[list[Look], str]:
+    """Return the looks at a run's test set, none for a dev run; or what is wrong with the ledger that should hold them.
+
+    Nothing is recorded: the run's own look was, before it showed a score.
+    """
+    from safetycatch.errors import StoreError
+    from safetycatch.store.looks import look_of_run, looks_of
+
+    try:
+        look = look_of_run(stored, "show", "", stored.finished_at) if stored.finished_at else None
+        if look is None or (store := open_store()) is None:
+            return [], ""
+        with looks_of(store) as looks:
+            return looks.on(look.sketch), ""
+    except StoreError as error:
+        return [], str(error).splitlines()[0]
 
 
 def _show(
@@ -131,6 +164,7 @@ def _show(
     result: dict[str, Any],
     findings: list[dict[str, Any]],
     command: str,
+    looks: str,
     files: dict[str, str],
     output: Output,
 ) -> None:
@@ -150,6 +184,8 @@ def _show(
     output.field(
         "when", f"{started:%Y-%m-%d %H:%M} UTC" + (f" to {finished:%H:%M}" if finished else "") if started else "—"
     )
+    if looks:
+        output.field("looks", looks)
     if result:
         output.line()
         output.table(
