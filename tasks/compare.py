@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from safetycatch.results.matrix import Items, ScoreMatrix
 
-STAGE, VERSION = "compare", "3"
+STAGE, VERSION = "compare", "4"
 
 
 @task(
@@ -73,7 +73,7 @@ def compare(
             )
         claim = Claim.model_validate(settings["claim"]) if settings["claim"] else None
         summary = summarise(matrix, MetricTable.of(scorers), claim, settings)
-        rows = [comparison.row() for comparison in summary.outcome.comparisons]
+        rows = [comparison.row() for comparison in (*summary.outcome.comparisons, *summary.pairs)]
         table = checked(pa.Table.from_pylist(rows, schema=schema("comparisons")), "comparisons")
         kept = matrix.without(set(settings["exclude"]))
         noise = {

@@ -53,6 +53,7 @@ class Result:
     notes: tuple[str, ...]
     perhaps: tuple[PerhapsPaid, ...] = ()
     climbed: Climbed | None = None
+    ensemble: dict[str, Any] | None = None
     looks: tuple[Look, ...] = ()
     bench: dict[str, Any] | None = None
 
@@ -75,6 +76,9 @@ class Result:
 
     def banner(self) -> shown.Banner:
         """Return the headline as people read it."""
+        if self.bench is not None:
+            seen = f"{self.bench['n_dev']:,} dev rows; test was not opened"
+            return shown.Banner("EXPLORING", self.bench["sentence"], f"{seen}; rule: {self.bench['rule']}")
         if self.mode == "exploring":
             metric = self.summary["metric"]["name"]
             return shown.Banner(
@@ -175,6 +179,8 @@ def candidate_rows(result: Result) -> tuple[shown.CandidateRow, ...]:
     for found in summary["estimates"]:
         by_name.setdefault(found["candidate"], {})[found["metric"]] = found
     described = {candidate.id: candidate.description for candidate in prepared.experiment.candidates}
+    made = prepared.ensemble
+    described |= {made.settings.id: made.settings.description} if made else {}
     main = summary["metric"]["name"]
     units = {"latency_s": "s", "latency_p50": "s", "latency_p95": "s", "cost_usd": "usd"}
     rows: list[shown.CandidateRow] = []
@@ -244,11 +250,11 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
     metric = summary["metric"]
     claim = prepared.experiment.claim
     effect = claim.smallest_effect.value if claim and claim.smallest_effect else None
-    comparisons = tuple(
+    compared = [
         shown.ComparisonRow(**row)
         for row in read_table(prepared.place, result.comparisons).to_pylist()
         if row["metric"] == metric["name"] or row["slice"] != "all"
-    )
+    ]
     flips = _flips(result, parts)
     health = summary["health"]
     return shown.ReportContent(
@@ -262,7 +268,9 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         unit=UNITS.get(metric["unit"]) or str(metric["unit"]),
         higher_is_better=metric["higher_is_better"],
         smallest_effect=effect,
-        comparisons=comparisons,
+        comparisons=tuple(row for row in compared if row.baseline == summary["baseline"]),
+        pairs=tuple(row for row in compared if row.baseline != summary["baseline"]),
+        n_unpaired=summary["n_unpaired"],
         guardrails=_guardrails(result),
         findings=tuple(_finding(found) for found in result.findings),
         flips=flips,
@@ -298,6 +306,7 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         command=result.command,
         notes=result.notes,
         headline_candidate=summary["headline"] or "",
+        bench=result.bench,
         unmeasured={}
         if health
         else {"items": "the metric is not right or wrong", "flips": "the metric is not right or wrong"},
@@ -327,7 +336,7 @@ def _guardrails(result: Result) -> tuple[shown.GuardrailRow, ...]:
     measured = {
         row["metric"]: row
         for row in read_table(result.prepared.place, result.comparisons).to_pylist()
-        if row["slice"] == "all" and row["candidate"] == verdict["candidate"]
+        if (row["slice"], row["candidate"], row["baseline"]) == ("all", verdict["candidate"], verdict["baseline"])
     }
     rows: list[shown.GuardrailRow] = []
     for found in verdict["guardrails"]:
@@ -468,7 +477,9 @@ def _money(result: Result) -> shown.Money:
     calls = result.calls
     sends = any(candidate.kind != "outputs" for candidate in result.prepared.experiment.candidates)
     tokens = Counter(result.climbed.tokens if result.climbed else {})
-    for facts in result.scored.values():
+    for name, facts in result.scored.items():
+        if name in result.prepared.ensemble_ids:
+            continue  # its tokens are its members'
         tokens.update({name: facts["tokens"].get(name, 0) for name in ("n_tokens_in", "n_tokens_cached")})
     return shown.Money(
         spent_usd=result.spent_usd,

@@ -160,10 +160,17 @@ CONTRACTS: dict[str, Contract] = {
                 _number("low", "lower end of the interval", null=True),
                 _number("high", "upper end of the interval", null=True),
                 _number("p_value", "two-sided, unadjusted", null=True),
-                _number("p_adjusted", "Holm over the claim's candidates", null=True),
+                _number("p_adjusted", "adjusted for the family that `correction` names", null=True),
+                _text(
+                    "correction",
+                    "holm or max_t, over the claim's candidates | holm_pairs: over the pairs without the baseline | "
+                    "benjamini_hochberg: over all slices, exploratory",
+                    null=True,
+                ),
                 _integer("n", "paired items"),
                 _integer("n_clusters", "independent clusters", null=True),
                 _integer("n_missing", "items without a score on one side"),
+                _number("detectable", "of a slice: the difference that its items show with 80 % power", null=True),
                 _text("method", "how the interval was made"),
                 _text("verdict", "BETTER | WORSE | EQUIVALENT | INCONCLUSIVE | EXPLORING | none", null=True),
             ),

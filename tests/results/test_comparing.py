@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from safetycatch.experiment import Guardrail as GuardrailSettings
 from safetycatch.results.comparing import Metric, compare, compare_all, estimate, guardrail, metric_of_items, slices_of
 from safetycatch.results.matrix import MOST_SLICES, OTHER, common_slices
-from safetycatch.stats import check_guardrail, holm, max_t, mean_interval, paired_difference, rate_interval
+from safetycatch.stats import (
+    benjamini_hochberg,
+    check_guardrail,
+    detectable_effect,
+    holm,
+    max_t,
+    mean_interval,
+    paired_difference,
+    rate_interval,
+)
 
 ACCURACY = Metric("accuracy")
 SCORE = Metric("score", unit="score", rate=False)
@@ -328,3 +337,23 @@ def test_max_t_leaves_out_what_cannot_be_tested(matrix):
 def test_max_t_of_nothing(matrix):
     found = compare_all(matrix({"base": [1, 0]}), "base", [], [ACCURACY], smallest_effect=0.03, correction="max_t")
     assert found.comparisons == ()
+
+
+def test_slices_are_adjusted_together_and_say_what_they_detect(matrix, answers):
+    values, language = answers(base=0.6, a=0.7, b=0.6), ["de", "en", "fr", "en"] * 100
+    found = matrix(values, slices={"language": language})
+    rows = compare_all(found, "base", ["a", "b"], [ACCURACY], smallest_effect=0.03).comparisons[2:]
+    assert [row.p_adjusted for row in rows] == benjamini_hochberg([row.difference.p_value for row in rows]).tolist()
+    assert {row.correction for row in rows} == {"benjamini_hochberg"}
+    d = rows[0].difference
+    assert rows[0].detectable == detectable_effect(d.n, sd_difference=d.sd_difference, design_effect=d.design_effect)
+    small = next(row.detectable for row in rows if row.n == 100)
+    assert small > next(row.detectable for row in rows if row.n == 200)
+
+
+@pytest.mark.parametrize("column", [[1.0] * 40, [math.nan] * 40])
+def test_a_slice_without_an_interval_detects_nothing(matrix, column):
+    found = matrix({"base": [1.0] * 40, "a": column}, slices={"x": ["p", "q"] * 20})
+    rows = compare_all(found, "base", ["a"], [ACCURACY], smallest_effect=0.03).comparisons[1:]
+    assert [math.isnan(row.detectable) for row in rows] == [True, True]
+    assert rows[0].row()["detectable"] is None

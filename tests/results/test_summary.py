@@ -134,3 +134,28 @@ def test_metrics_are_those_of_the_scorers():
         ("macro_f1", "points", True, False, True),
         ("cost_usd", "usd", False, False, False),
     ]
+
+
+def test_pairs_without_the_baseline_beside_the_claim(scored):
+    summary = summarise(scored, TABLE, CLAIM, settings(["base", "a", "b"]))
+    (pair,) = summary.pairs
+    assert (pair.candidate, pair.baseline, pair.verdict, pair.correction) == ("a", "b", "BETTER", "holm_pairs")
+    assert {found.baseline for found in summary.outcome.comparisons} == {"base"}
+    assert summary.facts()["n_unpaired"] == 0
+
+
+def test_while_exploring_pairs_have_no_verdict(scored):
+    summary = summarise(scored, TABLE, None, settings(["base", "a", "b"], mode="exploring", smallest_effect=None))
+    assert [pair.verdict for pair in summary.pairs] == ["EXPLORING"]
+
+
+def test_one_candidate_has_no_pair(scored):
+    assert summarise(scored, TABLE, CLAIM, settings(["base", "a"])).pairs == ()
+
+
+def test_the_best_eight_are_paired_and_the_others_counted(matrix, answers):
+    rates = {f"c{number}": 0.5 + number / 40 for number in range(11)}
+    found = matrix(answers(n=200, base=0.5, **rates))
+    summary = summarise(found, MetricTable((ACCURACY,)), CLAIM, settings(["base", *rates]))
+    assert (len(summary.pairs), summary.n_unpaired) == (28, 3)
+    assert all(pair.estimate >= 0 for pair in summary.pairs)

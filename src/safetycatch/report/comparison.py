@@ -56,7 +56,7 @@ def sections(content: ComparisonContent) -> tuple[Section, ...]:
         difference.difference(report),
         pairs(content),
         evidence.flips(report, "the files"),
-        _slices(report),
+        difference.slices(report),
         items.items(report),
         noise(content),
         evidence.findings(report),
@@ -109,18 +109,6 @@ def _pair_cell(row: ComparisonRow | None, content: ReportContent) -> str:
     verdict = f"{glyph} {row.verdict}".strip() if row.verdict else ""
     parts = (text.value, text.interval, f"p {p}" if p.startswith("<") else f"p = {p}", verdict)
     return "\n".join(part for part in parts if part)
-
-
-def _slices(report: ReportContent) -> Section:
-    section = difference.slices(report)
-    rows = [row for row in report.comparisons if row.slice != "all"]
-    if not rows:
-        return section
-    told = (
-        f"Exploratory: p-values are adjusted over all {len(rows):,} slice differences (Benjamini and Hochberg); "
-        "confirm a slice on other items before acting on it."
-    )
-    return replace(section, blocks=(*section.blocks, Prose(told, quiet=True)))
 
 
 def noise(content: ComparisonContent) -> Section:

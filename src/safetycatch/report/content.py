@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 BannerKind = Literal["BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "EXPLORING", "REFUSED"]
 Section = Literal[
@@ -98,6 +98,8 @@ class ComparisonRow:
     n_missing: int = 0
     method: str = ""
     verdict: str | None = None
+    correction: str | None = None
+    detectable: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +310,10 @@ class ReportContent:
     """Everything one report shows. The fields up to `candidates` are always there.
 
     `created_at` is ISO 8601 text, shown as given. `smallest_effect` is in the metric's unit. `candidates` come in any
-    order; `comparisons` hold the whole ("all") and the slices. `unmeasured` maps a section to the words
-    after "Not measured, because". `headline_candidate` is the one the slices are drawn for (default: the best).
+    order; `comparisons` hold the whole ("all") and the slices, `pairs` those without the baseline, which leave
+    `n_unpaired` candidates out. `unmeasured` maps a section to the words after "Not measured, because".
+    `headline_candidate` is the one the slices are drawn for (default: the best). `bench` holds the facts of a few-shot
+    bench.
     """
 
     name: str
@@ -323,6 +327,8 @@ class ReportContent:
     higher_is_better: bool = True
     smallest_effect: float | None = None
     comparisons: tuple[ComparisonRow, ...] = ()
+    pairs: tuple[ComparisonRow, ...] = ()
+    n_unpaired: int = 0
     guardrails: tuple[GuardrailRow, ...] = ()
     findings: tuple[FindingRow, ...] = ()
     flips: tuple[Flip, ...] = ()
@@ -337,4 +343,5 @@ class ReportContent:
     command: str = ""
     notes: tuple[str, ...] = ()
     headline_candidate: str = ""
+    bench: dict[str, Any] | None = None
     unmeasured: dict[Section, str] = field(default_factory=dict[Section, str])

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 
 MAX_PLOT_ROWS = 40
+CORRECTIONS = {
+    "holm": "Holm",
+    "max_t": "max-T",
+    "holm_pairs": "Holm, these pairs",
+    "benjamini_hochberg": "Benjamini and Hochberg, exploratory",
+}
 
 
 def difference(content: ReportContent) -> Section:
@@ -59,7 +65,20 @@ def difference(content: ReportContent) -> Section:
     compared = [row for row in content.comparisons if row.slice == "all"]
     if compared:
         blocks.append(Fold("Numbers behind this plot", (comparison_grid("Differences", compared, known),)))
+    if content.pairs:
+        blocks.extend(_pairs(content))
     return Section("difference", "Difference to the baseline", tuple(blocks), wide=False)
+
+
+def _pairs(content: ReportContent) -> list[Block]:
+    left_out = f" {content.n_unpaired:,} candidates with lower scores are left out." if content.n_unpaired else ""
+    how_many = f"these {len(content.pairs):,} pairs, a family of its own" if len(content.pairs) > 1 else "this one pair"
+    told = (
+        f"Between the candidates: p-values are Holm-adjusted over {how_many}, beside the claim against the baseline; "
+        f"guardrails play no part.{left_out}"
+    )
+    table = comparison_grid("Pairs without the baseline", list(content.pairs), units(content))
+    return [Fold("Pairs without the baseline", (table,)), Prose(told, quiet=True)]
 
 
 def slices(content: ReportContent) -> Section:
@@ -81,9 +100,12 @@ def slices(content: ReportContent) -> Section:
         blocks.append(
             _difference_plot(content, rows, axis, band, labels, caption=title, biggest=max(row.n for row in rows) or 1)
         )
-        blocks.append(
-            Prose("Larger dots: more rows. Slices describe; among many, some differ by luck alone.", quiet=True)
+        told = (
+            f"Larger dots: more rows. Exploratory: p-values are adjusted over all {len(compared):,} slice differences "
+            "(Benjamini and Hochberg); confirm a slice on other rows before acting on it. A slice detects a true "
+            "difference of the size given in four of five repetitions; it says little about smaller ones."
         )
+        blocks.append(Prose(told, quiet=True))
     elif not content.slices:
         blocks.append(missing(content, "slices", "no slice columns are named (slices, under data)"))
     grids: list[Grid] = []
@@ -139,7 +161,8 @@ def _difference_plot(
         drawn.append(
             DotRow(
                 label,
-                counts_text(row.n, row.n_missing, row.n_clusters, p_adjusted=row.p_adjusted),
+                counts_text(row.n, row.n_missing, row.n_clusters, p_adjusted=row.p_adjusted)
+                + _detects(row.detectable, unit),
                 charts.row(mark, axis, zero=0.0, band=band),
                 text.value,
                 text.interval,
@@ -165,6 +188,15 @@ def _difference_plot(
     )
 
 
+def _detects(size: float | None, unit: numbers.Unit) -> str:
+    """Return `, detects 12 points`: what the rows of a slice can show."""
+    size = scaled(size, unit.factor)
+    if size is None:
+        return ""
+    text = f"detects {unit.prefix}{numbers.plain(size, 2)}{unit.difference_suffix}"
+    return ", " + text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def comparison_grid(caption: str, rows: list[ComparisonRow], known: dict[str, str]) -> Grid:
     """Return comparisons as a table; `known` names the unit of each metric."""
     cells: list[tuple[str | Markup, ...]] = []
@@ -183,7 +215,9 @@ def comparison_grid(caption: str, rows: list[ComparisonRow], known: dict[str, st
                 verdict_tag(row.verdict),
                 numbers.p_value(row.p_value),
                 numbers.p_value(row.p_adjusted),
+                CORRECTIONS.get(row.correction or "", numbers.ABSENT),
                 numbers.count(row.n),
+                numbers.plain(scaled(row.detectable, text.unit.factor), 2),
                 numbers.count(row.n_clusters),
                 numbers.count(row.n_missing),
                 row.method or numbers.ABSENT,
@@ -191,7 +225,7 @@ def comparison_grid(caption: str, rows: list[ComparisonRow], known: dict[str, st
         )
     columns = heads(
         *("candidate", "baseline", "slice", "metric", "#difference", "#low", "#high", "unit", "verdict"),
-        *("#p", "#p adjusted", "#n", "#clusters", "#missing", "method"),
+        *("#p", "#p adjusted", "adjusted by", "#n", "#detects", "#clusters", "#missing", "method"),
     )
     return grid(caption, columns, cells, "comparisons.parquet")
 

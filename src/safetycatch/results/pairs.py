@@ -32,7 +32,12 @@ def all_pairs(
     found = [compare(matrix, second, first, metric) for first, second in combinations(candidates, 2)]
     adjusted = holm([pair.p_adjusted for pair in found]) if found else np.array([])
     return tuple(
-        replace(pair, p_adjusted=float(p), verdict=_word(pair, metric, float(p), len(found), smallest_effect))
+        replace(
+            pair,
+            p_adjusted=float(p),
+            correction="holm_pairs",
+            verdict=_word(pair, metric, float(p), len(found), smallest_effect),
+        )
         for pair, p in zip(found, adjusted, strict=True)
     )
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import ExperimentError, StatisticsError
-from safetycatch.results.comparing import Estimate, Metric, Outcome, compare_all, estimate, metric_of_items, slices_of
+from safetycatch.results.comparing import (
+    Comparison,
+    Estimate,
+    Metric,
+    Outcome,
+    compare_all,
+    estimate,
+    metric_of_items,
+    slices_of,
+)
 from safetycatch.results.health import Flips, Health, flips, item_health
+from safetycatch.results.pairs import all_pairs, best
 from safetycatch.stats import detectable_effect
 
 if TYPE_CHECKING:
@@ -68,7 +78,10 @@ class LeakScore:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Everything the report and the catches need of the scores."""
+    """Everything the report and the catches need of the scores.
+
+    `pairs` are those without the baseline; `n_unpaired` candidates have lower scores and are left out of them.
+    """
 
     outcome: Outcome
     estimates: tuple[Estimate, ...]
@@ -79,6 +92,8 @@ class Summary:
     baseline: str
     metric: Metric
     leaks: tuple[LeakScore, ...] = ()
+    pairs: tuple[Comparison, ...] = ()
+    n_unpaired: int = 0
 
     def facts(self) -> dict[str, Any]:
         """Return the summary as JSON, NaN as null; flips are capped, their counts are not."""
@@ -106,6 +121,7 @@ class Summary:
                 "health": asdict(self.health) if self.health else None,
                 "detectable": self.detectable,
                 "leaks": [asdict(found) for found in self.leaks],
+                "n_unpaired": self.n_unpaired,
             }
         )
 
@@ -176,6 +192,7 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         and name in scored
         and (found := _leak_score(everything, name, sliced, kind, set(settings[kind]))) is not None
     ]
+    pairs, n_unpaired = _pairs(matrix, [name for name in candidates if name in scored], main, settings)
     return Summary(
         outcome,
         tuple(estimates),
@@ -186,7 +203,20 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         baseline,
         main,
         tuple(leaks),
+        pairs,
+        n_unpaired,
     )
+
+
+def _pairs(
+    matrix: ScoreMatrix, names: Sequence[str], metric: Metric, settings: dict[str, Any]
+) -> tuple[tuple[Comparison, ...], int]:
+    """Return the pairs of the best candidates beside the baseline, and how many candidates are in none of them."""
+    chosen = best(matrix, names, metric)
+    pairs = all_pairs(matrix, chosen[::-1], metric, smallest_effect=settings["smallest_effect"])
+    if settings["mode"] == "exploring":
+        pairs = tuple(replace(pair, verdict="EXPLORING") for pair in pairs)
+    return pairs, len(names) - len(chosen) if pairs else 0
 
 
 def _leak_score(matrix: ScoreMatrix, name: str, metric: Metric, kind: str, ids: set[str]) -> LeakScore | None:
