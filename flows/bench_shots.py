@@ -23,7 +23,6 @@ from safetycatch.results.bench import moving_parts
 from safetycatch.scoring import scorer
 from tasks.bench import DEFAULT_K, DEFAULT_SEEDS, SIMPLEST, STRATEGIES, BenchSettings, band_of, bench_inputs
 from tasks.benched import Benched
-from tasks.session import WATCHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,8 +121,6 @@ class _Bench:
         facts = found.facts(
             [move.spread for move in varied.moves], varied.reason, varied.n_calls, band_stated=self._band_stated
         )
-        if (say := WATCHER.get().say) is not None:
-            say("bench", facts["sentence"])
 
         def observations(policy: Policy) -> Iterator[Observation]:
             unit = found.metric.unit

@@ -12,6 +12,7 @@ import typer
 
 from safetycatch.cli import (
     approving,
+    benching,
     calls,
     catalogue,
     checking,
@@ -43,7 +44,21 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for room in (starting, checking, running, gating, approving, reading, comparing, calls, catalogue, doctor, sandbox, up):
+for room in (
+    starting,
+    checking,
+    running,
+    benching,
+    gating,
+    approving,
+    reading,
+    comparing,
+    calls,
+    catalogue,
+    doctor,
+    sandbox,
+    up,
+):
     room.register(app)
 
 
