@@ -33,6 +33,22 @@ def project(tmp_path, monkeypatch):
     return Project(tmp_path, monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def own_prefect(tmp_path_factory):
+    """Environment variables for commands of a process of their own: one Prefect server for all of them."""
+    from safetycatch.cli.local_server import LocalServer
+
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home))
+        started = LocalServer(home / "server.log")
+    try:
+        started.wait()
+        yield {"PREFECT_HOME": str(home), "PREFECT_API_URL": started.url}
+    finally:
+        started.stop()
+
+
 @pytest.fixture
 def box(monkeypatch):
     """Starts an endpoint `box` with faults."""

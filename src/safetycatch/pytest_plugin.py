@@ -25,6 +25,7 @@ MARKER_LINE = "safetycatch(budget='$1'): the most that the gates of this test ma
 PASSED, FAILED, INCONCLUSIVE, SIGINT = 0, 20, 21, 130
 # Refused, waits for a person or for quota, out of budget, provider unusable: nothing was decided.
 UNDECIDED = frozenset({10, 30, 31, 40, 50})
+BUDGET = 40
 LEVEL = 0.95
 MAX_ERROR = 200
 
@@ -162,21 +163,10 @@ class Safetycatch:
             ]
         )
         self._left_usd = max(0.0, self._left_usd - told["spent_usd"]) if "spent_usd" in told else 0.0
-        if code == PASSED and told.get("passed") is True:
-            return GateResult(**{one.name: told[one.name] for one in fields(GateResult)})
-        if code in {FAILED, INCONCLUSIVE}:
-            text = f"gate {told['gate'].upper()}: {told['sentence']}\n  report   {told['report']}"
-            if told["n_to_settle"]:
-                text += f"\n  settle   about {told['n_to_settle']:,} items would"
-            if code == INCONCLUSIVE and told["n_missing"]:
-                self._skip(text)
-            self._end(text, "fail" if code == FAILED else inconclusive)
-        text = told["error"]["message"] if "error" in told else rest
-        if code in UNDECIDED:
-            self._skip(f"gate not decided (exit {code}): {text}{self._hint(code, told)}")
-        if code == SIGINT:
-            raise KeyboardInterrupt
-        pytest.fail(f"the gate could not run (exit {code}): {text}", pytrace=False)
+        how, text = concluded(code, told, rest, inconclusive=inconclusive, marked=self._marked)
+        if how != "pass":
+            self._end(text, how)
+        return GateResult(**{one.name: told[one.name] for one in fields(GateResult)})
 
     def rate(  # noqa: RET503 - its last line never returns
         self,
@@ -257,13 +247,6 @@ class Safetycatch:
             return done.returncode, {}, rest
         return done.returncode, told if isinstance(told, dict) else {}, rest
 
-    def _hint(self, code: int, told: Mapping[str, Any]) -> str:
-        findings = told.get("error", {}).get("findings", [])
-        pays = code == 40 or any(row.get("code") == "SC307" for row in findings)
-        if not pays or self._marked:
-            return ""
-        return "\n  it would pay: add @pytest.mark.safetycatch(budget='$1')"
-
     def _skip(self, reason: str) -> NoReturn:
         __tracebackhide__ = True
         self._end(reason, "skip")
@@ -273,6 +256,34 @@ class Safetycatch:
         if how == "skip" and not self._strict:
             pytest.skip(reason)
         pytest.fail(reason, pytrace=False)
+
+
+def concluded(
+    code: int, told: Mapping[str, Any], rest: str, *, inconclusive: Undecided, marked: bool
+) -> tuple[Literal["pass", "fail", "skip"], str]:
+    """Return how a test ends for what `safetycatch gate --json` printed, and what it says.
+
+    `rest` are its last lines; `marked` says whether the test has a budget of its own.
+    Raises: KeyboardInterrupt where the gate was interrupted.
+    """
+    if code == PASSED and told.get("passed") is True:
+        return "pass", ""
+    if code in {FAILED, INCONCLUSIVE}:
+        text = f"gate {told['gate'].upper()}: {told['sentence']}\n  report   {told['report']}"
+        if told["n_to_settle"]:
+            text += f"\n  settle   about {told['n_to_settle']:,} items would"
+        if code == FAILED:
+            return "fail", text
+        return ("skip" if told["n_missing"] else inconclusive), text
+    if code == SIGINT:
+        raise KeyboardInterrupt
+    error = told.get("error", {})
+    text = error.get("message", rest)
+    if code not in UNDECIDED:
+        return "fail", f"the gate could not run (exit {code}): {text}"
+    pays = code == BUDGET or any(row.get("code") == "SC307" for row in error.get("findings", []))
+    hint = "\n  it would pay: add @pytest.mark.safetycatch(budget='$1')" if pays and not marked else ""
+    return "skip", f"gate not decided (exit {code}): {text}{hint}"
 
 
 def _checked(inconclusive: str) -> None:
