@@ -10,7 +10,7 @@ from safetycatch.errors import StatisticsError
 from safetycatch.stats import difference_noise, required_n, variance_components
 
 # Davies 1947, "Statistical Methods in Research and Production": yield of dyestuff, 5 preparations of 6 batches, and
-# strength of paste, 2 assays of 3 casks of 10 deliveries. REML estimates as published with lme4 (Bates 2010, ch. 1, 2).
+# strength of paste, 2 assays of 3 casks of 10 deliveries. The REML estimates are those that lme4 prints for them.
 DYESTUFF = np.array(
     [
         [1545, 1440, 1440, 1520, 1580],

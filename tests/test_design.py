@@ -1,0 +1,175 @@
+"""What the plan says of the items: assumed or measured spread, and replicates against items."""
+
+import pytest
+
+from flows.preview import preview
+from tasks.design import design_facts
+
+SETTINGS = {
+    "is_rate": True,
+    "unit": "points",
+    "n_compared": 1,
+    "power": 0.8,
+    "smallest_effect": 0.05,
+    "replicates": 1,
+    "discordance": 0.2,
+    "icc": 0.05,
+    "noise": 0.5,
+    "sampled": False,
+    "warm": False,
+    "measured": None,
+}
+MEASURED = {
+    "run_id": "2026-01-01-x-1",
+    "candidate": "b",
+    "baseline": "a",
+    "between": 0.1,
+    "of_candidate": 0.05,
+    "of_baseline": 0.05,
+    "n": 200,
+    "n_different": 80,
+}
+
+
+def told(sizes=(1,) * 400, **changes):
+    return design_facts(sizes, {**SETTINGS, **changes})
+
+
+def test_without_a_run_the_spread_is_assumed_and_said():
+    found = told()
+    assert found["n_needed"] == 626  # Connor 1987
+    assert found["told"] == [
+        "a difference of 6.2 points or more can be shown (80 % power); the claim asks for 5: about 626 items",
+        "assuming that 20 % of the items change sides",
+    ]
+    assert (found["measured_in"], found["replicates"]) == (None, None)
+
+
+def test_clusters_ask_for_more_items():
+    found = told(sizes=(5,) * 80)
+    assert found["n_needed"] == 751  # 626 x (1 + 4 x 0.05)
+    assert "intra-cluster correlation of 0.05" in found["told"][1]
+
+
+def test_measured_spread_replaces_the_assumption():
+    found = told(measured=MEASURED)
+    # (1.96 + 0.84)^2 (0.1 + 0.05 + 0.05) / 0.05^2
+    assert found["n_needed"] == 628
+    assert found["told"][1] == "spread as measured in 2026-01-01-x-1, b against a on 200 items"
+
+
+def test_a_pilot_with_few_differences_is_called_rough():
+    rough = told(measured={**MEASURED, "n_different": 20})["told"][1]
+    assert rough.endswith("on 200 items (rough: 20 of them differ)")
+
+
+def test_measured_noise_shows_what_runs_and_items_give_for_the_same_calls():
+    found = told(measured=MEASURED, replicates=4)
+    assert found["n_needed"] == 393  # 0.1 + 0.1 / 4
+    # sd: sqrt(0.125 / 400) and sqrt(0.2 / 1600), times 2.80
+    assert found["told"][2] == (
+        "for the same calls 400 items x 4 runs can show 5.0 points, 1,600 items x 1 run 3.1 "
+        "(noise between runs as measured in 2026-01-01-x-1)"
+    )
+
+
+def test_a_warm_model_shows_it_under_an_assumption_and_twice_the_calls():
+    line = told(warm=True, sampled=True)["told"][2]
+    assert line.startswith("for twice the calls 400 items x 2 runs")
+    assert line.endswith("(assuming that 50 % of the spread is noise between runs)")
+
+
+def test_replicates_at_temperature_0_are_not_counted_on():
+    assert told(replicates=3)["detectable"] == told()["detectable"]
+    assert told(replicates=3, sampled=True)["detectable"] < told()["detectable"]
+
+
+def test_a_pilot_of_single_runs_keeps_its_whole_spread():
+    single = {**MEASURED, "between": 0.2, "of_candidate": None, "of_baseline": None}
+    assert told(measured=single)["n_needed"] == 628
+    assert told(measured=single)["replicates"] is None
+
+
+def test_a_metric_that_is_no_rate_is_planned_once_it_was_measured():
+    assert told(is_rate=False, unit="usd")["told"] == [
+        "what difference can be shown is not known for this metric before it was measured"
+    ]
+    found = told(is_rate=False, unit="s", measured=MEASURED, smallest_effect=0.1)
+    assert found["told"][0] == (
+        "a difference of 0.0626 s or more can be shown (80 % power); the claim asks for 0.1: about 157 items"
+    )
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (1,) * 12])
+def test_too_few_items_show_nothing_and_say_so(sizes):
+    found = told(sizes=sizes)
+    assert (found["detectable"], found["n_needed"], found["replicates"]) == (None, None, None)
+    assert len(found["told"]) >= 1
+
+
+# -- in a run ---------------------------------------------------------------------------------------------------------
+
+
+def varying(project):
+    """Answers that differ from run to run of an item, the same in every repetition of the test."""
+    seen = {}
+
+    def answer(row):
+        number = int(row["example_id"][1:])
+        seen[number] = seen.get(number, -1) + 1
+        right = (number * 37 + 50 * seen[number] * (number % 3 == 0)) % 100 < 80
+        return "refund" if bool(number % 2) == right else "delivery"
+
+    project.answers["b"] = answer
+
+
+def plan_of(project):
+    return preview(project.path()).facts["plan"]
+
+
+def test_a_run_s_own_noise_plans_the_next_one_and_fires_sc206(project):
+    varying(project)
+    project.config["runs"] = {"replicates": 2}
+    assert plan_of(project)["measured_in"] is None
+    run_id = project.run()["run_id"]
+    assert plan_of(project)["measured_in"] == run_id
+    assert project.check()["SC206"].status == "passed"
+    project.config["runs"] = {"replicates": 1}
+    planned, found = plan_of(project), project.check()["SC206"]
+    assert 0 < planned["replicates"]["share_of_noise"] < 1
+    assert (found.status, found.level) == ("fired", "warn")
+    assert run_id in found.saw
+    assert "100 items x 2 runs" in found.fix
+
+
+def test_replicates_that_agree_leave_sc206_silent(project):
+    project.config["runs"] = {"replicates": 2}
+    project.run()
+    project.config["runs"] = {"replicates": 1}
+    assert plan_of(project)["measured_in"]
+    assert project.check()["SC206"].status == "not_checked"
+
+
+def test_a_pilot_on_dev_plans_the_claim_and_another_file_does_not(project):
+    project.config["split"] = {"dev": 0.6, "test": 0.4}
+    claim = project.config.pop("claim")
+    pilot = project.run(unattended=False)
+    project.config["claim"] = claim
+    planned = plan_of(project)
+    assert planned["measured_in"] == pilot["run_id"]
+    assert planned["assumption"].startswith(f"spread as measured in {pilot['run_id']}, b against a on")
+    project.rows = [{**row, "text": f"{row['text']} x"} for row in project.rows]
+    project.config["name"] = "another"
+    assert plan_of(project)["measured_in"] is None
+
+
+def test_of_runs_that_repeat_each_other_the_first_is_named(project):
+    first = project.run()["run_id"]
+    project.run()
+    assert plan_of(project)["measured_in"] == first
+
+
+def test_a_comparison_with_few_differences_is_no_measure(project):
+    project.answers["b"] = project.right(58)
+    project.run()
+    assert plan_of(project)["measured_in"] is None
