@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from flows.bootstrap import bootstrapped, bootstraps_of
 from flows.chain import answer
 from flows.entries import entries_of
+from safetycatch.catches import Policy
 from safetycatch.catches.fewshot import Move
 from safetycatch.results.bench import FILE, difference
 from safetycatch.results.spread import spread
@@ -73,8 +75,8 @@ def vary(found: Benched, n: int, call: Call) -> Varied:
             f"seeds and orders of {' and '.join(names)}: {len(asked)} x {len(ids)} rows · up to "
             f"{len(asked) * len(ids) * prepared.experiment.runs.replicates:,} calls",
         )
-    parts = answer(replace(prepared, ids=ids), call, lambda _count: None)
-    references = tuple(chain.from_iterable(parts.values()))
+    prepared, first = bootstrapped(prepared, Policy(claiming=False), call)
+    references = list(chain.from_iterable(answer(replace(prepared, ids=ids), call, lambda _count: None).values()))
     replies = read_replies(prepared, references)
     at = [found.ids.index(example_id) for example_id in ids]
     clusters = None if found.clusters is None else found.clusters[at]
@@ -87,7 +89,8 @@ def vary(found: Benched, n: int, call: Call) -> Varied:
                 scores = [by_item(prepared, found.scorer, replies.get(one, []), ids)[0] for one in own]
                 moved = spread(name, what, np.stack([found.one(name).scores[at], *scores]), clusters)
                 moves.append(Move(moved, gain, against))
-    return Varied(tuple(moves), reason, sum(len(rows) for rows in replies.values()), references)
+    n_calls = sum(len(rows) for rows in replies.values()) + sum(len(one.ids) for one in prepared.bootstraps)
+    return Varied(tuple(moves), reason, n_calls, (*first, *references))
 
 
 def _gain(found: Benched, name: str) -> tuple[float, str]:
@@ -119,7 +122,12 @@ def _prepared(found: Benched, wanted: list[ShotSettings], call: Call) -> Prepare
         prepared.pool,
         prepared.scored_split,
     )
-    return replace(prepared, inputs=inputs, entries=tuple(entries), shots=tuple(shots))
+    bootstraps = bootstraps_of(
+        prepared.place, entries, prepared.scorers, prepared.examples, prepared.splits, prepared.pool
+    )
+    return replace(
+        prepared, inputs=inputs, entries=tuple(entries), shots=tuple(shots), bootstraps=bootstraps, ladder=None
+    )
 
 
 def _items(found: Benched, prepared: Prepared) -> tuple[tuple[str, ...], str]:
@@ -134,6 +142,8 @@ def _items(found: Benched, prepared: Prepared) -> tuple[tuple[str, ...], str]:
         prepared.place, entries, ids, prepared.examples, list(prepared.shots), prepared.pool
     )
     wanted = min(MOST_ITEMS, len(ids))
+    # Asked before the examples are known: so many rows' worth of all entries.
+    first = sum(len(one.ids) for one in prepared.bootstraps) / (len(entries) * replicates)
     room: dict[str, float] = {}
     if limits.calls is not None:
         room["calls"] = (limits.calls - spent.calls) / (len(entries) * replicates)
@@ -142,11 +152,13 @@ def _items(found: Benched, prepared: Prepared) -> tuple[tuple[str, ...], str]:
     for name, most in (("usd", limits.usd), ("ask_above", limits.ask_above)):
         if most is not None and usd:
             room[name] = (most - spent.usd) / (usd * replicates)
+    room = {name: rows - first for name, rows in room.items()}
     tight = min(room, key=room.__getitem__, default="")
     if not room or room[tight] >= wanted:
         chosen, reason = wanted, ""
     else:
-        chosen, reason = int(room[tight]), f"budget.{tight} leaves room for {max(0, int(room[tight]))} rows"
+        fits = max(0, int(room[tight]))
+        chosen, reason = fits, f"budget.{tight} leaves room for {fits} rows"
     if chosen < FEWEST_ITEMS:
         return (), reason or f"{len(ids)} dev rows, fewer than {FEWEST_ITEMS}"
     blocks = blocks_of(ids, found.cluster_of, prepared.experiment.split.seed, [chosen])

@@ -89,7 +89,7 @@ def _remarks(
     elif gain is not None and gain.estimate <= band:
         said.append(f"examples hardly help here: the best, {best.candidate}, is {told(gain, unit)} over {simplest}")
     fixed = next((row for row in rows if row.complete and row.moving == (FILE,)), None)
-    if fixed is not None and fixed.gain is not None and fixed.gain.estimate <= band and best.dynamic:
+    if fixed is not None and fixed is not best and fixed.gain is not None and fixed.gain.estimate <= band:
         labels = f"; {fixed.k} examples show at most {fixed.k} of the {n_labels} labels"
         help_or_harm = "do harm" if fixed.gain.high < 0 else "hardly help"
         said.append(
