@@ -152,7 +152,7 @@ def _differences(rows: Sequence[Comparison], found: Compared, output: Output) ->
             )
             text += f", clustered ({d.n_clusters:,})" if d.n_clusters < d.n else ""
             text += f", {row.verdict}" if row.verdict else ""
-        text += f"; {row.n_missing:,} items without both scores are left out" if row.n_missing else ""
+        text += f"; left out without both scores: {row.n_missing:,}" if row.n_missing else ""
         where = (row.slice,) if sliced else ()
         cells.append((f"  {row.candidate}", "vs", row.baseline, *where, text))
     output.table(cells)

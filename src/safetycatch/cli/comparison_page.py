@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from safetycatch.cli.comparison import ADVICE, noise_row
 from safetycatch.report import content as shown
-from safetycatch.report.comparison import ComparisonContent
+from safetycatch.report.comparison import Changed, ComparisonContent
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,7 +83,8 @@ def content_of(found: Compared, now: datetime, command: str = "") -> ComparisonC
         },
     )
     pairs = tuple(_row(row) for row in facts.pairs)
-    return ComparisonContent(report, pairs, facts.n_unpaired, tuple(noise_row(row) for row in facts.noise))
+    changed = tuple(Changed(row.candidate, row.baseline, row.fixed, row.broken) for row in facts.flips)
+    return ComparisonContent(report, pairs, facts.n_unpaired, changed, tuple(noise_row(row) for row in facts.noise))
 
 
 def _banner(found: Compared) -> shown.Banner:
@@ -130,11 +131,13 @@ def _row(row: Comparison) -> shown.ComparisonRow:
         row.n_missing,
         row.reason if d is None else d.method,
         row.verdict,
+        row.correction,
+        row.detectable,
     )
 
 
 def _flips(found: Compared) -> tuple[shown.Flip, ...]:
-    """Return the headline's flips with what is known of both sides' texts."""
+    """Return the headline's flips with both sides' texts; none where a side's outputs are not known."""
     headline = found.facts.headline
     pair = next((f for f in found.facts.flips if headline and f.candidate == headline.candidate), None)
     if pair is None:
@@ -143,6 +146,8 @@ def _flips(found: Compared) -> tuple[shown.Flip, ...]:
     ids = [*pair.fixed[:half], *pair.broken[:half]]
     texts = {source.name(part): source.texts(part, ids) for source, part in found.arrangement.systems}
     ours, theirs = texts[pair.candidate], texts[pair.baseline]
+    if not (ours.get("output") and theirs.get("output")):
+        return ()
 
     def known(kind: str, name: str) -> str:
         return next((text for side in (ours, theirs) if (text := side.get(kind, {}).get(name))), "")

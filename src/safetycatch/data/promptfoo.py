@@ -220,7 +220,7 @@ def _ids(found: list[_Result], place: str, wanted: Wanted) -> tuple[dict[int, st
         one.row: hashed[one.row] + (f"-{one.assertions[:8]}" if len(asserted[hashed[one.row]]) > 1 else "")
         for one in found
     }
-    return ids, [*notes, "an item is a test: its variables, hashed"]
+    return ids, notes
 
 
 def _side(name: str, column: tuple[str, str, str], results: list[tuple[_Result, str]]) -> ForeignSide:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from safetycatch.report import charts, difference, evidence, items, numbers, ranking, selection, verdicts
 from safetycatch.report.escaping import markdown_prose, markdown_safe
 from safetycatch.report.html import effect, provenance, render_page, summary
-from safetycatch.report.layout import Block, Figure, Fold, Grid, Prose, Section, grid, heads
+from safetycatch.report.layout import Block, Figure, Fold, Grid, Prose, Section, folded, grid, heads
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 10  # of a table in Markdown
 MAX_SENTENCE = 400
 MAX_NAME = 64
+MAX_IDS = 200  # of items fixed, and of those broken
 _TURNED = {"BETTER": "WORSE", "WORSE": "BETTER"}
 
 
@@ -39,12 +40,26 @@ class NoiseRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """The ids of items that a candidate fixed and broke against its baseline."""
+
+    candidate: str
+    baseline: str
+    fixed: tuple[str, ...]
+    broken: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonContent:
-    """What a comparison shows: `report` holds what reports hold too; `pairs` are later minus earlier sides."""
+    """What a comparison shows: `report` holds what reports hold too, flips only where both sides' outputs are known.
+
+    `pairs` are later minus earlier sides, the baseline's too.
+    """
 
     report: ReportContent
     pairs: tuple[ComparisonRow, ...] = ()
     n_unpaired: int = 0
+    changed: tuple[Changed, ...] = ()
     noise: tuple[NoiseRow, ...] = ()
 
 
@@ -55,7 +70,7 @@ def sections(content: ComparisonContent) -> tuple[Section, ...]:
         ranking.ranking(report),
         difference.difference(report),
         pairs(content),
-        evidence.flips(report, "the files"),
+        flips(content),
         difference.slices(report),
         items.items(report),
         noise(content),
@@ -109,6 +124,37 @@ def _pair_cell(row: ComparisonRow | None, content: ReportContent) -> str:
     verdict = f"{glyph} {row.verdict}".strip() if row.verdict else ""
     parts = (text.value, text.interval, f"p {p}" if p.startswith("<") else f"p = {p}", verdict)
     return "\n".join(part for part in parts if part)
+
+
+def flips(content: ComparisonContent) -> Section:
+    """Which items changed sides, and both outputs where they are known."""
+    report = content.report
+    cells: list[tuple[str | Markup, ...]] = [
+        (
+            row.candidate,
+            row.baseline,
+            numbers.count(len(row.fixed)),
+            _listed(row.fixed),
+            numbers.count(len(row.broken)),
+            _listed(row.broken),
+        )
+        for row in content.changed
+    ]
+    if not cells:
+        return evidence.flips(report)
+    columns = heads("candidate", "baseline", "#fixed", "~items fixed", "#broken", "~items broken")
+    blocks: list[Block] = [grid("Items that changed sides", columns, cells)]
+    if report.flips:
+        blocks.extend(evidence.flips(report, "the files").blocks)
+    else:
+        blocks.append(Prose("Outputs: not shown, because they are not known of both sides.", quiet=True))
+    return Section("flips", "Flips", tuple(blocks))
+
+
+def _listed(ids: tuple[str, ...]) -> Markup | str:
+    """Return ids as one folded text, the first `MAX_IDS` of them."""
+    left_out = f" … and {len(ids) - MAX_IDS:,} more" if len(ids) > MAX_IDS else ""
+    return folded(", ".join(ids[:MAX_IDS]) + left_out, limit=MAX_IDS * MAX_NAME) if ids else numbers.ABSENT
 
 
 def noise(content: ComparisonContent) -> Section:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetycatch.errors import StatisticsError
-from safetycatch.results.comparing import Comparison, Estimate, compare, estimate, slices_of
+from safetycatch.results.comparing import Comparison, Estimate, compare, compare_slices, estimate
 from safetycatch.results.health import Flips, Health, flips, item_health
 from safetycatch.results.matrix import Items, ScoreMatrix, common_slices
 from safetycatch.results.pairs import MOST_PAIRED, all_pairs, best
@@ -125,7 +125,7 @@ class SideBySide:
 
     `differences` are those asked for (candidate - its baseline, p-values Holm-adjusted over them; `headline` the one
     with the largest gain), `pairs` every pair of the best few (Holm over the pairs), `slices` the differences by slice
-    (Benjamini-Hochberg over all of them).
+    (Benjamini-Hochberg over all of them), where there is one baseline.
     """
 
     estimates: tuple[Estimate, ...]
@@ -157,6 +157,8 @@ def side_by_side(
     shown = [name for name in names if name in set(best(matrix, names, metric))] if pairs else []
     rates = metric.rate and bool(matrix.items.ids)
     better = metric.higher_is_better
+    baselines = list(dict.fromkeys(base for base, _ in versus))
+    alone = len(baselines) == 1 and not metric.corpus  # a part of the contributions to F1 is no F1 of a slice
     measured = [row for row in differences if not math.isnan(row.estimate)]
     return SideBySide(
         estimates=tuple(estimate(matrix, name, metric) for name in names),
@@ -164,7 +166,7 @@ def side_by_side(
         verdicts=verdicts,
         pairs=all_pairs(matrix, shown, metric, smallest_effect=smallest_effect) if len(shown) > 2 else (),
         n_unpaired=max(0, len(names) - MOST_PAIRED) if pairs else 0,
-        slices=_slices(matrix, metric, versus),
+        slices=compare_slices(matrix, baselines[0], [name for _, name in versus], metric) if alone else (),
         flips=tuple(flips(matrix, name, base, metric.name, higher_is_better=better) for base, name in versus)
         if rates
         else (),
@@ -196,28 +198,8 @@ def _differences(
                 unit=metric.unit,
             )
         word = verdict.kind if verdict else "INCONCLUSIVE" if smallest_effect is not None else None
-        rows.append(replace(row, p_adjusted=p_value, verdict=word))
+        rows.append(replace(row, p_adjusted=p_value, verdict=word, correction="holm"))
     return tuple(rows), verdicts
-
-
-def _slices(matrix: ScoreMatrix, metric: Metric, versus: Sequence[tuple[str, str]]) -> tuple[Comparison, ...]:
-    rows = [
-        compare(matrix, name, base, metric, where=where, rows=picked)
-        for base, name in versus
-        for where, picked in slices_of(matrix)
-    ]
-    return tuple(replace(row, p_adjusted=p) for row, p in zip(rows, _discovered(rows), strict=True))
-
-
-def _discovered(rows: Sequence[Comparison]) -> list[float]:
-    """Return the p-values as Benjamini and Hochberg adjust them (false discovery rate); NaN stays NaN."""
-    from scipy.stats import false_discovery_control
-
-    values = np.asarray([row.p_adjusted for row in rows], dtype=np.float64)
-    seen = ~np.isnan(values)
-    if seen.any():
-        values[seen] = false_discovery_control(values[seen])
-    return values.tolist()
 
 
 def _noise(matrix: ScoreMatrix, name: str, metric: str) -> Noise:
