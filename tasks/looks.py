@@ -28,7 +28,7 @@ def look_ahead(prepared: Prepared, purpose: str) -> Look | None:
     if not prepared.experiment.claiming:
         return None
     store, terms = prepared.place.open_store(), terms_of(prepared.experiment.model_dump(mode="json"))
-    contents = _contents(prepared, prepared.ids)
+    contents = set(_contents(prepared, prepared.ids))
     candidates = prepared.candidate_keys()
     content = content_of(
         items=prepared.items_key(),
@@ -74,7 +74,7 @@ def looks_so_far(prepared: Prepared) -> list[Look]:
     if prepared.look is None:
         return []
     with looks_of(prepared.place.open_store()) as looks:
-        return looks.on(prepared.look.sketch)
+        return looks.on(prepared.look)
 
 
 def observe_looks(look: Look | None, looks: Sequence[Look], policy: Policy) -> Iterator[Observation]:

@@ -31,7 +31,7 @@ def looks(project):
     """All looks at the newest run's test set."""
     store = Store.open(project.store)
     with looks_of(store) as ledger:
-        return ledger.on(look_of_run(project.stored(), "show", "", NOW).sketch)
+        return ledger.on(look_of_run(project.stored(), "show", "", NOW))
 
 
 def counted(project):
@@ -93,6 +93,13 @@ def test_a_set_with_a_few_rows_changed_is_still_the_same_one(project):
     assert set(project.refused()) == {"SC504"}
     project.rows = rows(320)[100:]
     assert "look 1 of 2" in project.findings()["SC504"]["saw"]
+
+
+def test_another_draw_of_the_same_rows_is_the_set_looked_at_before(project):
+    project.rows = rows(300)
+    for seed, n in ((1, 1), (2, 2)):
+        project.config["split"] = {"train": 0.1, "dev": 0.1, "test": 0.8, "seed": seed}
+        assert f"look {n} of 3" in project.findings()["SC504"]["saw"]
 
 
 def test_another_name_has_a_budget_of_its_own_and_all_claims_are_counted(project):
@@ -196,7 +203,7 @@ def test_a_look_that_another_process_took_meanwhile_leaves_none_to_this_one(proj
     assert set(project.refused()) == {"SC504"}
     project.say, sent = None, project.sent()
     with looks_of(Store.open(project.store)) as ledger:
-        assert [look.content for look in ledger.on(first.sketch)] == [first.content, "of another process"]
+        assert [look.content for look in ledger.on(first)] == [first.content, "of another process"]
     assert project.findings(overrides={"SC504": "planted"})["SC504"]["status"] == "overridden"
     assert (project.sent(), sent) == (300, 300)
 

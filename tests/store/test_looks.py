@@ -17,14 +17,14 @@ from safetycatch.identity import text_sha256
 from safetycatch.store import ledger as room
 from safetycatch.store.ledger import LEDGER, Ledger
 from safetycatch.store.looks import (
-    SAME_SET,
+    SHARE_SEEN,
     Look,
     Looks,
     content_of,
     distinct,
     looker,
     looks_text,
-    resemblance,
+    share_seen,
     sketch_of,
     terms_of,
 )
@@ -43,6 +43,11 @@ LOOK = Look(
 )
 
 
+def over(contents):
+    """A look at other items."""
+    return replace(LOOK, n_items=len(set(contents)), sketch=sketch_of(contents))
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "store" / LEDGER
@@ -55,8 +60,8 @@ def test_a_look_comes_back_as_it_was_recorded(path):
     with Looks.open(path) as looks:
         assert looks.record(LOOK) == [LOOK]
     with Looks.open(path) as looks:
-        assert looks.on(LOOK.sketch) == [LOOK]
-        assert looks.on(sketch_of(items(1000, 1300))) == looks.on(()) == []
+        assert looks.on(LOOK) == [LOOK]
+        assert looks.on(over(items(1000, 1300))) == looks.on(over([])) == []
 
 
 def test_the_same_content_is_recorded_once_for_each_purpose_and_counted_once(path):
@@ -84,7 +89,7 @@ def test_what_check_refuses_is_not_recorded(path):
         looks.record(LOOK)
         with pytest.raises(RuntimeError):
             looks.record(replace(LOOK, content="c2"), check)
-        assert looks.on(LOOK.sketch) == [LOOK]
+        assert looks.on(LOOK) == [LOOK]
 
 
 @settings(max_examples=15, deadline=None)
@@ -118,27 +123,26 @@ def test_the_text_counts_and_names_the_newest(path):
 
 
 @given(st.sets(st.integers(0, 40), max_size=30), st.sets(st.integers(0, 40), max_size=30))
-def test_small_sets_resemble_each_other_as_jaccard_says(left, right):
-    def sketch(numbers):
-        return sketch_of(text_sha256(str(number))[:16] for number in numbers)
+def test_of_small_sets_the_share_seen_before_is_exact(now, before):
+    def look(numbers):
+        return over([text_sha256(str(number)) for number in numbers])
 
-    found = resemblance(sketch(left), sketch(right))
-    assert found == resemblance(sketch(right), sketch(left))
-    assert found == (len(left & right) / len(left | right) if left | right else 0)
-
-
-def test_large_sets_resemble_each_other_within_the_error_of_64_items():
-    for start, exact in ((0, 1), (30, 270 / 330), (150, 1 / 3), (300, 0)):
-        assert resemblance(LOOK.sketch, sketch_of(items(start, start + 300))) == pytest.approx(exact, abs=0.18)
+    exact = len(now & before) / len(now) if now else 0
+    assert share_seen(look(now), look(before)) == pytest.approx(exact, rel=1e-12)
 
 
-def test_a_set_with_a_few_rows_changed_added_or_lost_is_the_same_one():
-    for other in (items(10, 310), items(0, 330), items(15, 300), items(0, 300) * 2):
-        assert resemblance(LOOK.sketch, sketch_of(other)) >= SAME_SET
+def test_of_large_sets_it_is_right_within_the_error_of_64_items():
+    for start, stop, exact in ((0, 300, 1), (30, 330, 0.9), (150, 450, 0.5), (100, 300, 1), (300, 600, 0)):
+        assert share_seen(over(items(start, stop)), LOOK) == pytest.approx(exact, abs=0.15)
 
 
-def test_a_set_with_far_more_new_rows_than_old_ones_is_another_one():
-    assert resemblance(LOOK.sketch, sketch_of(items(0, 900))) < SAME_SET
+def test_a_set_with_rows_changed_added_lost_or_repeated_was_seen_before():
+    for other in (items(10, 310), items(0, 330), items(15, 300), items(0, 150), items(0, 300) * 2):
+        assert share_seen(over(other), LOOK) >= SHARE_SEEN
+
+
+def test_a_set_with_far_more_new_rows_than_old_ones_was_not():
+    assert share_seen(over(items(0, 900)), LOOK) < SHARE_SEEN
 
 
 # -- what a look is of ------------------------------------------------------------------------------------------------
@@ -214,7 +218,7 @@ def test_a_row_that_is_no_look_is_damage(path, change):
         looks.record(LOOK)
     write(path, f"UPDATE look SET {change}")  # noqa: S608 - the test's own
     with Looks.open(path) as looks, pytest.raises(StoreError, match="damaged"):
-        looks.on(LOOK.sketch)
+        looks.on(LOOK)
 
 
 def test_a_ledger_of_the_first_version_gets_looks_and_keeps_its_approvals(path):
@@ -232,7 +236,7 @@ def test_a_full_disk_records_nothing_and_says_so(path):
         looks._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreError, match="full"):
             looks.record(replace(LOOK, who="x" * 100_000))
-        assert looks.on(LOOK.sketch) == []
+        assert looks.on(LOOK) == []
 
 
 def test_stored_looks_are_adopted_once_and_all_or_none(path):
@@ -240,10 +244,10 @@ def test_stored_looks_are_adopted_once_and_all_or_none(path):
     with Looks.open(path) as looks:
         with pytest.raises(StoreError, match="planted"):
             looks.adopt(lambda: _then_fails(LOOK))
-        assert looks.on(LOOK.sketch) == []
+        assert looks.on(LOOK) == []
         looks.adopt(lambda: [LOOK, LOOK, second])
         looks.adopt(lambda: pytest.fail("there are looks already"))
-        assert looks.on(LOOK.sketch) == [LOOK, second]
+        assert looks.on(LOOK) == [LOOK, second]
 
 
 def _then_fails(look):
@@ -299,7 +303,7 @@ def test_processes_at_once_never_go_beyond_the_budget(path):
     assert [process.returncode for process in processes] == [0] * 3
     assert sum(map(len, told)) == 7
     with Looks.open(path) as looks:
-        assert distinct(looks.on(LOOK.sketch)) == 7
+        assert distinct(looks.on(LOOK)) == 7
 
 
 def test_what_was_recorded_survives_a_kill(path):
@@ -309,6 +313,6 @@ def test_what_was_recorded_survives_a_kill(path):
     process.send_signal(signal.SIGKILL)
     rest = process.communicate(timeout=60)[0].split()
     with Looks.open(path) as looks:
-        found = looks.on(LOOK.sketch)
+        found = looks.on(LOOK)
         assert len(told) + len(rest) <= len(found) <= len(told) + len(rest) + 1
         assert looks.record(found[0]) == found

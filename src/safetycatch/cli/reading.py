@@ -154,7 +154,7 @@ def _looks(stored: StoredRun) -> tuple[list[Look], str]:
         if look is None or (store := open_store()) is None:
             return [], ""
         with looks_of(store) as looks:
-            return looks.on(look.sketch), ""
+            return looks.on(look), ""
     except StoreError as error:
         return [], str(error).splitlines()[0]
 

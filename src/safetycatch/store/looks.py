@@ -1,7 +1,7 @@
 """Looks: who saw the scores of which test set, when and why. Rows are added, never changed.
 
 A look is what was seen (`content`) under a claim's name; seeing the same content again is a replay, and no new look.
-Two test sets are the same one while half of their rows are, by a sketch of their content.
+A test set was looked at before when half of its rows were, by sketches of their content.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from safetycatch.store.records import StoredRun
 
 SKETCH_SIZE = 64
-SAME_SET = 0.5
+SHARE_SEEN = 0.5
 SHOWN = 3
 MOST_RUNS = 10_000
 # The rule that corrects for several candidates where the file names none.
@@ -45,7 +45,7 @@ class Look:
     """Scores of a test split that somebody saw.
 
     `content` is the fingerprint of what was seen, `candidates` are those of the candidates, `terms` what the claim had
-    fixed, `sketch` names the test set (`sketch_of`), `who` is empty where nobody recorded it.
+    fixed, `sketch` (`sketch_of`) and `n_items` name the test set, `who` is empty where nobody recorded it.
     """
 
     claim: str
@@ -97,25 +97,25 @@ class Looks:
         """
         try:
             with transaction(self._connection):
-                before = self._on(look.sketch)
+                before = self._on(look)
                 if check is not None:
                     check(before)
                 if not self._known(look):
                     self._insert(look)
-                found = self._on(look.sketch)
+                found = self._on(look)
             # From here on the file alone holds it: a -wal that is lost takes nothing along.
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error as error:
             raise refused(self.path, KIND, error) from None
         return found
 
-    def on(self, sketch: Sequence[str]) -> list[Look]:
-        """Return the looks at the test set of `sketch`, the first one first.
+    def on(self, look: Look) -> list[Look]:
+        """Return the looks that saw at least half of the items of `look`, the first one first.
 
         Raises: StoreError when the ledger cannot be read.
         """
         try:
-            return self._on(sketch)
+            return self._on(look)
         except sqlite3.Error as error:
             raise refused(self.path, KIND, error) from None
 
@@ -137,10 +137,10 @@ class Looks:
     def _empty(self) -> bool:
         return self._connection.execute("SELECT 1 FROM look LIMIT 1").fetchone() is None
 
-    def _on(self, sketch: Sequence[str]) -> list[Look]:
-        statement = f"SELECT {_COLUMNS} FROM look ORDER BY look_id"  # noqa: S608 - a constant
-        rows = self._connection.execute(statement).fetchall()
-        return [self._read(row) for row in rows if resemblance(str(row[-1]).split(), sketch) >= SAME_SET]
+    def _on(self, look: Look) -> list[Look]:
+        rows = self._connection.execute(f"SELECT {_COLUMNS} FROM look ORDER BY look_id").fetchall()  # noqa: S608
+        found = (self._read(row) for row in rows)
+        return [one for one in found if share_seen(look, one) >= SHARE_SEEN]
 
     def _read(self, row: tuple[Any, ...]) -> Look:
         claim, content, purpose, run_id, who, looked_at, terms, candidates, n_items, sketch = row
@@ -199,13 +199,18 @@ def sketch_of(contents: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(contents))[:SKETCH_SIZE])
 
 
-def resemblance(left: Sequence[str], right: Sequence[str]) -> float:
-    """Return the Jaccard similarity of two sets, 0 to 1, estimated from their sketches; exact for up to 64 items.
+def share_seen(now: Look, before: Look) -> float:
+    """Return the share of the items of `now` that `before` saw, 0 to 1, estimated from sketches; exact up to 64 items.
 
+    The smallest hashes of both together are a random sample of their union: its shared part estimates the Jaccard
+    similarity, which with both sizes gives the containment.
     Source: Broder 1997, On the Resemblance and Containment of Documents (bottom-k sketches of one hash function).
     """
-    smallest = set(sorted({*left, *right})[:SKETCH_SIZE])
-    return len(smallest.intersection(left, right)) / len(smallest) if smallest else 0.0
+    smallest = set(sorted({*now.sketch, *before.sketch})[:SKETCH_SIZE])
+    if not smallest or not now.n_items:
+        return 0.0
+    jaccard = len(smallest.intersection(now.sketch, before.sketch)) / len(smallest)
+    return min(1.0, jaccard / (1 + jaccard) * (now.n_items + before.n_items) / now.n_items)
 
 
 def content_of(
@@ -289,7 +294,7 @@ def look_of_run(run: StoredRun, purpose: str, who: str, now: datetime) -> Look |
         terms=terms,
         replicates=(config.get("runs") or {}).get("replicates", 1),
     )
-    contents = run.table("items", ["content"])["content"].to_pylist()
+    contents = set(run.table("items", ["content"])["content"].to_pylist())
     return Look(
         claim=run.name,
         content=content,
