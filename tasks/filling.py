@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from safetycatch.catches.cost import budget_text
 from safetycatch.report import content as shown
-from safetycatch.results.matrix import hash_of
+from safetycatch.results.matrix import SLICE, hash_of
 from safetycatch.store import Ref
 from safetycatch.store.looks import looks_text
 from safetycatch.tables import with_ids
@@ -116,7 +116,7 @@ class Result:
         return f"{metric}: " + ", ".join(texts)
 
     def items_table(self) -> pa.Table:
-        """Return the scored items with cluster and content hash, for later paired comparisons."""
+        """Return the scored items with cluster, content hash and slices, for later paired comparisons."""
         place, prepared = self.prepared.place, self.prepared
         table = with_ids(read_table(place, prepared.examples), list(prepared.ids))
         splits = read_table(place, prepared.splits)
@@ -128,6 +128,8 @@ class Result:
                 "example_id": pa.array(ids, pa.string()),
                 "cluster_id": pa.array([clusters[example_id] for example_id in ids], pa.string()),
                 "content": pa.array([hash_of(text, target) for text, target in pairs], pa.string()),
+                # A slice may be called as one of these columns is.
+                **{f"{SLICE}{name}": table[name] for name in prepared.experiment.data.slices},
             }
         )
 
@@ -154,6 +156,7 @@ class Result:
             "artifacts": artifacts,
             "notes": list(self.notes),
             **({"bench": self.bench} if self.bench is not None else {}),
+            **({"ensemble": self.ensemble} if self.ensemble is not None else {}),
         }
 
 

@@ -165,7 +165,8 @@ def _observed(matrix: ScoreMatrix, metric: Metric, facts: SideBySide, policy: Po
     yield errors(
         failed={e.candidate: (e.n_missing, e.n + e.n_missing) for e in facts.estimates}, policy=policy, classes={}
     )
-    yield clusters(n_clusters=matrix.items.n_clusters, policy=policy)
+    if matrix.items.clustered:
+        yield clusters(n_clusters=matrix.items.n_clusters, policy=policy)
 
 
 def _looked(sources: Sequence[Source]) -> tuple[tuple[str, str], ...]:

@@ -137,9 +137,10 @@ def _row(row: Comparison) -> shown.ComparisonRow:
 
 
 def _flips(found: Compared) -> tuple[shown.Flip, ...]:
-    """Return the headline's flips with both sides' texts; none where a side's outputs are not known."""
+    """Return one pair's flips, the headline's if it has any, with both sides' texts; none where outputs are unknown."""
     headline = found.facts.headline
-    pair = next((f for f in found.facts.flips if headline and f.candidate == headline.candidate), None)
+    order = sorted(found.facts.flips, key=lambda row: headline is None or row.candidate != headline.candidate)
+    pair = next((row for row in order if row.fixed or row.broken), None)
     if pair is None:
         return ()
     half = MAX_FLIPS // 2

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from safetycatch.results.sides import Side
     from safetycatch.store import StoredRun
 
-SLICE = "slice:"  # before the name of a slice column in a stored run's items
 _NAMED = re.compile(r"([^=/\\]{1,64})=(.+)", re.DOTALL)
 _FILE = re.compile(r"(.+?\.(?:csv|tsv|jsonl|ndjson|parquet|json))(?::(.+))?", re.IGNORECASE | re.DOTALL)
 
@@ -163,16 +162,15 @@ class RunSource(Source):
         from safetycatch.results.matrix import build_matrix, stored_items
         from safetycatch.results.sides import Side
 
-        table, scores = self.run.table("items"), self.run.table("scores")
+        scores = self.run.table("scores")
         scores = scores.filter((pc.field("candidate") == part) & (pc.field("metric") == metric))
         if not scores.num_rows:
             raise UsageError(f"no scores of {metric!r}", where=f"{self.run.run_id}:{part}", fix="--metric accuracy")
-        items = stored_items(table)
+        items = stored_items(self.run.table("items"))
         matrix = build_matrix(items, scores.to_batches(), max(scores["replicate"].to_pylist()) + 1)
         slices = {
-            name.removeprefix(SLICE): dict(zip(items.ids, map(str, table[name].to_pylist()), strict=True))
-            for name in table.column_names
-            if name.startswith(SLICE)
+            name: {key: str(value) for key, value in zip(items.ids, values.tolist(), strict=True) if value is not None}
+            for name, values in items.slices.items()
         }
         return Side(
             self.name(part),

@@ -146,7 +146,7 @@ def flips(content: ComparisonContent) -> Section:
     blocks: list[Block] = [grid("Items that changed sides", columns, cells)]
     if report.flips:
         blocks.extend(evidence.flips(report, "the files").blocks)
-    else:
+    elif any(row.fixed or row.broken for row in content.changed):
         blocks.append(Prose("Outputs: not shown, because they are not known of both sides.", quiet=True))
     return Section("flips", "Flips", tuple(blocks))
 

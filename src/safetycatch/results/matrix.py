@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WHOLE_SET = frozenset({"macro_f1", "balanced_accuracy", "latency_p50", "latency_p95"})
 MOST_SLICES = 50
 OTHER = "(other)"
+SLICE = "slice:"  # before the name of a slice in a stored run's `items`
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +162,11 @@ def items_of(
 
 
 def stored_items(table: pa.Table) -> Items:
-    """Return the items of a stored run's `items` table: ids, clusters and content, without slices and targets."""
-    columns = {name: np.asarray(table[name].to_pylist(), dtype=object) for name in ("cluster_id", "content")}
+    """Return the items of a stored run's `items` table: ids, clusters, content and slices, without targets."""
+    columns = {name: np.asarray(table[name].to_pylist(), dtype=object) for name in table.column_names}
     ids = tuple(table["example_id"].to_pylist())
-    return Items(ids, columns["cluster_id"], {}, np.full(len(ids), None, dtype=object), columns["content"])
+    slices = {name.removeprefix(SLICE): values for name, values in columns.items() if name.startswith(SLICE)}
+    return Items(ids, columns["cluster_id"], slices, np.full(len(ids), None, dtype=object), columns["content"])
 
 
 def common_slices(values: list[str | None]) -> np.ndarray:

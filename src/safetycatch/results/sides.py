@@ -154,7 +154,7 @@ def side_by_side(
     """
     names = matrix.candidates
     differences, verdicts = _differences(matrix, metric, versus, smallest_effect)
-    shown = [name for name in names if name in set(best(matrix, names, metric))] if pairs else []
+    paired = [name for name in names if name in set(best(matrix, names, metric))] if pairs else []
     rates = metric.rate and bool(matrix.items.ids)
     better = metric.higher_is_better
     baselines = list(dict.fromkeys(base for base, _ in versus))
@@ -164,7 +164,7 @@ def side_by_side(
         estimates=tuple(estimate(matrix, name, metric) for name in names),
         differences=differences,
         verdicts=verdicts,
-        pairs=all_pairs(matrix, shown, metric, smallest_effect=smallest_effect) if len(shown) > 2 else (),
+        pairs=_pairs(matrix, paired, metric, smallest_effect) if len(paired) > 2 else (),
         n_unpaired=max(0, len(names) - MOST_PAIRED) if pairs else 0,
         slices=compare_slices(matrix, baselines[0], [name for _, name in versus], metric) if alone else (),
         flips=tuple(flips(matrix, name, base, metric.name, higher_is_better=better) for base, name in versus)
@@ -200,6 +200,13 @@ def _differences(
         word = verdict.kind if verdict else "INCONCLUSIVE" if smallest_effect is not None else None
         rows.append(replace(row, p_adjusted=p_value, verdict=word, correction="holm"))
     return tuple(rows), verdicts
+
+
+def _pairs(
+    matrix: ScoreMatrix, names: Sequence[str], metric: Metric, smallest_effect: float | None
+) -> tuple[Comparison, ...]:
+    found = all_pairs(matrix, names, metric, smallest_effect=smallest_effect)
+    return found if smallest_effect is not None else tuple(replace(pair, verdict=None) for pair in found)
 
 
 def _noise(matrix: ScoreMatrix, name: str, metric: str) -> Noise:
