@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from safetycatch.errors import DataError
-from safetycatch.fewshot.retrieval import plain_text, text_key
+from safetycatch.fewshot.plain import plain_text, text_key
 from safetycatch.identity import keyed_fraction
 
 if TYPE_CHECKING:

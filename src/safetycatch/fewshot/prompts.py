@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import DataError, ExperimentError
+from safetycatch.fewshot.chats import chat_of
 from safetycatch.fewshot.fences import FENCE_RULE, fence
 from safetycatch.fewshot.template import Template, compile_template
 from safetycatch.identity import text_sha256
@@ -194,7 +195,7 @@ class _Renderer:
                     f"`{name}` has no meaning: the inputs are chats, which follow the prompt as they are",
                     where=f"{self.prompt.path}: line {line}",
                 )
-            return _chat(text, row)
+            return chat_of(text, f"{_place(row)}, column input")
         if not self.prompt.fields:
             return [{"role": "user", "content": fence(text, self.prompt.sha256)}]
         return [{"role": "user", "content": self._filled(text, kind, row)}]
@@ -222,25 +223,3 @@ def _renderer(prompt: Prompt, labels: tuple[str, ...]) -> _Renderer:
 
 def _place(row: Mapping[str, Any]) -> str:
     return f"example {row.get('example_id', '?')}"
-
-
-def _chat(text: str, row: Mapping[str, Any]) -> list[Message]:
-    """Return the chat of a `messages` input. Raises: DataError unless it holds user and assistant texts, user last."""
-    turns: Any = json.loads(text)
-    found = ""
-    if not isinstance(turns, list) or not turns:
-        found = "no list of messages"
-    elif not all(isinstance(turn, dict) and isinstance(turn.get("content"), str) for turn in turns):
-        found = "a message without text"
-    elif odd := [turn.get("role") for turn in turns if turn.get("role") not in ("user", "assistant")]:
-        # A system turn in the data would outrank our own instructions.
-        found = f"a message with the role {odd[0]!r}"
-    elif turns[-1]["role"] != "user":
-        found = "the last message is not the user's"
-    if found:
-        raise DataError(
-            found,
-            where=f"{_place(row)}, column input",
-            expected="a list of {role: user | assistant, content: text}, a user message last",
-        )
-    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]

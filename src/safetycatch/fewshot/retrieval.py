@@ -7,10 +7,9 @@ neighbours) the pair had the query's label among the neighbours most often: .904
 
 from __future__ import annotations
 
-import json
-import re
-import unicodedata
 from typing import TYPE_CHECKING, Any
+
+from safetycatch.fewshot.ranking import AMONG, CUT_CHARACTERS, K1, B
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,34 +22,8 @@ if TYPE_CHECKING:
     Found = Iterator[tuple[list[int], list[float]]]
 
 MAX_CELLS, MAX_QUERIES = 1_000_000, 256  # similarities (8 MB) and queries held as vectors at a time
-MAX_CHARACTERS = 20_000  # of one text that are compared
 WORD = r"(?u)\w+"  # one letter is a word too
 SCORE_DIGITS = 9  # differences beyond are rounding, and must not order shots
-BM25_K1, BM25_B = 1.2, 0.75
-MMR_AMONG = 100  # the most similar rows, among which MMR chooses
-
-
-def plain_text(text: str, kind: str) -> str:
-    """Return what an input says, without the field names of JSON and the roles of chats."""
-    return text if kind == "text" else "\n".join(_leaves(json.loads(text), chat=kind == "messages"))
-
-
-def _leaves(value: Any, *, chat: bool) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not (chat and key == "role"):
-                yield from _leaves(item, chat=chat)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item, chat=chat)
-    elif value is not None:
-        yield str(value)
-
-
-def text_key(text: str) -> str:
-    """Return what equal texts share: compatibility form, no case, letters and digits only (or the text without any)."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.findall(r"[^\W_]+", folded)) or folded.strip()
 
 
 def retrieved(
@@ -99,7 +72,7 @@ def diversified(
 
     rows, vectors = _tfidf(pool)
     across = rows.T.tocsr()
-    among = [min(max(k, MMR_AMONG), len(pool) - len(out)) for out in excluded]
+    among = [min(max(k, AMONG), len(pool) - len(out)) for out in excluded]
     for positions, scores in _best(lambda asked: vectors(asked) @ across, len(pool), queries, among, excluded):
         at = np.argsort(positions)  # so that ties go by position in the pool
         candidates, relevance = np.array(positions, dtype=int)[at], np.array(scores)[at]
@@ -154,7 +127,7 @@ def _tfidf(pool: Sequence[str]) -> tuple[csr_matrix, Callable[[Sequence[str]], c
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    shown = [text[:MAX_CHARACTERS] for text in pool]
+    shown = [text[:CUT_CHARACTERS] for text in pool]
     words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
     # A vectorizer refuses a pool without any gram of its kind (only symbols, only blanks).
@@ -166,7 +139,7 @@ def _tfidf(pool: Sequence[str]) -> tuple[csr_matrix, Callable[[Sequence[str]], c
     scale = len(usable) ** -0.5
 
     def vectors(asked: Sequence[str]) -> csr_matrix:
-        cut = [text[:MAX_CHARACTERS] for text in asked]
+        cut = [text[:CUT_CHARACTERS] for text in asked]
         return hstack([vectorizer.transform(cut) for vectorizer in usable], format="csr") * scale
 
     return hstack([vectorizer.fit_transform(shown) for vectorizer in usable], format="csr") * scale, vectors
@@ -178,7 +151,7 @@ def _bm25(pool: Sequence[str]) -> tuple[csr_matrix, Callable[[Sequence[str]], cs
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import CountVectorizer
 
-    shown = [text[:MAX_CHARACTERS] for text in pool]
+    shown = [text[:CUT_CHARACTERS] for text in pool]
     counter: Any = CountVectorizer(token_pattern=WORD)
     if not any(map(counter.build_analyzer(), shown)):
         return csr_matrix((1, len(shown))), lambda asked: csr_matrix((len(asked), 1))
@@ -186,8 +159,8 @@ def _bm25(pool: Sequence[str]) -> tuple[csr_matrix, Callable[[Sequence[str]], cs
     lengths = np.asarray(counts.sum(axis=1)).ravel()
     n_with = np.bincount(counts.indices, minlength=counts.shape[1])
     idf = np.log1p((len(shown) - n_with + 0.5) / (n_with + 0.5))
-    norm = BM25_K1 * (1 - BM25_B + BM25_B * lengths / lengths.mean())
+    norm = K1 * (1 - B + B * lengths / lengths.mean())
     of_row = np.repeat(norm, np.diff(counts.indptr))
     weights = counts.copy()
-    weights.data = idf[counts.indices] * counts.data * (BM25_K1 + 1) / (counts.data + of_row)
-    return weights.T.tocsr(), lambda asked: counter.transform([text[:MAX_CHARACTERS] for text in asked])
+    weights.data = idf[counts.indices] * counts.data * (K1 + 1) / (counts.data + of_row)
+    return weights.T.tocsr(), lambda asked: counter.transform([text[:CUT_CHARACTERS] for text in asked])

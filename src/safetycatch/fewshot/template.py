@@ -6,13 +6,13 @@ Python. What it can still do is take long: bounded only by the size of the file.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import ExperimentError
 from safetycatch.fewshot.fences import fence
+from safetycatch.fewshot.plain import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ ALLOWED_NODES = frozenset(
 )
 # `loop.previtem` and `loop.nextitem` hand out data, these hand out positions.
 LOOP_POSITIONS = frozenset({"index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0"})
-_FENCE_FILTER = "fenced"
+FENCE_FILTER = "fenced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,24 @@ class Template:
     variables: tuple[tuple[str, int], ...]
 
 
-def compile_template(text: str, where: str, key: str, trusted: str) -> Template:
+def compile_template(
+    text: str, where: str, key: str, trusted: str, within: SandboxedEnvironment | None = None
+) -> Template:
     """Return `text` compiled; what it shows is fenced with `key` unless it is made from the variable `trusted` alone.
+
+    `within` is an environment whose fence is another one.
 
     Raises: ExperimentError naming the line of a syntax error or of anything beyond output, `if`, `for` and filters.
     """
     from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 
-    environment = _environment()
+    own = environment() if within is None else within
     try:
-        tree = environment.parse(text)
+        tree = own.parse(text)
     except TemplateSyntaxError as error:
         raise ExperimentError(str(error.message), where=f"{where}: line {error.lineno}") from None
     for node in tree.find_all(nodes.Node):
-        if refused := _refused(node, environment):
+        if refused := _refused(node, own):
             raise ExperimentError(
                 f"`{refused}` is not available in a prompt",
                 where=f"{where}: line {node.lineno}",
@@ -64,7 +68,7 @@ def compile_template(text: str, where: str, key: str, trusted: str) -> Template:
             )
     outside = meta.find_undeclared_variables(tree)
     _fence_outputs(tree, _safe_names(tree, outside, trusted), key)
-    compiled = environment.from_string(tree)
+    compiled = own.from_string(tree)
     lines: dict[str, int] = {}
     for node in tree.find_all(nodes.Name):
         if node.name in outside:
@@ -81,7 +85,7 @@ def compile_template(text: str, where: str, key: str, trusted: str) -> Template:
     return Template(render, tuple(sorted(lines.items(), key=lambda item: (item[1], item[0]))))
 
 
-def _refused(node: nodes.Node, environment: SandboxedEnvironment) -> str:
+def _refused(node: nodes.Node, own: SandboxedEnvironment) -> str:
     """Return what a prompt may not use, or nothing."""
     from jinja2 import nodes
 
@@ -91,35 +95,28 @@ def _refused(node: nodes.Node, environment: SandboxedEnvironment) -> str:
     if isinstance(node, nodes.Filter):
         return "" if node.name in FILTERS else node.name
     if isinstance(node, nodes.Test):
-        return "" if node.name in environment.tests else node.name
+        return "" if node.name in own.tests else node.name
     if isinstance(node, nodes.Getattr):
         return node.attr if node.attr.startswith("_") else ""
     return ""
 
 
 @lru_cache(maxsize=1)
-def _environment() -> SandboxedEnvironment:
+def environment() -> SandboxedEnvironment:
+    """Return what templates are compiled and rendered in."""
     from jinja2 import StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    environment = SandboxedEnvironment(
+    made = SandboxedEnvironment(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,  # the output is a chat message, not HTML; data is fenced instead
     )
-    environment.globals.clear()
-    environment.filters = {name: environment.filters[name] for name in FILTERS}
-    environment.filters[_FENCE_FILTER] = lambda value, key: fence(_shown(value), key)
-    return environment
-
-
-def _shown(value: Any) -> str:
-    """Return how a value is written in a prompt: text as it is, nothing as empty, the rest as JSON."""
-    if isinstance(value, str):
-        return value
-    # `list` opens the iterators of filters, and makes an undefined value say so.
-    return "" if value is None else json.dumps(value, ensure_ascii=False, default=list)
+    made.globals.clear()
+    made.filters = {name: made.filters[name] for name in FILTERS}
+    made.filters[FENCE_FILTER] = lambda value, key: fence(shown(value), key)
+    return made
 
 
 def _sources(node: nodes.Node) -> set[str]:
@@ -153,6 +150,6 @@ def _fence_outputs(tree: nodes.Template, safe: set[str], key: str) -> None:
         output.nodes = [
             node
             if isinstance(node, nodes.TemplateData) or _sources(node) <= safe
-            else nodes.Filter(node, _FENCE_FILTER, [nodes.Const(key)], [], None, None, lineno=node.lineno)
+            else nodes.Filter(node, FENCE_FILTER, [nodes.Const(key)], [], None, None, lineno=node.lineno)
             for node in output.nodes
         ]
