@@ -2,8 +2,8 @@
 
     python benchmarks/looks.py [--repetitions 1000] [--seed 1]
 
-Two test sets are drawn; printed is the share of such pairs in which the later one counts as looked at before (half of its
-rows were), and the share in which their Jaccard similarity alone would say so.
+Two test sets are drawn; printed is the share of such pairs in which the later one counts as looked at before (half of
+its rows were), and the share in which their Jaccard similarity alone would say so.
 """
 
 from __future__ import annotations
