@@ -164,7 +164,8 @@ def sampling_noise(
     warm = {name: value for name, value in temperatures.items() if value is not None and value > 0}
     evidence = {"temperatures": dict(temperatures), "share": share, "measured_in": measured_in}
     if warm or share:
-        reasons = [f"the temperature of {name} is {value:g}" for name, value in list(warm.items())[:3]]
+        names = ", ".join(list(warm)[:3]) + (f" and {len(warm) - 3} more" if len(warm) > 3 else "")
+        reasons = [f"the temperature is {max(warm.values()):g} ({names})"] if warm else []
         if share:
             reasons.append(f"in {measured_in} {100 * share:.0f} % of the spread was noise between runs of one item")
         return Observation(
