@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -23,11 +23,16 @@ from safetycatch.stats.clusters import (
 )
 from safetycatch.stats.intervals import Interval
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Method = Literal["percentile", "bca"]
 
 LEAST_RESAMPLES = 100
 ENOUGH_CLUSTERS_FOR_RATES = 200  # below, the percentiles of a rate near 0 or 1 covered 89-93 % instead of 95
 CLUSTERS_A_TYPE = 20  # from here on counting each type at once is faster than drawing the clusters
+FEW_COLUMNS = 3  # adding up the drawn rows is faster than counting them up to here
+CACHED = 20_000  # drawn clusters held at once while they are added up
 BLOCK = 1_000_000  # counts held at once, 8 MB
 
 
@@ -90,29 +95,48 @@ def _resampled_means(sums: Floats, sizes: Floats, n_resamples: int, rng: np.rand
     one multinomial draw. Else the clusters are drawn and counted, a block of resamples at a time.
     """
     table = np.column_stack([sums, sizes])
-    n_clusters = len(table)
+    n_clusters, n_columns = len(table), sums.shape[1]
     types, counts = np.unique(table, axis=0, return_counts=True)
     few = len(types) * CLUSTERS_A_TYPE <= n_clusters
     totals = np.empty((n_resamples, table.shape[1]))
     block = max(1, BLOCK // (len(types) if few else n_clusters))
     for start in range(0, n_resamples, block):
-        rows = min(block, n_resamples - start)
+        drawn = totals[start : start + block]
         if few:
-            drawn = rng.multinomial(n_clusters, counts / n_clusters, size=rows)
-            totals[start : start + rows] = drawn @ types
+            drawn[:] = rng.multinomial(n_clusters, counts / n_clusters, size=len(drawn)) @ types
         else:
-            totals[start : start + rows] = _draw_counts(n_clusters, rows, rng) @ table
-    n_columns = sums.shape[1]
+            _draw(table, drawn, rng)
     with np.errstate(invalid="ignore"):
         return totals[:, :n_columns] / totals[:, n_columns:]
 
 
-def _draw_counts(n_clusters: int, rows: int, rng: np.random.Generator) -> Floats:
-    """Return how often each cluster is drawn in each of `rows` resamples."""
-    counts = np.empty((rows, n_clusters))
-    for row in range(rows):  # one at a time: the counters of a resample stay in the processor's cache
-        counts[row] = np.bincount(rng.integers(0, n_clusters, size=n_clusters), minlength=n_clusters)
-    return counts
+def _draw(table: Floats, totals: Floats, rng: np.random.Generator) -> None:
+    """Fill each row of `totals` with the column sums of as many rows of `table` as there are, drawn at random.
+
+    Few resamples at a time, so that they stay in the processor's cache.
+    """
+    n_clusters = len(table)
+    if table.shape[1] <= FEW_COLUMNS:
+        columns, step = np.ascontiguousarray(table.T), max(1, CACHED // n_clusters)
+        for start in range(0, len(totals), step):
+            drawn = totals[start : start + step]
+            places = _places((len(drawn), n_clusters), n_clusters, rng)
+            drawn[:] = columns.take(places, axis=1).sum(axis=2).T
+        return
+    counts = np.empty((len(totals), n_clusters))
+    for row in counts:
+        row[:] = np.bincount(_places((n_clusters,), n_clusters, rng), minlength=n_clusters)
+    totals[:] = counts @ table
+
+
+def _places(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return whole numbers from 0 to n - 1 at random: 32 random bits times n, over 2^32, at twice the usual speed.
+
+    Some numbers are likelier than others by less than n / 2^32, which is 1 in 40,000 for 100,000 clusters.
+    """
+    size = math.prod(shape)
+    bits = rng.bit_generator.random_raw((size + 1) // 2).view(np.uint32)[:size].reshape(shape)
+    return (np.multiply(bits, n, dtype=np.uint64) >> np.uint64(32)).view(np.intp)
 
 
 def _interval(sample: Sample, means: Floats, sums: Floats, sizes: Floats, level: float, method: Method) -> Interval:
