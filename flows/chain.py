@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from flows.approval import outstanding
 from flows.bootstrap import as_known, bootstraps_of
+from flows.ensemble import asked_besides, ensemble_lines, make_ensemble, planned_besides
 from flows.entries import affordable, entries_of, labels_of, scorer_names
 from flows.ladder import make_ladder, race_metric, raceable
 from flows.watching import StageError, quietly
@@ -169,14 +170,32 @@ def prepare(
     entries, shots = entries_of(inputs, place, call, task, labels, scorers, examples, splits, pool, scored_split)
     bootstraps = bootstraps_of(place, entries, scorers, examples, splits, pool)
     n_before = sum(len(one.ids) for one in bootstraps)
-    ids = affordable(inputs, place, available, entries, examples, shots, pool, n_before)
+    besides = asked_besides(inputs, entries, task, labels, scorers)
+    # Exploring has no replicates beside samples, and a judge is asked about a replicate at most once.
+    asked = [*entries, *(entry for entry, times, _ in besides for _ in range(-(-times // experiment.runs.replicates)))]
+    ids = affordable(inputs, place, available, asked, examples, shots, pool, n_before)
     if len(ids) < len(available):
         notes.append(f"a keyed sample of {len(ids)} of {len(available)} {scored_split} rows fits the ceiling")
     ladder = None
+    dev = list(ids) if scored_split == "dev" else _ids_of(place, table, splits, "dev")
+    passed_over = {*leak_facts["leaked_ids"], *leak_facts["crossed_ids"]}
+    dev = [example_id for example_id in dev if example_id not in passed_over]
+    ensemble = make_ensemble(
+        inputs,
+        place,
+        call,
+        task=task,
+        labels=labels,
+        scorers=scorers,
+        examples=examples,
+        splits=splits,
+        pool=pool,
+        scored_split=scored_split,
+        ids=ids,
+        dev=dev,
+        besides=besides,
+    )
     if experiment.runs.ladder:
-        dev = list(ids) if scored_split == "dev" else _ids_of(place, table, splits, "dev")
-        passed_over = {*leak_facts["leaked_ids"], *leak_facts["crossed_ids"]}
-        dev = [example_id for example_id in dev if example_id not in passed_over]
         why = raceable(experiment, entries, dev)
         if why:
             notes.append(f"runs.ladder: no race, all candidates go to {scored_split}: {why}")
@@ -193,7 +212,11 @@ def prepare(
     main = scorer(scorers[0], task=task, labels=labels, aliases=experiment.label_aliases)
     claim = experiment.claim
     effect = claim.smallest_effect if claim else None
+    n_shots = len(shots) + (len(ladder.shots) if ladder else 0)
+    more = planned_besides(ensemble, ids, scored_split, experiment.runs.replicates, n_shots)
     degrees = temperatures(experiment.candidates).values()
+    n_rivals = len(entries) - (0 if experiment.baseline_is_run else 1)
+    n_rivals = max(1, min([n_rivals, *(keep for keep in ladder.keeps if keep)] if ladder else [n_rivals]))
     planned = call(
         plan,
         place=place,
@@ -204,7 +227,7 @@ def prepare(
             "replicates": experiment.runs.replicates,
             "task": task,
             "is_rate": main.is_rate,
-            "n_compared": max(1, len(entries) - (0 if experiment.baseline_is_run else 1)),
+            "n_compared": n_rivals + bool(ensemble),
             "unit": main.unit,
             "discordance": policy.threshold("SC202", "discordance"),
             "icc": policy.threshold("SC202", "icc"),
@@ -220,10 +243,11 @@ def prepare(
             ),
             "prices": {name: price.model_dump(exclude_none=True) for name, price in prices_of(inputs).items()},
             "price_list": version("litellm"),
+            **({"besides": more} if more else {}),
         },
         examples=examples,
         splits=splits,
-        parts=[*shots, *(ladder.shots if ladder else [])],
+        parts=[*shots, *(ladder.shots if ladder else []), *(ensemble.dev_shots if ensemble else [])],
         pool=pool,
     )
     _check_guardrails(experiment, place.open_store().facts(_ref(planned))["unknown_prices"])
@@ -249,7 +273,7 @@ def prepare(
         exclude,
         ladder,
     )
-    found = as_known(replace(found, bootstraps=bootstraps))
+    found = as_known(replace(found, bootstraps=bootstraps, ensemble=ensemble))
     if ceiling(experiment).ask_above is not None:
         found = replace(found, estimate=outstanding(found))
     found = replace(found, look=look_ahead(found, purpose))
@@ -317,7 +341,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
             f"dev: {what} · about {expected} calls ({full} without the race)",
             f"{prepared.scored_split}: {who} x {len(prepared.ids)} rows · in all about {n_calls:,.0f} calls · {cost}",
         ]
-    return [*lines, *facts["told"]]
+    return [*lines, *ensemble_lines(prepared.ensemble), *facts["told"]]
 
 
 def _quiet(_stage: str, _text: str) -> None:
@@ -331,7 +355,8 @@ def _ref(reference: Ref) -> StoreRef:
 def stop_if_refused(prepared: Prepared) -> None:
     """Raise RefusedError when a catch refuses, InputError without a provider's key; nothing was sent yet."""
     refuse(prepared.findings)
-    for candidate in prepared.experiment.candidates:
+    judge = prepared.experiment.judge_of_ties
+    for candidate in [*prepared.experiment.candidates, *([judge] if judge else [])]:
         if candidate.model is not None:
             require_key(address_of(candidate.model, prepared.inputs.project))
 

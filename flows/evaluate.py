@@ -18,6 +18,7 @@ from flows.approval import approved
 from flows.beyond import Measured
 from flows.bootstrap import bootstrapped
 from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
+from flows.ensemble import asked_of_dev, measured, vote_lines, voted
 from flows.ladder import climb, ladder_lines
 from flows.stored import baseline_of
 from flows.watching import CallsArtifact, failed, publish, publish_refusal, status_of
@@ -35,7 +36,7 @@ from safetycatch.errors import (
 )
 from safetycatch.store import Ref, RunConflictError, Runs
 from safetycatch.store.environment import environment
-from tasks.check import observe_after
+from tasks.check import observe_after, observe_ensemble
 from tasks.compare import compare
 from tasks.filling import Result
 from tasks.looks import record_look
@@ -212,15 +213,24 @@ def _evaluated(
     n_replies = len(callers) * len(prepared.ids) * inputs.experiment.runs.replicates
     if climbed is not None and (expect := WATCHER.get().expect) is not None:
         expect(climbed.n_asked + n_replies + sum(len(one.ids) for one in prepared.bootstraps))
+    of_dev = asked_of_dev(prepared)
     progress = CallsArtifact(n_replies)
+    # Before test is asked: a member without dev answers ends the run here.
+    dev = answer(of_dev, call, progress.add) if of_dev else {}
     parts = answer(prepared, call, progress.add)
+    vote = voted(prepared, call, parts, dev)
+    for line in vote_lines(prepared, vote):
+        say("vote", line)
     more = beyond.measured(everybody, climbed, parts, call) if beyond else Measured()
     replies = [*pool_replies, *(climbed.rungs if climbed else []), *chain.from_iterable(parts.values()), *more.parts]
+    replies += [*chain.from_iterable(dev.values()), *vote]
     calls = calls_of(prepared, replies, shared.made)
     if climbed is not None and prepared.scored_split == "dev":
         # The race's answers were read again from the journal: once is how often they came.
         again = sum(row["n_calls"] for row in climbed.standing if row["on"])
         calls["from_journal"] = max(0, calls["from_journal"] - again)
+    if prepared.ensemble:
+        parts[prepared.ensemble.settings.id] = vote
     settings = {
         "task": prepared.task,
         "labels": list(prepared.labels),
@@ -267,9 +277,11 @@ def _evaluated(
     )
     scored = {name: store.facts(Ref.from_dict(reference)) for name, reference in zip(parts, scores, strict=True)}
     summary = store.facts(Ref.from_dict(compared))
+    ensemble = measured(prepared, call, parts, dict(zip(parts, scores, strict=True)), settings)
     changed = [*(found.name for found in run.changed_inputs(inputs.files)), *inputs.changed_data()]
     spent = shared.journal.spent(run.run_id)
     after = [*observe_after(prepared, policy, summary, scored, spent.usd, changed, climbed), *more.observations(policy)]
+    after += observe_ensemble(prepared, ensemble)
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]
@@ -286,7 +298,7 @@ def _evaluated(
         calls={**calls, "perhaps_paid": spent.perhaps_calls},
         perhaps_usd=spent.perhaps_usd,
         spent_usd=spent.usd,
-        saved_usd=_saved(scored, climbed, spent.usd - spent_before.usd),
+        saved_usd=_saved(scored, climbed, ensemble, spent.usd - spent_before.usd),
         perhaps=tuple(shared.journal.perhaps_paid(run.run_id)),
         climbed=climbed,
         started_at=run.started_at.isoformat(timespec="seconds"),
@@ -296,6 +308,7 @@ def _evaluated(
         notes=(*prepared.notes, *notes),
         looks=tuple(looks),
         bench=more.bench,
+        ensemble=ensemble,
     )
     call(report, result=result, run=run, parts=parts, scores=scores)
     refuse(findings)
@@ -305,7 +318,7 @@ def _evaluated(
         "summary": summary,
         "command": result.command,
         "items": prepared.items_key(),
-        "candidates": prepared.candidate_keys(),
+        "candidates": [*prepared.candidate_keys(), *prepared.ensemble_keys()],
         "raced": everybody.candidate_keys() if climbed else [],
         "chosen": climbed.chosen if climbed else None,
         "look": prepared.look.content if prepared.look else None,
@@ -352,9 +365,13 @@ def _tables(run: Run, climbed: Climbed | None) -> dict[str, str]:
     return {name: str(run.path(f"{name}.parquet")) for name in names}
 
 
-def _saved(scored: dict[str, dict[str, Any]], climbed: Climbed | None, paid_now: float) -> float:
+def _saved(
+    scored: dict[str, dict[str, Any]], climbed: Climbed | None, ensemble: dict[str, Any] | None, paid_now: float
+) -> float:
     """Return what the answers of this run cost when they were bought, less what was paid now."""
-    bought = sum(facts["cost_usd"] or 0.0 for facts in scored.values()) + (climbed.cost_usd if climbed else 0.0)
+    own = {name: facts for name, facts in scored.items() if ensemble is None or name != ensemble["id"]}
+    bought = sum(facts["cost_usd"] or 0.0 for facts in own.values()) + (climbed.cost_usd if climbed else 0.0)
+    bought += ensemble["extra_usd"] + ensemble["fit_usd"] if ensemble else 0.0
     return max(0.0, bought - paid_now)
 
 
@@ -390,7 +407,7 @@ def _history(runs: Runs, prepared: Prepared, looks: Sequence[Look]) -> int:
 
     The `looks` hold those of every claim on this test set; dev items, which anybody may look at, are in the runs only.
     """
-    seen = set(prepared.candidate_keys()).union(*(look.candidates for look in looks))
+    seen = {*prepared.candidate_keys(), *prepared.ensemble_keys()}.union(*(look.candidates for look in looks))
     key = prepared.items_key()
     for run in runs.ls(limit=MOST_RUNS):
         if run.summary.get("items") == key:

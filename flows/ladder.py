@@ -26,12 +26,21 @@ SHARE_KEPT, FEWEST_KEPT = 0.6, 2
 
 def raceable(experiment: Experiment, entries: Sequence[dict[str, Any]], dev_ids: Sequence[str]) -> str:
     """Return why there is nothing to race, or an empty text."""
-    racing = [entry["candidate"]["id"] for entry in entries if not entry["candidate"]["outputs"]]
+    racing = [entry["candidate"]["id"] for entry in racers(experiment, entries)]
     if len(racing) <= ENOUGH:
-        return "a race needs the baseline and two other candidates that answer"
+        besides = " and are no members of the ensemble" if experiment.aggregate else ""
+        return f"a race needs the baseline and two other candidates that answer{besides}"
     if experiment.baseline_is_run or experiment.baseline not in racing:
         return "the baseline is recorded, so it cannot answer dev rows"
     return "" if dev_ids else "the split has no dev rows"
+
+
+def racers(experiment: Experiment, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return who races: who answers, without the members of an ensemble, which are all needed to the end."""
+    members = set(experiment.aggregate.members if experiment.aggregate else ()) - {experiment.baseline}
+    return [
+        entry for entry in entries if not entry["candidate"]["outputs"] and entry["candidate"]["id"] not in members
+    ]
 
 
 def race_metric(scorers: Sequence[Scorer]) -> str:
@@ -74,7 +83,7 @@ def make_ladder(
     metric: str,
 ) -> Ladder:
     """Return the rungs of a race over `dev_ids`; `entries` point into `shots`, which are those of dev rows."""
-    racing = tuple({**entry, "scorers": [metric]} for entry in entries if not entry["candidate"]["outputs"])
+    racing = tuple({**entry, "scorers": [metric]} for entry in racers(experiment, entries))
     sizes: dict[str, int] = {}
     for example_id in dev_ids:
         sizes[clusters[example_id]] = sizes.get(clusters[example_id], 0) + 1
@@ -134,7 +143,8 @@ def climb(prepared: Prepared, ladder: Ladder, call: Call, chosen: str | None = N
     going = [row["candidate"] for row in challengers if row["status"] == "running"] or [challengers[0]["candidate"]]
     named = (experiment.claim.candidate if experiment.claim else None) or chosen
     recorded = {entry["candidate"]["id"] for entry in prepared.entries if entry["candidate"]["outputs"]}
-    on = {baseline, *going, *recorded, *([named] if named else [])}
+    members = experiment.aggregate.members if experiment.aggregate else []
+    on = {baseline, *going, *recorded, *members, *([named] if named else [])}
     n_calls = sum(sum(len(block) for block in rung) for rung in ladder.blocks) * len(ladder.entries) * replicates
     return Climbed(
         rungs=tuple(rungs),

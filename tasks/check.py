@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from safetycatch.catches import cost, fewshot, harness, illusory, lockin, statistics
+from safetycatch.catches import Observation, aggregation, cost, fewshot, harness, illusory, lockin, statistics
 from safetycatch.catches import results as results_catches
 from safetycatch.fewshot.selection import verify_shots
 from safetycatch.scoring import majority_share
@@ -27,7 +27,7 @@ from tasks.split import POOL_PREFIX, clusters_with_pool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safetycatch.catches import Observation, Policy
+    from safetycatch.catches import Policy
     from tasks.prepared import Climbed, Prepared
 
 MOST_RUNS = 10_000
@@ -118,7 +118,39 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
     yield fewshot.pool_is_apart(
         declared=prepared.pool is not None, ids=_pool_overlap(prepared), pool=experiment.data.pool or "train"
     )
+    yield from _vote(prepared)
     yield _run_id(prepared)
+
+
+def _vote(prepared: Prepared) -> Iterator[Observation]:
+    """Yield what is known of an ensemble before its members answer."""
+    made = prepared.ensemble
+    if made is None:
+        for code in ("SC1002", "SC1004"):
+            yield Observation(code, "not_applicable", "there is no ensemble")
+        return
+    found = made.settings
+    tie = found.tie if found.tie is None or isinstance(found.tie, str) else found.tie.model.full
+    if found.rule == "self_consistency":
+        tie = tie or "the first sample"
+    yield aggregation.ties_are_settled(tie=tie, n_members=len(found.members), n_dev=made.n_dev)
+    if found.rule != "weighted":
+        yield Observation("SC1004", "not_applicable", "no weights")
+    elif isinstance(found.weights, dict):
+        yield Observation("SC1004", "not_checked", "weights are given: nobody can see which rows they were fitted on")
+    else:
+        across = "cross-fitted: no row informs its own vote" if not made.dev_ids else f"{len(made.dev_ids)} dev rows"
+        source = f"the run {found.weights_run}" if found.weights_run else across
+        yield aggregation.weights_are_foreign(source=source, overlap=made.overlap, n=len(prepared.ids))
+
+
+def observe_ensemble(prepared: Prepared, facts: dict[str, Any] | None) -> Iterator[Observation]:
+    """Yield what the answers show of an ensemble, of its `facts`."""
+    claim = prepared.experiment.claim
+    effect = claim.smallest_effect if claim else None
+    names = aggregation.Gain.__dataclass_fields__
+    gain = aggregation.Gain(**{name: facts[name] for name in names}) if facts and facts["best"] else None
+    yield aggregation.gain_is_worth_it(found=gain, effect=effect.value if effect and not effect.relative else None)
 
 
 def _sampling_noise(prepared: Prepared, plan: dict[str, Any]) -> Observation:
@@ -236,6 +268,8 @@ def observe_after(
         metric=metric["name"],
         correction=claim.correction if claim else "holm",
     )
+    # An ensemble makes no calls of its own: its rows fail with its members'.
+    scored = {name: facts for name, facts in scored.items() if name not in prepared.ensemble_ids}
     failed = {
         name: (sum(facts["statuses"].get(status, 0) for status in ("error", "invalid")), facts["n"])
         for name, facts in scored.items()

@@ -31,6 +31,7 @@ def estimate_of(prepared: Prepared, climbed: Climbed | None = None) -> Estimate:
     asked: set[str] = set()
     ladder = prepared.ladder
     total = sum((_bootstrapping(prepared, one, asked) for one in prepared.bootstraps), NOTHING)
+    total += _ensemble(prepared, asked)
     if ladder is None or climbed is not None:
         entries = prepared.entries if climbed is None else climbed.entries
         total = sum((_outstanding(prepared, entry, prepared.ids, prepared.shots, asked) for entry in entries), total)
@@ -74,6 +75,25 @@ def _outstanding(
     shown = prepared.pool or prepared.examples
     requests = requests_of(place, entry, rows, shots, shown, prepared.experiment.runs.replicates)
     return _not_held(requests, entry["task"], asked)
+
+
+def _ensemble(prepared: Prepared, asked: set[str]) -> Estimate:
+    """Return the estimate of what an ensemble asks besides its members' scored answers; `asked` as above.
+
+    Who will be asked which tie is not known: a judge's calls count as if all labels were tied.
+    """
+    made, total = prepared.ensemble, NOTHING
+    if made is None:
+        return total
+    for entry in made.dev_entries:
+        total += _outstanding(prepared, entry, made.dev_ids, made.dev_shots, asked)
+    rows = shard_rows(read_table(prepared.place, prepared.examples), list(prepared.ids))
+    shown = prepared.pool or prepared.examples
+    for entry, times, share in made.besides:
+        shots = prepared.shots[entry["shots_at"]] if entry["shots_at"] is not None else None
+        requests = requests_of(prepared.place, entry, rows, shots, shown, times)
+        total += _not_held(requests, entry["task"], asked).likely(share)
+    return total
 
 
 def _bootstrapping(prepared: Prepared, one: Bootstrap, asked: set[str]) -> Estimate:

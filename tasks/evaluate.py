@@ -64,9 +64,14 @@ def keep_rows(
     parents: list[dict[str, Any]],
     rows: list[dict[str, Any]],
     facts: dict[str, Any],
+    *,
+    n_failed: int = 0,
 ) -> dict[str, Any]:
-    """Return the reference of answered rows; with failed ones they are `…-partial`, which the next run asks again."""
-    failed = sum(row["status"] in {"error", "invalid"} for row in rows)
+    """Return the reference of answered rows; with failed ones they are `…-partial`, which the next run asks again.
+
+    `n_failed` answers besides the rows' own did not come.
+    """
+    failed = n_failed + sum(row["status"] in {"error", "invalid"} for row in rows)
 
     def produce() -> Produced:
         return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts={**facts, "n_failed": failed})

@@ -114,6 +114,9 @@ def plan(
                 rest = 1 - asked[baseline] / n_dev
                 going = {name: racing[name] + rest * going.get(name, 1.0) for name in names}
         rows_of(settings["candidates"], settings["split"], settings["ids"], going)
+        rows += [
+            _row_besides(place, one, settings, examples, parts, pool, unknown) for one in settings.get("besides", ())
+        ]
         rows += [_bootstrap_row(place, one, pool or examples, unknown) for one in settings.get("bootstraps", ())]
         clusters = cluster_facts(place, splits, settings["ids"])
         facts |= {"unknown_prices": sorted(unknown), "sent": sent, **clusters}
@@ -165,6 +168,24 @@ def _row(
         else:
             row |= {"expected_usd": most * n_calls, "highest_usd": most * n_calls}
     return row
+
+
+def _row_besides(
+    place: Place,
+    asked: dict[str, Any],
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    parts: list[dict[str, Any]],
+    pool: dict[str, Any] | None,
+    unknown: set[str],
+) -> dict[str, Any]:
+    """Return what an ensemble asks besides its members' scored answers, of which `asked[share]` is expected."""
+    none: list[dict[str, Any]] = []
+    own = {**settings, "ids": asked["ids"], "replicates": asked["times"]}
+    row = _row(place, asked["entry"], own, examples, parts, pool, unknown, none)
+    usd, share = row["expected_usd"], asked["share"]
+    expected = {"expected_calls": share * row["n_calls"], "expected_usd": None if usd is None else share * usd}
+    return row | {"split": asked["split"], **expected}
 
 
 def _bootstrap_row(place: Place, asked: dict[str, Any], rows: dict[str, Any], unknown: set[str]) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetycatch.identity import fingerprint
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 
 if TYPE_CHECKING:
+    from safetycatch.aggregate import AggregateSettings
     from safetycatch.catches import Finding
     from safetycatch.catches.estimate import Estimate
     from safetycatch.experiment import Experiment
@@ -34,6 +35,37 @@ class Bootstrap:
     ids: tuple[str, ...]
     at: int
     shots: ShotSettings
+
+
+class Besides(NamedTuple):
+    """Who is asked about scored items besides the candidates: `times` an item at most, of which a `share` is expected.
+
+    `entry` points into the shots of the run.
+    """
+
+    entry: dict[str, Any]
+    times: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Candidates whose answers become one, as it stands before the first call.
+
+    `dev_entries` point into `dev_shots`: what the members answer of `dev_ids`, for weights and ties (no ids: nothing,
+    or what is scored anyway). `judge` is asked about ties. `records` are right, cast and answered votes by member in
+    the stored run that weights are taken from, `overlap` the scored items which that run holds.
+    """
+
+    settings: AggregateSettings
+    dev_entries: tuple[dict[str, Any], ...] = ()
+    dev_shots: tuple[Ref, ...] = ()
+    dev_ids: tuple[str, ...] = ()
+    judge: dict[str, Any] | None = None
+    records: dict[str, list[int]] | None = None
+    overlap: tuple[str, ...] = ()
+    n_dev: int = 0
+    besides: tuple[Besides, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +140,7 @@ class Prepared:
     exclude: tuple[str, ...] = ()
     ladder: Ladder | None = None
     bootstraps: tuple[Bootstrap, ...] = field(default=(), kw_only=True)
+    ensemble: Ensemble | None = field(default=None, kw_only=True)
 
     @property
     def experiment(self) -> Experiment:
@@ -118,6 +151,20 @@ class Prepared:
         """Fingerprint of the scored items and their content: runs that share it competed on the same ground."""
         table = with_ids(read_table(self.place, self.examples), self.ids)
         return fingerprint(sorted(zip(*(table[name].to_pylist() for name in ITEM), strict=True)))
+
+    @property
+    def ensemble_ids(self) -> tuple[str, ...]:
+        """The ensemble's name among the scored candidates; () without one."""
+        return (self.ensemble.settings.id,) if self.ensemble else ()
+
+    def ensemble_keys(self) -> list[str]:
+        """Fingerprint of the ensemble: other members or another rule are another candidate; [] without one."""
+        made = self.ensemble
+        if made is None:
+            return []
+        keys = dict(zip((entry["candidate"]["id"] for entry in self.entries), self.candidate_keys(), strict=True))
+        rule = made.settings.model_dump(mode="json", exclude={"id", "members"})
+        return [fingerprint(rule, sorted(keys[name] for name in made.settings.members))]
 
     def candidate_keys(self) -> list[str]:
         """Fingerprints of what was tried: a changed prompt or function is another candidate."""

@@ -48,6 +48,7 @@ BUILT = {
     *("SC505", "SC506", "SC509", "SC510", "SC511", "SC512", "SC701", "SC702", "SC703", "SC704", "SC901", "SC1201"),
     *("SC902", "SC903"),
     *("SC302", "SC306", "SC504", "SC801", "SC802", "SC1001", "SC1202"),
+    *("SC1002", "SC1003", "SC1004"),
 }
 # -- the clean experiment ---------------------------------------------------------------------------------------------
 
@@ -207,6 +208,18 @@ def _pool(p):
     p.config["data"]["pool"] = "pool.csv"
 
 
+def _no_tie(p):
+    p.config["aggregate"] = {"members": ["a", "b"]}
+
+
+def _best_of_nothing(p):
+    p.config["aggregate"] = {"members": ["a", "b"], "tie": "best"}
+
+
+def _votes_for_little(p):
+    p.config["aggregate"] = {"members": ["a", "b"], "tie": "b"}
+
+
 def _stamp_first(p):
     p.model(model="sandbox/in-context-priced")
     rules = "\n".join(f"Rule {number}: what is about {number} goes to team {number}." for number in range(120))
@@ -256,6 +269,8 @@ BEFORE = [
     case("SC801", "refuse", _dropped),
     case("SC802", "warn", _ending),
     case("SC901", "refuse", _pool),
+    case("SC1002", "refuse", _no_tie),
+    case("SC1002", "refuse", _best_of_nothing),
 ]
 
 
@@ -336,8 +351,9 @@ AFTER = [
     case("SC506", "warn", _saturated),
     case("SC512", "warn", _majority),
     case("SC703", "warn", _edits_data),
+    case("SC1003", "warn", _votes_for_little),
 ]
-ALONE = {"SC204", "SC303", "SC504", "SC902", "SC903", "SC1001", "SC702", "SC1201", "SC1202"}
+ALONE = {"SC204", "SC303", "SC504", "SC902", "SC903", "SC1001", "SC1004", "SC702", "SC1201", "SC1202"}
 
 
 @pytest.mark.parametrize(("code", "level", "plant"), AFTER)
@@ -420,6 +436,44 @@ def test_sc1001_refuses_another_metric_once_results_exist(project):
     assert len(project.calls) == calls
     project.config["name"] = "e-2"
     assert project.findings()["SC1001"]["status"] == "passed"
+
+
+def test_an_ensemble_whose_ties_and_weights_come_from_dev_fires_nothing(project):
+    project.config["split"] = {"dev": 0.5, "test": 0.5, "train": 0}
+    for number, name in enumerate("abc"):
+        project.answers[name] = lambda row, own=number: wrong_at(row, own)
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    project.config["aggregate"] = {"members": ["a", "b", "c"], "rule": "weighted"}
+    project.config["claim"] |= {"smallest_effect": "10 points", "candidate": "ensemble"}
+    found = project.findings()
+    assert {code: found[code]["status"] for code in ("SC1002", "SC1003", "SC1004")} == dict.fromkeys(
+        ("SC1002", "SC1003", "SC1004"), "passed"
+    )
+
+
+def wrong_at(row, remainder):
+    """Wrong at a third of the rows, another third for another remainder."""
+    number = int(row["example_id"][1:])
+    return "refund" if bool(number % 2) == (number // 2 % 3 != remainder) else "delivery"
+
+
+def test_sc1004_refuses_weights_of_a_run_that_holds_the_scored_rows(project):
+    project.config["split"] = {"dev": 0.5, "test": 0.5, "train": 0}
+    claim = project.config.pop("claim")
+    explored = project.run()["run_id"]
+    project.config |= {"name": "first", "claim": claim}
+    looked = project.run()["run_id"]
+    calls = len(project.calls)
+    project.config |= {
+        "name": "second",
+        "aggregate": {"members": ["a", "b"], "rule": "weighted", "tie": "a", "weights": looked},
+    }
+    found = project.refused()
+    assert set(found) == {"SC1004"}
+    assert looked in found["SC1004"].saw
+    assert len(project.calls) == calls
+    project.config["aggregate"]["weights"] = explored
+    assert project.check()["SC1004"].status == "passed"
 
 
 def test_sc702_refuses_when_the_runs_id_holds_another_run(project):

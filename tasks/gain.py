@@ -1,0 +1,152 @@
+"""Stage `gain`: what an ensemble is worth beside its best member, and how much its members' errors have in common."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from prefect import task
+
+from safetycatch.ensembles import Correlation, effective_voters, error_correlation
+from safetycatch.errors import StatisticsError
+from safetycatch.results.comparing import compare
+from safetycatch.results.matrix import build_matrix, items_of
+from safetycatch.results.summary import MetricTable
+from safetycatch.store import Ref
+from tasks.calling import read_table, scorers_of
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safetycatch.results.comparing import Metric
+    from safetycatch.results.matrix import ScoreMatrix
+
+STAGE, VERSION = "gain", "1"
+SCHEMA = pa.schema(
+    [
+        pa.field("left", pa.string(), nullable=False),
+        pa.field("right", pa.string(), nullable=False),
+        pa.field("phi", pa.float64()),
+    ]
+)
+
+
+@task(
+    name=STAGE,
+    task_run_name="gain {settings[id]}",
+    cache_key_fn=CacheKey(STAGE, VERSION),
+    persist_result=True,
+    result_serializer="json",
+    retries=2,
+    retry_condition_fn=transient,
+)
+def gain(
+    place: Place,
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    splits: dict[str, Any],
+    parts: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the reference of the members' error correlations, pair by pair; gain and cost are its facts.
+
+    `parts` are the scores of the ensemble and of each member, then the members' shards of rows.
+    """
+
+    def produce() -> Produced:
+        store, members = place.open_store(), settings["members"]
+        n_scores = 1 + len(members)
+        items = items_of(read_table(place, examples), read_table(place, splits), settings["split"], (), settings["ids"])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for part in parts[:n_scores]:
+                yield from store.batches(Ref.from_dict(part))
+
+        matrix = build_matrix(items, batches(), settings["replicates"]).without(set(settings["exclude"]))
+        metric = MetricTable.of(scorers_of(place, settings)).metrics[0]
+        best = settings["best"] or _best(matrix, members, metric)
+        found = compare(matrix, settings["id"], best, metric) if best else None
+        difference = found.difference if found else None
+        sign = 1 if metric.higher_is_better else -1
+        shared = _shared(place, settings, examples, parts[n_scores:])
+        k = len(members)
+        facts = {
+            "best": best,
+            "chosen_on": settings["chosen_on"] if len(members) > 1 else "",
+            "metric": metric.name,
+            "unit": metric.unit,
+            "gain": None if found is None or math.isnan(found.estimate) else sign * found.estimate,
+            "low": None if difference is None else min(sign * difference.low, sign * difference.high),
+            "high": None if difference is None else max(sign * difference.low, sign * difference.high),
+            "n_paired": found.n if found else 0,
+            "no_interval": found.reason if found else "no member has an answer",
+            "added_usd_per_1000": _added_cost(matrix, settings["id"], best) if best else None,
+            "rho": _number(shared.mean),
+            "no_rho": shared.reason,
+            "n_voters": k,
+            "effective_voters": _effective(k, shared.mean),
+        }
+        pairs = [
+            {"left": members[left], "right": members[right], "phi": _number(shared.phi[left, right])}
+            for left in range(k)
+            for right in range(left)
+        ]
+        return Produced(pa.Table.from_pylist(pairs, schema=SCHEMA), facts={**facts, "pairs": pairs})
+
+    parents = parents_of({"examples": examples, "splits": splits, "parts": parts})
+    return run_stage(STAGE, VERSION, place, settings, parents, produce)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _effective(k: int, rho: float) -> float | None:
+    try:
+        return _number(effective_voters(k, rho))
+    except StatisticsError:
+        return None  # pairs of few items can correlate by less than k voters could share
+
+
+def _best(matrix: ScoreMatrix, members: list[str], metric: Metric) -> str | None:
+    """Return the member with the best score, of equal ones the first by name."""
+    means = {name: np.nanmean(matrix.means(name, metric.name)) for name in members if _scored(matrix, name, metric)}
+    sign = -1 if metric.higher_is_better else 1
+    return min(means, key=lambda name: (sign * means[name], name), default=None)
+
+
+def _scored(matrix: ScoreMatrix, name: str, metric: Metric) -> bool:
+    return matrix.has(name, metric.name) and not np.isnan(matrix.means(name, metric.name)).all()
+
+
+def _added_cost(matrix: ScoreMatrix, ensemble: str, best: str) -> float | None:
+    """Return how much more 1,000 items cost than with `best` alone, US dollars; None without prices."""
+    more = matrix.means(ensemble, "cost_usd") - matrix.means(best, "cost_usd")
+    known = more[~np.isnan(more)]
+    return float(1000 * known.mean()) if known.size else None
+
+
+def _shared(
+    place: Place, settings: dict[str, Any], examples: dict[str, Any], parts: list[dict[str, Any]]
+) -> Correlation:
+    members, store = settings["members"], place.open_store()
+    if settings["samples"] or len(members) < 2:
+        return Correlation(np.full((1, 1), np.nan), math.nan, 0, "the votes are samples of one member")
+    table = read_table(place, examples)
+    targets = dict(zip(table["example_id"].to_pylist(), table["target"].to_pylist(), strict=True))
+    judge = scorers_of(place, {**settings, "scorers": [settings["right_by"]]})[0] if settings["right_by"] else None
+    order = [(one, replicate) for one in settings["ids"] for replicate in range(settings["replicates"])]
+    place_of = {key: at for at, key in enumerate(order)}
+    wrong, at = np.full((len(order), len(members)), np.nan), 0
+    for column, n_shards in enumerate(settings["shards"]):
+        for part in parts[at : at + n_shards]:
+            for row in store.read(Ref.from_dict(part)).to_pylist():
+                if row["status"] in {"error", "invalid"} or row["example_id"] in settings["exclude"]:
+                    continue
+                said, target = row["parsed"], targets[row["example_id"]]
+                right = said is not None and (said == target if judge is None else judge.score(said, target, row) >= 1)
+                wrong[place_of[row["example_id"], row["replicate"]], column] = float(not right)
+        at += n_shards
+    return error_correlation(wrong)
