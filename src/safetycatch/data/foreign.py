@@ -38,7 +38,7 @@ CONTENT = {"content": ("content",), "input": ("input", "question"), "target": ("
 _YES = frozenset({"true", "yes", "pass", "passed", "correct"})
 _NO = frozenset({"false", "no", "fail", "failed", "incorrect", "wrong"})
 _MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
