@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
@@ -72,6 +72,21 @@ def answers(
     return tuple(columns)
 
 
+class Plain(NamedTuple):
+    """The ends of a method that is not ours."""
+
+    low: float
+    high: float
+
+
+def normal_interval(values: NDArray[np.float64], cluster: Sizes | None) -> Plain:
+    """Return the mean +- 1.96 uncorrected cluster-robust standard errors, as in Miller 2024, section 2."""
+    codes = np.arange(len(values)) if cluster is None else cluster
+    sums = np.bincount(codes, weights=values - values.mean())
+    half = float(ndtri(0.975) * np.sqrt(np.square(sums).sum()) / len(values))
+    return Plain(float(values.mean()) - half, float(values.mean()) + half)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One scenario: `design` names the cluster sizes, `statistic` the maker, `rates` one or two true rates."""
@@ -95,9 +110,13 @@ class Cell:
             return (np.exp(0.8 * (cluster + rng.normal(size=sizes.sum()) * np.sqrt(0.8))) * np.exp(0.5 - 0.32),)
         return (binary(rng, sizes, self.rates[0], 0.4 if self.design == "4 runs an item" else 0.2),)
 
-    def interval(self, columns: tuple[NDArray[np.float64], ...], cluster: Sizes | None) -> Interval:
+    def interval(self, columns: tuple[NDArray[np.float64], ...], cluster: Sizes | None) -> Interval | Plain:
         if self.statistic == "paired":
             return paired_difference(columns[0], columns[1], cluster)
+        if self.statistic == "rate, clusters ignored":
+            return rate_interval(columns[0])
+        if self.statistic == "rate, normal on CR0":
+            return normal_interval(columns[0], cluster)
         return (mean_interval if self.statistic == "mean" else rate_interval)(columns[0], cluster)
 
     def simulate(self, simulations: int, seed: int) -> tuple[float, float]:
@@ -119,6 +138,7 @@ BARRED = [
 SHOWN = [
     *(("rate", design, (0.97,)) for design in SIZES),
     *(("mean", design, ()) for design in ("iid", "clusters of 5", "unequal clusters")),
+    *((plain, "clusters of 5", (0.9,)) for plain in ("rate, clusters ignored", "rate, normal on CR0")),
 ]
 
 
