@@ -131,7 +131,8 @@ def _results(rows: list[Any], kind: str, place: str, wanted: Wanted) -> Results:
     ids, notes = _ids(found, place, wanted)
     errors = sum(math.isnan(one.scores[PASS]) for one in found)
     if errors:
-        notes.append(f"errors, not answers: {errors:,} of {len(rows):,} results; missing here, though promptfoo scores them 0")
+        told = f"errors, not answers: {errors:,} of {len(rows):,} results"
+        notes.append(f"{told}; missing here, though promptfoo scores them 0")
     sides = [
         _side(name, column, [(one, ids[one.row]) for one in found if one.column == column])
         for column, name in names.items()
