@@ -106,7 +106,10 @@ def _ended(file: Path, output: Output, ask: Asker | None, parameters: dict[str, 
             raise ended
         return ended
 
-    found, _ = in_flow("gate", file, output, ask, start)
+    def check(flows: Any, inputs: Any) -> None:
+        flows.Wanted(parameters["baseline"], parameters["noninferior"], parameters["max_usd"]).inputs(inputs)
+
+    found, _ = in_flow("gate", file, output, ask, start, check)
     return found
 
 

@@ -109,10 +109,16 @@ def _experiment_file(
 
 
 def in_flow(
-    name: str, path: Path, output: Output, ask: Asker | None, start: Callable[[Any], Any]
+    name: str,
+    path: Path,
+    output: Output,
+    ask: Asker | None,
+    start: Callable[[Any], Any],
+    check: Callable[[Any, Any], object] | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Run the flow `name` by calling `start` with it, progress and questions at this terminal.
 
+    `check` gets the flow's module and the experiment's inputs, and raises what can be told before the run.
     Returns its result, and whether the Prefect server was one of our own that is gone again.
     Raises: what ended the flow, with the command that resumes it.
     """
@@ -130,7 +136,9 @@ def in_flow(
             session = pipeline.module("tasks.session", project)
             flow = pipeline.flow(name, project)
             # Missing files and functions are told while the server still starts.
-            pipeline.module("tasks.start", project).read_inputs(path)
+            inputs = pipeline.module("tasks.start", project).read_inputs(path)
+            if check is not None:
+                check(pipeline.module(f"flows.{name}", project), inputs)
             connection.ready()
             with LiveView(output) as view:
                 watcher = session.Watcher(progress=view.progress, say=view.say, expect=view.expect, ask=ask)

@@ -5,6 +5,7 @@ The first lines are ours alone: no text from data, models or reasons can say PAS
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.report import numbers
@@ -26,7 +27,7 @@ MAX_MESSAGE_LINES = 12
 
 def marker(name: str) -> str:
     """Return the first line of every comment about one experiment, by which an older one is found and replaced."""
-    return f"<!-- safetycatch-gate: {name} -->"
+    return f"<!-- safetycatch-gate: {re.sub(r'[^A-Za-z0-9._]+', '-', name)[:64]} -->"
 
 
 def gate_comment(name: str, gate: Mapping[str, Any]) -> str:
