@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.power import Z, World
+from benchmarks.power import World, Z
 from safetycatch.stats import simulated_power
 
 SIMULATIONS = 300
