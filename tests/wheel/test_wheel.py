@@ -156,3 +156,18 @@ def test_an_experiment_runs_beside_the_user_s_own_flows_tasks_and_datasets(insta
     assert {row["id"] for row in result["candidates"]} == {"zero", "knn2"}
     assert Path(result["report"]).is_relative_to(tmp_path)
     assert "scores:words" in Path(result["report"]).read_text(encoding="utf-8")
+
+
+def test_the_pytest_plugin_comes_with_the_wheel(installed, uv, tmp_path):
+    python = installed / "python"
+    wanted = ["pytest", "-c", ROOT / "constraints.txt"]
+    run(*([uv, "pip", "install", "--python"] if uv else []), python, *([] if uv else ["-m", "pip", "install"]), *wanted,
+        cwd=tmp_path)  # fmt: skip
+    for name in ("flows", "tasks", "datasets"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('executed')")
+    (tmp_path / "conftest.py").write_text("import pytest\n\n@pytest.fixture\ndef mine():\n    return 60\n")
+    (tmp_path / "test_mine.py").write_text(
+        "import pytest\n\n@pytest.mark.safetycatch(budget='$1')\ndef test_mine(safetycatch, mine):\n"
+        "    assert safetycatch.rate([1] * mine, at_least=0.9)\n"
+    )
+    assert "1 passed" in run(python, "-m", "pytest", "--strict-markers", "-W", "error", tmp_path, cwd=tmp_path)
