@@ -54,12 +54,14 @@ def spread(
     if n_variants < 2 or n_clusters < 2:
         few = "one variant" if n_variants < 2 else f"{n_clusters} independent items with all scores"
         return Spread(candidate, what, shown, math.nan, math.nan, math.nan, n, math.nan, f"no spread: {few}")
+    changed = float((np.ptp(values, axis=0) > 0).mean())
+    if not changed:  # equal rows have no spread, whatever rounding makes of their means
+        return Spread(candidate, what, shown, 0.0, 0.0, 0.0, n, 0.0)
     left = values - means[:, None] - values.mean(axis=0) + values.mean()
     sums = np.stack([np.bincount(codes, weights=row, minlength=n_clusters) for row in left])
     noise = float((sums**2).sum()) / n**2 / (n_variants - 1) * n_clusters / (n_clusters - 1)
     between, df = float(means.var(ddof=1)), n_variants - 1
     low, high = (max(0.0, df * between / float(chi2.ppf(tail, df)) - noise) for tail in (0.975, 0.025))
-    changed = float((np.ptp(values, axis=0) > 0).mean())
     return Spread(
         candidate, what, shown, math.sqrt(max(0.0, between - noise)), math.sqrt(low), math.sqrt(high), n, changed
     )
