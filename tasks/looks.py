@@ -13,6 +13,7 @@ from safetycatch.results.matrix import hash_of
 from safetycatch.store.looks import Look, content_of, distinct, looker, looks_of, sketch_of, terms_of
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
+from tasks.prepared import candidate_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,13 +30,12 @@ def look_ahead(prepared: Prepared, purpose: str) -> Look | None:
         return None
     store, terms = prepared.place.open_store(), terms_of(prepared.experiment.model_dump(mode="json"))
     contents = set(_contents(prepared, prepared.ids))
-    candidates = prepared.candidate_keys()
     content = content_of(
         items=prepared.items_key(),
-        candidates=candidates,
+        candidates=[*prepared.candidate_keys(), *_judge(prepared)],
         terms=terms,
         replicates=prepared.experiment.runs.replicates,
-        race=_race(prepared),
+        chosen_by=_chosen_by(prepared),
         source=prepared.inputs.sources.get(terms["metric"], ""),
     )
     return Look(
@@ -46,7 +46,7 @@ def look_ahead(prepared: Prepared, purpose: str) -> Look | None:
         who=looker(),
         looked_at=store.clock(),
         terms=terms,
-        candidates=tuple(candidates),
+        candidates=_tried(prepared),
         n_items=len(contents),
         sketch=sketch_of(contents),
     )
@@ -57,13 +57,24 @@ def _contents(prepared: Prepared, ids: Sequence[str]) -> list[str]:
     return [hash_of(*pair) for pair in zip(table["input"].to_pylist(), table["target"].to_pylist(), strict=True)]
 
 
-def _race(prepared: Prepared) -> str:
-    """Return the fingerprint of what chooses who is seen on test: the dev items of each look, the rungs, the metric."""
-    ladder = prepared.ladder
-    if ladder is None:
+def _tried(prepared: Prepared) -> tuple[str, ...]:
+    return (*prepared.candidate_keys(), *prepared.ensemble_keys())
+
+
+def _judge(prepared: Prepared) -> list[str]:
+    """Return the fingerprint of who decides an ensemble's ties, prompt included; [] without a judge."""
+    judge = prepared.ensemble.judge if prepared.ensemble else None
+    return [candidate_key(judge)] if judge else []
+
+
+def _chosen_by(prepared: Prepared) -> str:
+    """Return the fingerprint of what chooses whom test sees: the dev items of a race's looks, or of an ensemble."""
+    ladder, ensemble = prepared.ladder, prepared.ensemble
+    if ladder is None and not (ensemble and ensemble.dev_ids):
         return ""
-    blocks = [[_contents(prepared, block) for block in rung] for rung in ladder.blocks]
-    return fingerprint(blocks, ladder.keeps, ladder.metric)
+    blocks = [[_contents(prepared, block) for block in rung] for rung in ladder.blocks] if ladder else []
+    race = [blocks, ladder.keeps, ladder.metric] if ladder else None
+    return fingerprint(race, sorted(_contents(prepared, ensemble.dev_ids)) if ensemble else None)
 
 
 def looks_so_far(prepared: Prepared) -> list[Look]:
@@ -114,7 +125,7 @@ def record_look(prepared: Prepared, policy: Policy) -> list[Look]:
         return []
     store = prepared.place.open_store()
     # Those who left the race were not seen on test.
-    look = replace(prepared.look, candidates=tuple(prepared.candidate_keys()), looked_at=store.clock())
+    look = replace(prepared.look, candidates=_tried(prepared), looked_at=store.clock())
 
     def check(before: list[Look]) -> None:
         refuse(judge(observe_looks(look, before, policy), policy))

@@ -168,5 +168,10 @@ class Prepared:
 
     def candidate_keys(self) -> list[str]:
         """Fingerprints of what was tried: a changed prompt or function is another candidate."""
-        own = ("candidate", "prompt_text", "source_sha256", "endpoint", "max_tokens")
-        return [fingerprint({name: entry[name] for name in own}) for entry in self.entries]
+        return [candidate_key(entry) for entry in self.entries]
+
+
+def candidate_key(entry: dict[str, Any]) -> str:
+    """Return the fingerprint of one who answers, its prompt's text and its function's source included."""
+    own = ("candidate", "prompt_text", "source_sha256", "endpoint", "max_tokens")
+    return fingerprint({name: entry[name] for name in own})

@@ -247,6 +247,21 @@ def test_sc1001_overridden_stays_in_sight_and_the_first_terms_go_on(project):
     assert project.findings()["SC1001"]["status"] == "passed"
 
 
+def test_sc1001_fires_when_the_rule_or_the_members_of_an_ensemble_change(project):
+    project.config["split"] = {"dev": 0.5, "test": 0.5, "train": 0}
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    project.config["aggregate"] = {"members": ["a", "b", "c"]}
+    project.run()
+    project.config["aggregate"] = {"members": ["c", "b", "a"], "rule": "majority", "tie": "best"}
+    assert project.findings()["SC1001"]["status"] == "passed"
+    sent = project.sent()
+    project.config["aggregate"] = {"members": ["a", "b"], "rule": "weighted"}
+    found = project.refused()["SC1001"].saw
+    for change in ("rule was majority, now weighted", "members was a, b, c, now a, b", "weights was not set, now dev"):
+        assert change in found
+    assert project.sent() == sent
+
+
 # -- history ----------------------------------------------------------------------------------------------------------
 
 

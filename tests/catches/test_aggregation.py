@@ -14,6 +14,8 @@ def test_sc1001_fires_and_names_old_and_new(fired):
     fired(kept(metric="macro_f1"), "refuse", "metric was accuracy, now macro_f1", SEEN, "name: tickets-2")
     fired(kept(correction="max_t"), "refuse", "correction was holm, now max_t")
     fired(kept(members=["a"], tie="best"), "refuse", "members was a, b, now a; tie was not set, now best")
+    weighed = terms_kept(claim="t", first=FIRST, now={**FIRST, "weights": {"a": 2}}, seen=SEEN)
+    assert 'weights was not set, now {"a":2}' in weighed.saw
 
 
 def test_sc1001_silent_on_the_same_terms_and_before_the_first_look(silent):

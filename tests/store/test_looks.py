@@ -31,7 +31,7 @@ from safetycatch.store.looks import (
 from tests.store.test_ledger import write
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-TERMS = {"metric": "accuracy", "rule": None, "members": None, "tie": None, "correction": "holm"}
+TERMS = {**dict.fromkeys(("rule", "members", "tie", "weights", "samples")), "metric": "accuracy", "correction": "holm"}
 
 
 def items(start, stop):
@@ -152,11 +152,11 @@ def test_content_changes_with_what_is_seen_and_not_with_order_or_correction():
     def content(**changes):
         return content_of(**{"items": "i", "candidates": ["a", "b"], "terms": TERMS, "replicates": 1, **changes})
 
-    same = [content(), content(candidates=["b", "a", "a"]), content(terms={**TERMS, "correction": "max_t"})]
+    same = [content(), content(candidates=["b", "a", "a"]), content(terms={**TERMS, "correction": "max_t", "x": None})]
     assert len(set(same)) == 1
     changes = (
         *({"items": "j"}, {"candidates": ["a", "c"]}, {"terms": {**TERMS, "metric": "macro_f1"}}, {"replicates": 2}),
-        *({"terms": {**TERMS, "rule": "majority"}}, {"race": "r"}, {"source": "s"}),
+        *({"terms": {**TERMS, "rule": "majority"}}, {"chosen_by": "r"}, {"source": "s"}),
     )
     assert len({content(), *(content(**change) for change in changes)}) == 8
 
@@ -164,9 +164,10 @@ def test_content_changes_with_what_is_seen_and_not_with_order_or_correction():
 def test_terms_of_an_experiment():
     claim = {"claim": {"metric": "accuracy", "smallest_effect": None}}
     assert terms_of(claim) == terms_of({**claim, "aggregate": None}) == TERMS
-    aggregate = {"members": ["b", "a"], "rule": "majority", "tie": "best", "more": 1}
+    assert terms_of({**claim, "aggregate": {"members": ["a"], "rule": "weighted"}})["weights"] == "dev"
+    aggregate = {"members": ["b", "a"], "rule": "majority", "more": 1}
     assert terms_of({"claim": {**claim["claim"], "correction": "max_t"}, "aggregate": aggregate}) == {
-        "metric": "accuracy",
+        **TERMS,
         "rule": "majority",
         "members": ["a", "b"],
         "tie": "best",

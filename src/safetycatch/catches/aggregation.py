@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetycatch.catches.finding import Observation
+from safetycatch.identity import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    Terms = Mapping[str, str | Sequence[str] | None]
+    Terms = Mapping[str, Any]
 
 
 def terms_kept(*, claim: str, first: Terms | None, now: Terms | None, seen: str) -> Observation:
@@ -125,5 +126,7 @@ def weights_are_foreign(*, source: str, overlap: Sequence[str], n: int) -> Obser
     )
 
 
-def _text(value: str | Sequence[str] | None) -> str:
-    return value if isinstance(value, str) else ", ".join(value) if value else "not set"
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return value if isinstance(value, str) else "not set" if value is None else canonical_json(value).decode()

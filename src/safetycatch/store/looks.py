@@ -219,28 +219,33 @@ def content_of(
     candidates: Iterable[str],
     terms: Mapping[str, Any],
     replicates: int,
-    race: str = "",
+    chosen_by: str = "",
     source: str = "",
 ) -> str:
     """Return the fingerprint of what a look sees; the same one is a replay.
 
     `items` and `candidates` are fingerprints (`Prepared.items_key`, `Prepared.candidate_keys`; with a race, of all who
-    enter it), `race` is that of the dev items and rungs that choose among them, `source` that of an own metric's code.
-    How p-values are corrected changes no score, so it is no part.
+    enter it), `chosen_by` is that of the dev items and rungs that choose among them or fit weights, `source` that of an
+    own metric's code. How p-values are corrected changes no score, so it is no part.
     """
-    seen = {name: value for name, value in terms.items() if name != "correction"}
-    return fingerprint(items, sorted(set(candidates)), seen, replicates, race, source)
+    seen = {name: value for name, value in terms.items() if name != "correction" and value is not None}
+    return fingerprint(items, sorted(set(candidates)), seen, replicates, chosen_by, source)
 
 
 def terms_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a claim fixes before its results exist, of an experiment's JSON: metric, aggregation, correction."""
+    """Return what a claim fixes before its results exist, of an experiment's JSON: metric, aggregation, correction.
+
+    What the file leaves open is said as it is done: the best member decides ties, weights are fitted on dev.
+    """
     claim, aggregate = config.get("claim") or {}, config.get("aggregate") or {}
-    members = aggregate.get("members")
+    rule, members, tie, weights = (aggregate.get(name) for name in ("rule", "members", "tie", "weights"))
     return {
         "metric": claim.get("metric"),
-        "rule": aggregate.get("rule"),
-        "members": sorted(members) if isinstance(members, list) else members,
-        "tie": aggregate.get("tie"),
+        "rule": rule,
+        "members": sorted(members) if members else None,
+        "tie": tie or ("best" if rule and rule != "self_consistency" else None),
+        "weights": weights or ("dev" if rule == "weighted" else None),
+        "samples": aggregate.get("samples"),
         "correction": claim.get("correction") or CORRECTION,
     }
 
