@@ -246,3 +246,20 @@ def test_equivalence_needs_a_margin_and_alpha_is_below_one_half():
         equivalence(SLEEP_1, SLEEP_2, 0)
     with pytest.raises(StatisticsError, match="alpha"):
         noninferiority(SLEEP_1, SLEEP_2, 1, alpha=0.5)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 400))
+def test_independent_right_and_wrong_pairs_have_mcnemars_exact_p(n10, n01, same):
+    a, b = np.r_[np.ones(n10), np.zeros(n01), np.ones(same)], np.r_[np.zeros(n10), np.ones(n01 + same)]
+    if len(a) > 1:
+        found = paired_difference(a, b)
+        assert (found.p_value, found.p_method) == (mcnemar(a, b).p_value, "exact McNemar")
+
+
+@pytest.mark.parametrize("cluster", [None, np.arange(300), np.arange(300) // 3])
+def test_right_where_the_other_is_wrong_everywhere_has_an_interval(cluster):
+    found = paired_difference(np.ones(300), np.zeros(300), cluster)
+    assert found.method in {"tango", "tango_deff"}
+    assert (found.estimate, found.high) == (1.0, 1.0)
+    assert 0.9 < found.low < 1
+    assert found.p_value < 1e-6

@@ -152,7 +152,11 @@ def test_too_few_differences_for_any_p_value():
     found = verdict(5, 0, 2000, 0.001)
     assert found.p_value == 2.0**-4
     assert found.kind == "INCONCLUSIVE"
-    assert "too few items make a difference" in found.sentence
+    assert "the exact test (p 0.062) does not" in found.sentence
+    a, b = (np.repeat(column, 2) for column in pairs(5, 0, 1000))
+    clustered = decide(paired_difference(a, b, np.repeat(np.arange(1000), 2)), 0.0005)
+    assert (clustered.kind, clustered.p_value) == ("INCONCLUSIVE", 2.0**-4)
+    assert "too few items make a difference" in clustered.sentence
 
 
 def test_no_interval_is_inconclusive_with_the_reason():

@@ -76,16 +76,21 @@ def mcnemar(a: Values, b: Values) -> McNemar:
     `paired_difference`. No discordant pair: p = 1. Raises: StatisticsError for other values or no complete pair.
     Source: McNemar 1947; mid-p: Fagerland, Lydersen & Laake 2013, BMC Med. Res. Methodol. 13:91.
     """
+    n10, n01, n, n_missing = _counts(a, b)
+    return McNemar(*coin_tails(n10, n01), n10, n01, n, n_missing)
+
+
+def coin_tails(n10: int, n01: int) -> tuple[float, float]:
+    """Return the exact two-sided p-value of n10 heads and n01 tails of a fair coin, and its mid-p; 1 for no throw."""
     from scipy.special import bdtr
 
-    n10, n01, n, n_missing = _counts(a, b)
     least, total = min(n10, n01), n10 + n01
     tail = float(bdtr(least, total, 0.5))
     point = tail - (float(bdtr(least - 1, total, 0.5)) if least else 0.0)
     p_value = min(1.0, 2 * tail)
     # With n10 == n01 the doubled tail counts the middle point twice.
     mid_p = 1 - point if n10 == n01 else p_value - point
-    return McNemar(p_value, mid_p if total else 1.0, n10, n01, n, n_missing)
+    return p_value, mid_p if total else 1.0
 
 
 def score_statistic(difference: float, n10: float, n01: float, n: float) -> float:

@@ -23,20 +23,21 @@ from safetycatch.stats.clusters import (
     steady_design_effect,
     upper_tail,
 )
-from safetycatch.stats.discordance import paired_columns, score_limits, score_statistic
+from safetycatch.stats.discordance import coin_tails, paired_columns, score_limits, score_statistic
 from safetycatch.stats.intervals import Interval
 
 SCORE_BELOW_PAIRS = 200  # independent 0/1 pairs: below, Tango's score interval instead of t
 SCORE_BELOW_INFORMATIVE = 10  # 0/1 pairs: with fewer clusters whose sum is not 0 the t interval covered only 91-93 %
 
 Status = Literal["passed", "violated", "undecided"]
+PMethod = Literal["exact McNemar", "score", "t"]
 
 
 @dataclass(frozen=True)
 class PairedDifference(Interval):
     """The interval of mean(candidate) - mean(baseline), in the unit of the scores; `n` counts complete pairs.
 
-    `p_value` is two-sided for "no difference"; `sd_difference` the spread of single differences;
+    `p_value` is two-sided for "no difference", by `p_method`; `sd_difference` the spread of single differences;
     `lower_bound` and `upper_bound` are one-sided bounds at `level` (together the interval at 2 level - 1).
     """
 
@@ -44,6 +45,7 @@ class PairedDifference(Interval):
     sd_difference: float
     lower_bound: float
     upper_bound: float
+    p_method: PMethod
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class _Evidence:
     n_clusters: int
     n_missing: int
     least_p: float
+    mcnemar_p: float
     design_effect: float
     method: str
     constant: bool
@@ -138,17 +141,20 @@ def _evidence(a: Values, b: Values, cluster: Values | None) -> _Evidence:
     sample = read_sample(first - second, cluster, least=2, name="a - b")
     spread, notes = mean_variance(sample), list(sample.notes("pairs"))
     sd, se = float(sample.values.std(ddof=1)), math.sqrt(spread.variance)
-    score, df, design_effect, method = None, spread.df, spread.design_effect, "cr2_t"
+    score, mcnemar_p, df, design_effect, method = None, math.nan, spread.df, spread.design_effect, "cr2_t"
     constant = _constant(sample.values, first, second)
     informative = int(np.count_nonzero(sample.cluster_sums(sample.values)))
     binary = _binary(first, second)
     # Where most differences are 0, or all are +-1, a sign-flip test of k clusters cannot give less than 2^(1-k).
     least_p = min(1.0, 2.0 ** (1 - informative)) if binary or informative < sample.n_clusters / 2 else 0.0
-    if binary and (informative < SCORE_BELOW_INFORMATIVE or (sample.singletons and sample.n < SCORE_BELOW_PAIRS)):
-        n10, n01 = int((sample.values > 0).sum()), int((sample.values < 0).sum())
+    n10, n01 = int((sample.values > 0).sum()), int((sample.values < 0).sum())
+    if binary and sample.singletons:
+        mcnemar_p = coin_tails(n10, n01)[0]
+    few = informative < SCORE_BELOW_INFORMATIVE or (sample.singletons and sample.n < SCORE_BELOW_PAIRS)
+    if binary and (few or constant):
         design_effect, method = 1.0, "tango"
         if not sample.singletons:
-            doubt = 1 / (1 + (n10 + n01) ** 2)
+            doubt = 1.0 if constant else 1 / (1 + (n10 + n01) ** 2)
             design_effect, method = steady_design_effect(spread.design_effect, doubt, sample, least=1.0), "tango_deff"
         score, df = (n10 / design_effect, n01 / design_effect, sample.n / design_effect), math.inf
         if not n10 + n01:
@@ -162,7 +168,7 @@ def _evidence(a: Values, b: Values, cluster: Values | None) -> _Evidence:
     se = math.nan if constant or se == 0 else se
     return _Evidence(
         float(sample.values.mean()), se, sd, df, sample.n, sample.n_clusters, sample.n_missing, least_p,
-        design_effect, method, constant, tuple(notes), score,
+        mcnemar_p, design_effect, method, constant, tuple(notes), score,
     )  # fmt: skip
 
 
@@ -185,9 +191,10 @@ def paired_difference(a: Values, b: Values, cluster: Values | None = None, level
     A row with NaN on either side is a missing pair. Method: Student's t on the CR2 standard error of the differences,
     Bell-McCaffrey degrees of freedom. Right/wrong scores use Tango's score interval on the effective n instead when
     there are under 200 independent pairs, or under 10 clusters (pairs) with any net difference; so equal answers give
-    a bound, not zero width. The p-value comes from the same statistic; where scores are right/wrong or most differences
-    are 0, it is at least 2^(1-k), the least a sign-flip test can give with k such clusters. Equal differences of other
-    scores have no interval: NaN, with the reason in `warnings`.
+    a bound, not zero width. The p-value is McNemar's exact one for independent right/wrong pairs, else of the statistic
+    of the interval; where scores are right/wrong or most differences are 0, it is at least 2^(1-k), the least a
+    sign-flip test can give with k such clusters. Equal differences of other scores have no interval: NaN, with the
+    reason in `warnings`.
     Assumes independent clusters. Raises: StatisticsError below 2 pairs, or 5 clusters when `cluster` is given.
     Source: Miller 2024, "Adding Error Bars to Evals"; Bell & McCaffrey 2002; Tango 1998.
     """
@@ -195,15 +202,16 @@ def paired_difference(a: Values, b: Values, cluster: Values | None = None, level
     low, high = found.limits(checked_level(level))
     # Below level .5 there is no two-sided interval whose ends are one-sided bounds; both then equal the estimate.
     lower, upper = found.limits(max(0.0, 2 * level - 1))
-    p_value = math.nan
-    if not found.degenerate:
-        p_value = min(1.0, 2 * min(found.p_above(0.0), found.p_below(0.0)))
-        p_value = max(p_value, found.least_p)
+    p_value, p_method = found.mcnemar_p, "exact McNemar"
+    if math.isnan(p_value):
+        p_method = "t" if found.score is None else "score"
+        if not found.degenerate:
+            p_value = max(found.least_p, min(1.0, 2 * min(found.p_above(0.0), found.p_below(0.0))))
     return PairedDifference(
         estimate=found.estimate, low=low, high=high, se=found.se, df=found.df, n=found.n, n_clusters=found.n_clusters,
         n_missing=found.n_missing, method=found.method, level=level, warnings=found.notes,
         design_effect=found.design_effect, p_value=p_value, sd_difference=found.sd, lower_bound=lower,
-        upper_bound=upper,
+        upper_bound=upper, p_method=p_method,
     )  # fmt: skip
 
 

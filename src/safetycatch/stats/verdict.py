@@ -220,10 +220,10 @@ def _kind(
         return "BETTER", [f"better than 0 is shown; whether the gain reaches the {asked} asked for is open"]
     if case.excludes_zero and case.n_compared > 1:
         return "INCONCLUSIVE", [f"the difference does not survive correction for {case.n_compared} candidates"]
-    if case.excludes_zero and case.correction == "max_t":
-        return "INCONCLUSIVE", [
-            f"the interval excludes no difference, the sign-flip test (p {case.p_adjusted:.3g}) does not"
-        ]
+    if case.excludes_zero and (case.correction == "max_t" or d.p_method == "exact McNemar"):
+        test = "sign-flip" if case.correction == "max_t" else "exact"
+        p = f"p {case.p_adjusted:.2g}"
+        return "INCONCLUSIVE", [f"the interval excludes no difference by a hair, the {test} test ({p}) does not"]
     if case.excludes_zero:
         return "INCONCLUSIVE", ["too few items make a difference for a p-value below the limit"]
     if not case.smallest_effect:
@@ -302,7 +302,7 @@ def _check(case: _Case, guardrails: Sequence[Guardrail]) -> str:
     parts = [
         f"paired difference {d.estimate:+.4g}, {d.method}, SE {d.se:.3g}, df {d.df:.4g}, deff {d.design_effect:.3g}",
         f"{d.n} pairs in {d.n_clusters} clusters, {d.n_missing} missing",
-        f"{100 * d.level:g} % interval [{d.low:+.4g}, {d.high:+.4g}], two-sided p {d.p_value:.3g}",
+        f"{100 * d.level:g} % interval [{d.low:+.4g}, {d.high:+.4g}], two-sided p {d.p_value:.3g} ({d.p_method})",
     ]
     if case.n_compared > 1 or case.correction == "max_t":
         over = f"{case.n_compared} candidate{'s' if case.n_compared > 1 else ''}"
