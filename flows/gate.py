@@ -220,12 +220,14 @@ def _decided(run: StoredRun, margin: float, most_missing: float, inputs: Inputs)
         for row in run.summary["result"]["comparisons"]
         if (row["baseline"], row["metric"], row["slice"]) == (baseline, metric.name, "all")
     ]
-    if headline is None:
+    # Without a single difference there is no headline: any of the rows then says that nothing can be tested.
+    row = next((one for one in rows if headline in {None, one["candidate"]}), None)
+    if row is None:
         raise UsageError(
-            f"there is nothing to compare with {baseline}: {summary['undecided'] or 'no candidate has scores'}",
+            f"there is nothing to compare with {baseline}: {summary['undecided'] or 'one side has no scores'}",
             where=f"run {run.run_id}",
         )
-    (row,) = (row for row in rows if row["candidate"] == headline)
+    headline = row["candidate"]
     items = stored_items(run.table("items"))
     stored, _, other = baseline.partition(":")
     theirs_run = Runs(inputs.place("").open_store()).load(stored) if other else run
@@ -270,8 +272,8 @@ def _requests(run: StoredRun, candidate: str) -> dict[tuple[str, int], str]:
 
     A function's key does not know all of its code, and recorded outputs have none.
     """
-    (config,) = (one for one in run.manifest["config"]["candidates"] if one["id"] == candidate)
-    if config["model"] is None:
+    configured = {one["id"]: one for one in run.manifest["config"]["candidates"]}
+    if configured.get(candidate, {}).get("model") is None:
         return {}
     rows = run.table("rows", ["candidate", "example_id", "replicate", "call_key"])
     rows = rows.filter(pc.field("candidate") == candidate)

@@ -172,3 +172,18 @@ def test_an_unknown_baseline_is_refused(gate, project, against):
     with pytest.raises(UsageError, match="no run"):
         gate(against=against)
     assert project.calls == []
+
+
+def test_too_few_answers_for_any_bound_are_inconclusive(project, gate):
+    project.record(lost=99)
+    project.config["catches"] = {"SC207": "off"}
+    found = gate()
+    assert (found["gate"], found["n"], found["n_missing"], found["bound"]) == ("inconclusive", 1, 99, None)
+
+
+def test_who_was_chosen_on_dev_is_not_held_to_more(project, gate):
+    project.given()
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    project.config["runs"] = {"ladder": ["all"]}
+    found = gate()
+    assert (found["candidate"], found["picked_of"]) == ("b", 1)
