@@ -310,6 +310,7 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         notes=result.notes,
         headline_candidate=summary["headline"] or "",
         bench=result.bench,
+        ensemble=result.ensemble,
         unmeasured={}
         if health
         else {"items": "the metric is not right or wrong", "flips": "the metric is not right or wrong"},

@@ -1,8 +1,14 @@
 """Whole runs with an ensemble: its row beside the others, what it asks, ties, resumption, and the catches."""
 
+import shutil
+
+import pyarrow.parquet as pq
 import pytest
 
+from safetycatch.errors import BudgetReachedError, DataError, ExperimentError, SafetycatchError
 from tests.wiring import rows
+
+DIFFER = ["run_id", "latency_s", "cost_usd"]
 
 
 @pytest.fixture
@@ -34,6 +40,10 @@ def candidates(result):
     return {row["id"]: row for row in result["candidates"]}
 
 
+def report(votes, kind="html"):
+    return (votes.store / "runs" / votes.stored().run_id / f"report.{kind}").read_text()
+
+
 def test_a_majority_corrects_errors_that_differ(votes):
     found = votes.run()
     scored = candidates(found)
@@ -43,3 +53,221 @@ def test_a_majority_corrects_errors_that_differ(votes):
     assert {row["candidate"] for row in found["comparisons"]} >= {"b", "c", "ensemble"}
     assert found["ensemble"]["rho"] < 0
     assert found["ensemble"]["effective_voters"] > 3
+    text = report(votes)
+    assert "Errors of two members" in text
+    assert "3 voters are worth" in text
+    assert "- Ensemble: `+" in report(votes, "md")
+
+
+def test_weights_come_from_dev_rows_which_are_asked_first_and_once(votes):
+    votes.answers |= {"a": votes.right(100), "b": wrong_at(0, 1), "c": wrong_at(0, 1)}
+    votes.config["aggregate"]["rule"] = "weighted"
+    votes.config["catches"] = {"SC505": "off"}
+    planned = votes.check()
+    assert planned["SC1004"].status == "passed"
+    found = votes.run()["ensemble"]
+    assert len(votes.calls) == 2 * 3 * 60
+    (weights,) = found["weights"]
+    assert weights["a"] > weights["b"] + weights["c"]
+    assert weights["b"] == weights["c"]
+    assert (found["best"], found["chosen_on"], found["n_dev"], found["gain"]) == ("a", "dev", 60, 0)
+    votes.config["name"] = "again"
+    again = votes.run()
+    assert len(votes.calls) == 2 * 3 * 60
+    assert candidates(again)["ensemble"]["estimate"] == 1
+
+
+def test_the_better_of_two_on_dev_decides_their_ties(votes):
+    votes.config["aggregate"]["members"] = ["a", "b"]
+    votes.answers |= {"a": wrong_at(0, 1), "b": wrong_at(2)}
+    found = votes.run()
+    assert found["ensemble"]["ties"] == {"best on dev: b": found["ensemble"]["n_ties"]}
+    assert candidates(found)["ensemble"]["estimate"] == candidates(found)["b"]["estimate"]
+    assert found["ensemble"]["tied"][0]["tied"] == ["delivery", "refund"]
+    assert "best on dev: b" in report(votes)
+
+
+def test_a_named_member_decides_without_any_dev_answer(votes):
+    votes.config["aggregate"] |= {"members": ["a", "b"], "tie": "a"}
+    found = votes.run()
+    assert len(votes.calls) == 3 * 60
+    assert set(found["ensemble"]["ties"]) == {"vote of a"}
+    assert found["ensemble"]["chosen_on"] == "the scored rows"
+
+
+def test_what_nobody_decides_is_wrong_and_what_nobody_answers_is_missing(votes):
+    def partly(fails, says):
+        def answer(row):
+            number = int(row["example_id"][1:])
+            if number % 10 in fails:
+                raise ValueError("planted")
+            return says(row)
+
+        return answer
+
+    votes.config["aggregate"] |= {"tie": "c"}
+    votes.config["catches"] = {"SC207": {"rate": 0.9, "gap": 1}}
+    votes.answers |= {
+        "a": partly({0, 1}, wrong_at()),
+        "b": partly({0}, wrong_at(*range(5))),
+        "c": partly({0, 1, 2, 3}, wrong_at(4)),
+    }
+    found = votes.run()
+    (rows_,) = [pq.read_table(found["artifacts"]["rows"], filters=[("candidate", "=", "ensemble")]).to_pylist()]
+    by = {digit: {row["status"] for row in rows_ if int(row["example_id"][1:]) % 10 == digit} for digit in range(5)}
+    # 0: nobody answers · 1: only b, wrong · 2 and 3: a and b differ, and c is not there to decide · 4: two to one.
+    assert by == {0: {"error"}, 1: {"answer"}, 2: {"refusal"}, 3: {"refusal"}, 4: {"answer"}}
+    scores = pq.read_table(
+        found["artifacts"]["scores"], filters=[("candidate", "=", "ensemble"), ("metric", "=", "accuracy")]
+    ).to_pylist()
+    values = {digit: {row["value"] for row in scores if int(row["example_id"][1:]) % 10 == digit} for digit in range(5)}
+    assert values == {0: {None}, 1: {0}, 2: {0}, 3: {0}, 4: {0}}
+    missing = sum(int(row["example_id"][1:]) % 10 == 0 for row in rows_)
+    assert candidates(found)["ensemble"]["n_missing"] == missing
+    assert found["ensemble"]["missing_votes"]["c"] > found["ensemble"]["missing_votes"]["b"] == missing
+
+
+def test_dawid_skene_needs_no_dev_row_where_a_member_decides(votes):
+    votes.config["aggregate"] |= {"rule": "dawid_skene", "tie": "a"}
+    found = votes.run()
+    assert len(votes.calls) == 3 * 60
+    assert found["ensemble"]["model"]["converged"]
+    assert candidates(found)["ensemble"]["n_missing"] == 0
+
+
+def test_a_judge_is_asked_about_tied_rows_only(votes):
+    (votes.folder / "tie.md").write_text("One of: {{ labels | join(', ') }}.\n")
+    judge = {"model": "sandbox/in-context", "prompt": "tie.md"}
+    votes.config["aggregate"] |= {"members": ["a", "b"], "tie": judge}
+    found = votes.run()
+    ensemble = found["ensemble"]
+    assert ensemble["n_judged"] == ensemble["n_ties"] > 10
+    assert len(votes.calls) == 3 * 60
+    assert votes.sent() == 3 * 60 + ensemble["n_judged"]
+    assert set(ensemble["ties"]) <= {"the judge", "undecided"}
+    assert "A judge was asked" in report(votes)
+    assert found["calls"]["sent"] == votes.sent()
+
+
+def test_exploring_cross_fits_the_weights(votes):
+    del votes.config["claim"]
+    votes.config["aggregate"]["rule"] = "weighted"
+    found = votes.run()
+    assert len(votes.calls) == 3 * 60
+    assert found["ensemble"]["n_folds"] == len(found["ensemble"]["weights"]) == 5
+    assert found["ensemble"]["chosen_on"] == "the scored rows"
+    assert "cross-fitted over 5 folds" in report(votes)
+
+
+def test_self_consistency_stops_once_the_leader_cannot_be_caught(votes):
+    asked = {}
+
+    def wavering(row):
+        """Right at two of three samples of an odd row, and always at an even one."""
+        number = int(row["example_id"][1:])
+        asked[number] = asked.get(number, 0) + 1
+        right = number % 4 > 1 or asked[number] != 2
+        return "refund" if bool(number % 2) == right else "delivery"
+
+    votes.answers["a"] = wavering
+    votes.config["aggregate"] = {"members": ["a"], "rule": "self_consistency", "samples": 3}
+    votes.config["catches"] = {"SC505": "off"}
+    found = votes.run()
+    assert candidates(found)["ensemble"]["estimate"] == 1
+    assert sorted(set(asked.values())) == [2, 3]
+    assert found["ensemble"]["n_asked"] == sum(asked.values()) - 60
+    assert len(votes.calls) == sum(asked.values()) + 2 * 60
+    assert found["ensemble"]["rho"] is None
+    assert "samples of one member" in report(votes)
+
+
+def test_the_race_is_among_those_who_do_not_vote(votes):
+    for number, name in enumerate("defg"):
+        votes.add(name, 30 + 10 * number)
+        votes.config["candidates"].append({"id": name, "call": f"wired:{name}", "max_cost_usd": 0.001})
+    votes.config["candidates"].sort(key=lambda one: one["id"] != "g")
+    votes.config["runs"] = {"ladder": [30, 60]}
+    found = votes.run()
+    assert set(candidates(found)) == set("abcdefg") | {"ensemble"}
+    ladder = pq.read_table(found["artifacts"]["ladder"]).to_pylist()
+    assert {row["candidate"] for row in ladder} == set("defg")
+    assert candidates(found)["ensemble"]["split"] == "test"
+
+
+def test_a_stopped_run_resumes_to_the_same_rows(votes):
+    votes.config["aggregate"]["rule"] = "weighted"
+    whole = votes.run()
+    votes.config |= {"name": "other", "budget": {"usd": 1, "calls": 40}}
+    (votes.store / "calls.db").unlink()
+    for stage in ("evaluate", "aggregate"):
+        shutil.rmtree(votes.store / "artifacts" / stage)
+    with pytest.raises(BudgetReachedError):
+        votes.run()
+    votes.config["budget"]["calls"] = 2000
+    resumed = votes.run()
+    tables = [pq.read_table(found["artifacts"]["rows"]) for found in (whole, resumed)]
+    assert tables[0].drop(DIFFER).equals(tables[1].drop(DIFFER))
+    assert {**whole["ensemble"], "calls": 0} == {**resumed["ensemble"], "calls": 0}
+
+
+def test_a_recorded_member_without_dev_answers_ends_the_run_before_test(votes):
+    votes.write("old.csv", [{"example_id": row["id"], "output": "refund"} for row in votes.rows[:1]])
+    votes.config["candidates"][2] = {"id": "c", "outputs": "old.csv"}
+    votes.rows = votes.rows[1:]
+    with pytest.raises(DataError, match="'c' has no answer to a dev row"):
+        votes.run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"members": ["a", "bb"]}, "did you mean 'b'"),
+        ({"members": ["a"]}, "2 members or more"),
+        ({"members": ["a", "a"]}, "distinct members"),
+        ({"members": ["a", "b"], "rule": "dawid_skene"}, "3 members or more"),
+        ({"id": "a"}, "'a' is a candidate"),
+        ({"tie": "first"}, "one of best, a, b, c"),
+        ({"weights": {"a": 1, "b": 1, "c": 1}}, "rule: weighted only"),
+        ({"rule": "weighted", "weights": {"a": 1}}, "one weight for each member"),
+        ({"rule": "weighted", "weights": "nowhere"}, "no finished run 'nowhere'"),
+        ({"samples": 3}, "self_consistency only"),
+        ({"rule": "self_consistency", "samples": 3}, "one member and the samples"),
+        ({"rule": "self_consistency", "members": ["a"], "samples": 3, "tie": "best"}, "no best among them"),
+        ({"id": "Not A Name"}, "aggregate.id"),
+        ({"rule": "plurality"}, "aggregate.rule"),
+    ],
+)
+def test_an_aggregate_that_cannot_be_says_why(votes, changes, says):
+    votes.config["aggregate"] |= changes
+    with pytest.raises(SafetycatchError, match=says):
+        votes.check()
+    assert votes.calls == []
+
+
+def test_weights_that_dev_should_give_need_dev_rows(votes):
+    votes.config["split"] = {"test": 1}
+    votes.config["aggregate"] |= {"rule": "weighted", "tie": "a"}
+    with pytest.raises(ExperimentError, match="no dev rows to fit weights on"):
+        votes.check()
+
+
+@pytest.mark.parametrize(("task", "rule"), [("generate", "majority"), ("answer", "dawid_skene")])
+def test_answers_that_are_no_votes_are_refused(votes, task, rule):
+    votes.config |= {"task": task, "scorers": ["normalised"]}
+    votes.config["claim"]["metric"] = "normalised"
+    votes.config["aggregate"]["rule"] = rule
+    with pytest.raises(ExperimentError, match="aggregate"):
+        votes.check()
+
+
+def test_samples_at_temperature_0_are_refused(votes):
+    votes.model(params={"temperature": 0})
+    votes.config["aggregate"] = {"members": ["a"], "rule": "self_consistency", "samples": 3}
+    with pytest.raises(ExperimentError, match="temperature 0"):
+        votes.check()
+
+
+def test_the_ensemble_is_no_baseline(votes):
+    votes.config["claim"]["baseline"] = "ensemble"
+    with pytest.raises(ExperimentError, match="the ensemble as the baseline"):
+        votes.check()

@@ -75,7 +75,7 @@ class AggregateSettings(_Part):
     @property
     def fits_dev(self) -> bool:
         """Whether weights are fitted on dev."""
-        return self.rule == "weighted" and self.weights in {None, DEV}
+        return self.rule == "weighted" and (self.weights is None or self.weights == DEV)
 
     @property
     def weights_run(self) -> str | None:
@@ -85,7 +85,7 @@ class AggregateSettings(_Part):
     @property
     def asks_best(self) -> bool:
         """Whether the best member on dev decides a tie, which is the default where several members vote."""
-        return self.rule != "self_consistency" and self.tie in {None, BEST}
+        return self.rule != "self_consistency" and (self.tie is None or self.tie == BEST)
 
     @property
     def description(self) -> str:

@@ -313,7 +313,7 @@ class ReportContent:
     order; `comparisons` hold the whole ("all") and the slices, `pairs` those without the baseline, which leave
     `n_unpaired` candidates out. `unmeasured` maps a section to the words after "Not measured, because".
     `headline_candidate` is the one the slices are drawn for (default: the best). `bench` holds the facts of a few-shot
-    bench.
+    bench, `ensemble` those of a vote.
     """
 
     name: str
@@ -344,4 +344,5 @@ class ReportContent:
     notes: tuple[str, ...] = ()
     headline_candidate: str = ""
     bench: dict[str, Any] | None = None
+    ensemble: dict[str, Any] | None = None
     unmeasured: dict[Section, str] = field(default_factory=dict[Section, str])

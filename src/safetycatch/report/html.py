@@ -5,7 +5,19 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from safetycatch.report import bench, cost, difference, escaping, evidence, items, ladder, numbers, ranking, verdicts
+from safetycatch.report import (
+    bench,
+    cost,
+    difference,
+    ensemble,
+    escaping,
+    evidence,
+    items,
+    ladder,
+    numbers,
+    ranking,
+    verdicts,
+)
 from safetycatch.report.layout import Grid, Section, grid, heads
 
 if TYPE_CHECKING:
@@ -73,12 +85,13 @@ def provenance(content: ReportContent) -> tuple[Grid, ...]:
 
 def sections(content: ReportContent) -> tuple[Section, ...]:
     """Return the sections in reading order."""
-    found = bench.bench(content)
+    found, vote = bench.bench(content), ensemble.ensemble(content)
     return (
         *([found] if found else []),
         ranking.ranking(content),
         difference.difference(content),
         cost.cost(content),
+        *([vote] if vote else []),
         difference.slices(content),
         evidence.flips(content),
         items.items(content),

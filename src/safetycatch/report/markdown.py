@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safetycatch.report import evidence, numbers, selection, verdicts
+from safetycatch.report import ensemble, evidence, numbers, selection, verdicts
 from safetycatch.report.escaping import markdown_prose, markdown_safe
 from safetycatch.report.html import spent, summary
 
@@ -81,6 +81,8 @@ def _facts(content: ReportContent) -> list[str]:
             f"- Ladder: {race.n_asked:,} of {race.n_full:,} calls on dev"
             + (f"; {markdown_safe(out, MAX_SENTENCE)}" if out else "")
         )
+    if content.ensemble is not None:
+        lines.append(f"- Ensemble: {markdown_prose(' '.join(ensemble.told(content.ensemble)), MAX_SENTENCE)}")
     if content.command:
         lines.append(f"- Reproduce: {markdown_safe(content.command, MAX_SENTENCE)}")
     return lines
