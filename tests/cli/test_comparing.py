@@ -1,4 +1,15 @@
+"""`compare` with stored runs and real files; `promptfoo.json` was written by promptfoo 0.121.20."""
+
+import hashlib
+import random
+from pathlib import Path
+
 import pytest
+
+from safetycatch.stats import paired_difference
+from tests.report.test_html import Page
+
+PROMPTFOO = Path(__file__).parents[1] / "data" / "promptfoo.json"
 
 A = {"zero": dict.fromkeys("abcdefghij", 0.0), "knn": dict.fromkeys("abcdefghij", 1.0)}
 B = {"zero": {**A["zero"], "a": 1.0}, "knn": {**A["knn"], "j": 0.0}}
@@ -46,3 +57,228 @@ def test_says_what_it_lacks(cli, stored):
     assert "leave open" in cli("compare", run, run).err
     assert "zero, knn" in cli("compare", f"{run}:nope", run).err
     assert "accuracy" in cli("compare", f"{run}:zero", run, "--metric", "nope").err
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def scores(path, values, columns="id,score", **more):
+    """Write a row for each value; `more` are further columns."""
+    names = [columns, *more]
+    rows = [
+        ",".join([str(number), str(value), *(str(of(number)) for of in more.values())])
+        for number, value in enumerate(values)
+    ]
+    path.write_text("\n".join([",".join(names), *rows]) + "\n")
+
+
+def drawn(seed, rate, n=400):
+    draw = random.Random(seed)
+    return [int(draw.random() < rate) for _ in range(n)]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """a.csv, b.csv and c.csv: 400 items, 50, 65 and 51 per cent right."""
+    for name, rate in (("a", 0.5), ("b", 0.65), ("c", 0.51)):
+        scores(tmp_path / f"{name}.csv", drawn(name, rate))
+    return tmp_path
+
+
+def test_files_are_paired_by_item_and_give_a_verdict(cli, files):
+    told = cli("compare", "a.csv", "b.csv", "--smallest-effect", "5 points", "--json").document
+    (row,) = told["comparisons"]
+    own = paired_difference(drawn("b", 0.65), drawn("a", 0.5))
+    assert (row["estimate"], row["p_value"], row["n"]) == (own.estimate, own.p_value, 400)
+    assert (row["verdict"], told["verdicts"]["b.csv"]["kind"]) == ("BETTER", "BETTER")
+    assert told["sides"][0]["source"].endswith(hashlib.sha256((files / "a.csv").read_bytes()).hexdigest())
+    assert "paired by id alone" in told["notes"][0]
+    text = cli("compare", "a.csv", "b.csv", "--smallest-effect", "5 points").out
+    assert "b.csv is better than a.csv" in text
+
+
+def test_without_a_smallest_effect_there_are_intervals_and_no_verdict(cli, files):
+    told = cli("compare", "a.csv", "b.csv", "c.csv", "--json").document
+    assert {row["verdict"] for row in [*told["comparisons"], *told["pairs"]]} == {None}
+    assert len(told["pairs"]) == 3
+    assert "BETTER" not in cli("compare", "a.csv", "b.csv", "c.csv").out
+
+
+def test_swapped_sides_flip_signs_and_shuffled_rows_change_nothing(cli, files):
+    there, back = (
+        cli("compare", *names, "--json").document["comparisons"][0]
+        for names in (["a.csv", "b.csv"], ["b.csv", "a.csv"])
+    )
+    assert back["estimate"] == pytest.approx(-there["estimate"])
+    assert (back["low"], back["high"]) == (pytest.approx(-there["high"]), pytest.approx(-there["low"]))
+    head, *rows = (files / "b.csv").read_text().splitlines()
+    random.Random(1).shuffle(rows)
+    (files / "b.csv").write_text("\n".join([head, *rows]))
+    assert cli("compare", "a.csv", "b.csv", "--json").document["comparisons"][0] == there
+
+
+def test_named_sides_and_named_columns(cli, files):
+    scores(files / "old.tsv.csv", drawn("a", 0.5), "qid,points")
+    told = cli(
+        "compare",
+        "old=old.tsv.csv",
+        "new=b.csv",
+        "--item",
+        "qid",
+        "--item",
+        "id",
+        "--score",
+        "points",
+        "--score",
+        "score",
+        "--json",
+    )
+    assert [side["name"] for side in told.document["sides"]] == ["old", "new"]
+    assert "new: its 'score' is compared as points" in told.document["notes"]
+
+
+def test_other_items_are_refused_unless_asked(cli, files):
+    scores(files / "b.csv", drawn("b", 0.65, 390))
+    ended = cli("compare", "a.csv", "b.csv")
+    assert (ended.code, ended.out) == (10, "")
+    assert "10 only in a.csv (e.g. 390)" in ended.err
+    told = cli("compare", "a.csv", "b.csv", "--intersect", "--json").document
+    assert (told["n_items"], told["findings"][0]["status"]) == (390, "passed")
+    (files / "d.csv").write_text("id,score\nx,1\ny,0\n")
+    assert "share no item" in cli("compare", "a.csv", "d.csv", "--intersect").err
+
+
+def test_other_content_is_refused_even_so(cli, files):
+    scores(files / "a.csv", drawn("a", 0.5), input=str)
+    scores(files / "b.csv", drawn("b", 0.6), input=lambda number: f"{number}".replace("7", "seven"))
+    ended = cli("compare", "a.csv", "b.csv", "--intersect")
+    assert ended.code == 10
+    assert "with other content (e.g. 107)" in ended.err
+
+
+def test_missing_scores_are_counted_and_never_0(cli, files):
+    values = drawn("b", 0.65)
+    scores(files / "b.csv", [*values[:-40], *["NaN"] * 20, *[""] * 20])
+    told = cli("compare", "a.csv", "b.csv", "--json").document
+    assert (told["comparisons"][0]["n"], told["comparisons"][0]["n_missing"]) == (360, 40)
+    assert told["estimates"][1]["estimate"] == pytest.approx(sum(values[:-40]) / 360)
+    assert {row["code"]: row["status"] for row in told["findings"]}["SC207"] == "fired"
+
+
+def test_clusters_and_slices_of_one_file_are_enough(cli, files):
+    more = {"customer": lambda number: f"k{number // 10}", "lang": lambda number: ["de", "en"][number % 2]}
+    scores(files / "a.csv", drawn("a", 0.5), **more)
+    told = cli("compare", "a.csv", "b.csv", "--cluster", "customer", "--slice", "lang", "--json").document
+    clusters = [f"k{number // 10}" for number in range(400)]
+    own = paired_difference(drawn("b", 0.65), drawn("a", 0.5), clusters)
+    assert (told["n_clusters"], told["comparisons"][0]["p_value"]) == (40, own.p_value)
+    assert [(row["slice"], row["n"], row["correction"]) for row in told["slices"]] == [
+        ("lang=de", 200, "benjamini_hochberg"),
+        ("lang=en", 200, "benjamini_hochberg"),
+    ]
+
+
+def test_runs_of_an_item_give_its_noise(cli, files):
+    three = [drawn(seed, 0.5) for seed in "xyz"]
+    lines = [f"{item},{run},{three[run][item]}" for item in range(400) for run in range(3)]
+    (files / "a.csv").write_text("\n".join(["item_id,epoch,correct", *lines]))
+    told = cli("compare", "a.csv", "b.csv", "--json").document
+    assert told["variance"][0]["within"] == pytest.approx(0.25, abs=0.02)
+    assert told["variance"][1]["within"] is None
+    assert told["comparisons"][0]["n"] == 400
+    assert "is noise between runs" in cli("compare", "a.csv", "b.csv").out
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["a.csv"], "one system"),
+        (["a.csv", "a.csv"], "one system"),
+        (["a.csv", "nope.csv"], "no such file"),
+        (["a.csv", "b.csv:x"], "no name: the file holds one system"),
+        (["x=a.csv", "x=b.csv"], "NAME=RUN"),
+        (["a.csv", "b.csv", "--smallest-effect", "3"], "'3 points'"),
+        (["a.csv", "b.csv", "--smallest-effect", "10%"], "not relative"),
+        (["a.csv", "b.csv", "--smallest-effect", "a lot"], "no size"),
+        (["a.csv", "b.csv", "--metric", "f1", "--score", "f1"], "no column 'f1'"),
+        (["a.csv", "b.csv", "--cluster", "customer"], "no file has a column 'customer'"),
+        (["a.csv", "b.csv", "--slice", "lang"], "no slice 'lang'"),
+        (["a.csv", "b.csv", "--md", "--json"], "one of them"),
+        (["a.csv", "b.csv", "--html", "no/such/folder.html"], "cannot be written"),
+    ],
+)
+def test_what_is_wrong_exits_2_and_says_what_to_type(cli, files, words, part):
+    ended = cli("compare", *words)
+    assert ended.code == 2
+    assert part in ended.err + ended.out
+
+
+def test_two_scales_are_told(cli, files):
+    scores(files / "b.csv", [100 * value for value in drawn("b", 0.65)])
+    assert "are they on one scale?" in cli("compare", "a.csv", "b.csv").out
+
+
+def test_lower_may_be_better(cli, files):
+    told = cli("compare", "a.csv", "b.csv", "--lower-is-better", "--smallest-effect", "0.05", "--json").document
+    assert told["comparisons"][0]["verdict"] == "WORSE"
+
+
+def test_text_of_files_moves_no_cursor(cli, files):
+    names = "id,score,model\n"
+    rows = "".join(f"\x1b[31m{number},{number % 2},\x1b]8;;x\x07m{side}\n" for number in range(20) for side in "ab")
+    (files / "bad.csv").write_text(names + rows)
+    ended = cli("compare", "bad.csv", "--html", "bad.html")
+    assert ended.code == 0
+    assert "\x1b" not in ended.out + (files / "bad.html").read_text() + cli("compare", "bad.csv", "--md").out
+
+
+def test_promptfoo_sides_are_its_providers(cli, tmp_path):
+    (tmp_path / "o.json").write_bytes(PROMPTFOO.read_bytes())
+    told = cli("compare", "o.json", "--json").document
+    assert [side["name"] for side in told["sides"]] == ["o.json:weak", "o.json:strong"]
+    assert (told["metric"], told["comparisons"][0]["n"], told["comparisons"][0]["n_missing"]) == ("pass", 3, 1)
+    again = cli("compare", "old=o.json:weak", "new=o.json:strong", "--metric", "score", "--html", "o.html").out
+    assert "new" in again
+    assert "six, I <b>think</b>" in Page((tmp_path / "o.html").read_text()).text
+
+
+def test_html_and_markdown_have_the_figures(cli, files):
+    told = cli("compare", "a.csv", "b.csv", "c.csv", "--smallest-effect", "5 points", "--html", "x.html", "--md")
+    assert told.out.startswith("### ▲ BETTER: ")
+    page = (files / "x.html").read_text()
+    for part in ("Row minus column", "Items that changed sides", "By luck alone", "safetycatch compare a.csv b.csv"):
+        assert part in page
+    assert "<script" not in page
+
+
+# -- with stored runs -------------------------------------------------------------------------------------------------
+
+
+def test_a_stored_run_against_a_file_by_example_id(cli, stored, tmp_path):
+    run = stored(A)
+    (tmp_path / "f.csv").write_text("example_id,correct\n" + "".join(f"{name},1\n" for name in "abcdefghij"))
+    told = cli("compare", f"{run}:zero", "f.csv", "--json").document
+    assert (told["comparisons"][0]["estimate"], told["metric"]) == (1, "accuracy")
+    assert "f.csv: its 'correct' is compared as accuracy" in told["notes"]
+
+
+def test_one_run_alone_compares_its_candidates(cli, stored):
+    run = stored({**A, "half": {name: float(number % 2) for number, name in enumerate("abcdefghij")}})
+    told = cli("compare", run, "--json").document
+    assert [row["candidate"] for row in told["comparisons"]] == [f"{run}:knn", f"{run}:half"]
+
+
+def test_real_runs_show_slices_outputs_and_are_looks(project, cli, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    run = project.run()["run_id"]
+    told = cli(
+        "compare", f"{run}:a", f"{run}:b", "--smallest-effect", "10 points", "--html", "x.html", "--json"
+    ).document
+    assert told["comparisons"][0]["estimate"] == pytest.approx(0.25)
+    assert {row["slice"] for row in told["slices"]} == {"lang=de", "lang=en"}
+    assert "compare e" in told["looks"][run]
+    page = (project.folder / "x.html").read_text()
+    assert "<del>" in page
+    (row,) = cli("compare", f"{run}:a", f"{run}:b", "--slice", "lang", "--json").document["comparisons"]
+    assert row == {**told["comparisons"][0], "verdict": None}
+    assert "<ins>" in page

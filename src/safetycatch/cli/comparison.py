@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import UsageError
@@ -82,12 +82,15 @@ def compared(texts: Sequence[str], options: Options) -> Compared:
     refuse(judge(same, options.policy))
     metric, scale = fitted(chosen.metric, sides)
     effect = effect_of(options.smallest_effect, metric)
+    _check_columns(sources, sides, options.wanted)
+    if names := options.wanted.slices:
+        sides = [
+            replace(side, slices={name: side.slices[name] for name in names if name in side.slices}) for side in sides
+        ]
     matrix, joining = joined(sides, metric.name)
     _check_whole(matrix, sides, metric)
     facts = side_by_side(matrix, metric, arrangement.versus, smallest_effect=effect, pairs=not arrangement.by_name)
     told = [note for source in sources for note in source.notes]
-    missing = [name for name in options.wanted.slices if name not in matrix.items.slices]
-    told += [f"no file has the slice column {name!r}" for name in missing]
     findings = judge([*same, *_observed(matrix, metric, facts, options.policy)], options.policy)
     looks = _looked(sources)
     notes = tuple(dict.fromkeys([*told, *chosen.notes, *scale, *joining, *unknown]))
@@ -139,6 +142,21 @@ def _same_items(
         if not found.checked:
             notes.append(f"{left} and {right} are paired by id alone: that the ids mean the same items was not checked")
     return seen, notes
+
+
+def _check_columns(sources: Sequence[Source], sides: Sequence[Side], wanted: Wanted) -> None:
+    """Refuse a cluster or slice column that nothing has: one file is enough."""
+    from safetycatch.cli.sources import FileSource
+
+    if wanted.cluster and not any(isinstance(source, FileSource) and source.clustered for source in sources):
+        names = " or ".join(map(repr, wanted.cluster))
+        raise UsageError(f"no file has a column {names} with clusters", where="--cluster")
+    held = {name for side in sides for name in side.slices}
+    for name in wanted.slices:
+        if name not in held:
+            raise UsageError(
+                f"no slice {name!r}", where="--slice", expected=", ".join(sorted(held)) or "a column of a file"
+            )
 
 
 def _check_whole(matrix: ScoreMatrix, sides: Sequence[Side], metric: Metric) -> None:

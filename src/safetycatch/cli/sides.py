@@ -115,9 +115,9 @@ def chosen_metric(
 
 
 def fitted(metric: Metric, sides: Sequence[Side]) -> tuple[Metric, list[str]]:
-    """Return the metric as the values have it, a rate where all are 0 or 1, points within 0 to 1; and notes.
+    """Return the metric as the values have it, a rate where all are 0 or 1, points within 0 to 1, else plain scores.
 
-    Raises: UsageError when some are fractions of 1 and others, on the metric of a stored run, are not.
+    A note tells that some systems stay within 0 to 1 and others do not: percentages beside fractions look so.
     """
     from dataclasses import replace
 

@@ -91,6 +91,11 @@ class FileSource(Source):
         """What was read how, with the file's name."""
         return tuple(f"{self.label}: {note}" for note in self.file.notes)
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the file says which items belong together."""
+        return any(side.clusters for side in self.file.sides)
+
     def foreign(self, part: str) -> ForeignSide:
         """Return a system as the file tells it."""
         return next(side for side in self.file.sides if side.name == part)

@@ -275,11 +275,8 @@ class _Table:
         return ForeignSide(name, whole, **self._about(rows, item))
 
     def _about(self, rows: list[int], item: str) -> dict[str, Any]:
-        cluster: str | None = None
-        if self.wanted.cluster:
-            cluster = self._named(self.wanted.cluster, (), "--cluster", "cluster")
-        else:
-            cluster = self._optional(CLUSTER)
+        named = [name for name in self.wanted.cluster if name in self.columns.cells]
+        cluster = next(iter(named), None) if self.wanted.cluster else self._optional(CLUSTER)
         held = {name: found for name, names in CONTENT.items() if (found := self._optional(names)) and found != item}
         slices = [name for name in self.wanted.slices if name in self.columns.cells]
         output = self._optional(OUTPUT)
