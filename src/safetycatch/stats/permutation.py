@@ -107,7 +107,8 @@ def _codes(cluster: Values | None, n: int) -> Codes:
 def _step_down(sums: Floats, n_resamples: int, seed: int) -> tuple[Floats, bool]:
     """Return step-down max-T p-values of `sums` (clusters x columns, no empty row or column), and whether exact."""
     # Flips change no square: dividing by this root is studentising, and gives noisy columns no say over the others.
-    scaled = sums / np.sqrt(np.square(sums).sum(axis=0))
+    scaled = sums / np.abs(sums).max(axis=0)  # squares of tiny sums would vanish
+    scaled /= np.sqrt(np.square(scaled).sum(axis=0))
     observed = np.abs(scaled.sum(axis=0))
     order = np.argsort(-observed, kind="stable")
     scaled, observed = scaled[:, order], observed[order]
