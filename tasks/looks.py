@@ -29,7 +29,7 @@ def look_ahead(prepared: Prepared, purpose: str) -> Look | None:
     if not prepared.experiment.claiming:
         return None
     store, terms = prepared.place.open_store(), terms_of(prepared.experiment.model_dump(mode="json"))
-    contents = set(_contents(prepared, prepared.ids))
+    contents = set(_contents(prepared, prepared.ids).values())
     content = content_of(
         items=prepared.items_key(),
         candidates=[*prepared.candidate_keys(), *_judge(prepared)],
@@ -52,9 +52,11 @@ def look_ahead(prepared: Prepared, purpose: str) -> Look | None:
     )
 
 
-def _contents(prepared: Prepared, ids: Sequence[str]) -> list[str]:
+def _contents(prepared: Prepared, ids: Sequence[str]) -> dict[str, str]:
+    """Return the content hash of each of `ids`."""
     table = with_ids(read_table(prepared.place, prepared.examples), list(ids))
-    return [hash_of(*pair) for pair in zip(table["input"].to_pylist(), table["target"].to_pylist(), strict=True)]
+    columns = (table[name].to_pylist() for name in ("example_id", "input", "target"))
+    return {example_id: hash_of(text, target) for example_id, text, target in zip(*columns, strict=True)}
 
 
 def _tried(prepared: Prepared) -> tuple[str, ...]:
@@ -72,9 +74,13 @@ def _chosen_by(prepared: Prepared) -> str:
     ladder, ensemble = prepared.ladder, prepared.ensemble
     if ladder is None and not (ensemble and ensemble.dev_ids):
         return ""
-    blocks = [[_contents(prepared, block) for block in rung] for rung in ladder.blocks] if ladder else []
-    race = [blocks, ladder.keeps, ladder.metric] if ladder else None
-    return fingerprint(race, sorted(_contents(prepared, ensemble.dev_ids)) if ensemble else None)
+    race = None
+    if ladder is not None:
+        contents = _contents(prepared, list(ladder.clusters))
+        blocks = [[[contents[name] for name in block] for block in rung] for rung in ladder.blocks]
+        race = [blocks, ladder.keeps, ladder.metric]
+    fitted = sorted(_contents(prepared, ensemble.dev_ids).values()) if ensemble else None
+    return fingerprint(race, fitted)
 
 
 def looks_so_far(prepared: Prepared) -> list[Look]:

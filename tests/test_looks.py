@@ -247,6 +247,15 @@ def test_sc1001_overridden_stays_in_sight_and_the_first_terms_go_on(project):
     assert project.findings()["SC1001"]["status"] == "passed"
 
 
+def test_sc1001_fires_when_the_correction_changes_and_not_when_the_effect_does(project):
+    project.run()
+    project.config["claim"] |= {"smallest_effect": "31 points", "correction": "holm"}
+    assert project.check()["SC1001"].status == "passed"
+    project.config["claim"]["correction"] = "max_t"
+    found = project.check()["SC1001"]
+    assert (found.status, "correction was holm, now max_t" in found.saw) == ("fired", True)
+
+
 def test_sc1001_fires_when_the_rule_or_the_members_of_an_ensemble_change(project):
     project.config["split"] = {"dev": 0.5, "test": 0.5, "train": 0}
     project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
