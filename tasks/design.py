@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 # Fewer pairs, or fewer that differ, give too rough a spread to plan with.
 LEAST_PAIRS, LEAST_DIFFERENT = 50, 10
-# With fewer, designs planned by such a pilot had 74-76 % power instead of 80 (benchmarks/power.py).
-FEW_DIFFERENT = 70
 NEWEST_RUNS = 100
 UNKNOWN = "what difference can be shown is not known for this metric before it was measured"
 
@@ -57,7 +55,7 @@ def measured_noise(
 
 def _noise(record: dict[str, Any]) -> DifferenceNoise:
     known = [math.nan if record[name] is None else record[name] for name in ("of_candidate", "of_baseline")]
-    return DifferenceNoise(record["between"], known[0], known[1], record["n"])
+    return DifferenceNoise(record["between"], known[0], known[1], record["n"], record["df"])
 
 
 def temperatures(candidates: Sequence[Candidate]) -> dict[str, float | None]:
@@ -99,7 +97,7 @@ class _Spread:
         if self.binary:
             share = self.noise.sd(runs) ** 2 / self.design_effect
             return {"discordance": share, "design_effect": self.design_effect}
-        return {"sd_difference": self.noise.sd(runs)}
+        return {"sd_difference": self.noise.sd(runs), "sd_df": self.noise.df}
 
     @property
     def shows_noise(self) -> bool:
@@ -114,13 +112,11 @@ def _spread(sizes: Sequence[int], settings: dict[str, Any]) -> _Spread | None:
     if measured:
         noise = _noise(measured)
         who = f"{measured['candidate']} against {measured['baseline']} on {measured['n']:,} items"
-        if measured["n_different"] < FEW_DIFFERENT:
-            who += f" (rough: {measured['n_different']} of them differ)"
         told = f"spread as measured in {measured['run_id']}, {who}"
         if noise.runs_measured:
             return _Spread(noise, told, f"noise between runs as measured in {measured['run_id']}", runs_measured=True)
         within = share * noise.between
-        noise = DifferenceNoise(noise.between - within, within / 2, within / 2, noise.n)
+        noise = DifferenceNoise(noise.between - within, within / 2, within / 2, noise.n, noise.df)
         return _Spread(noise, told, assumed_runs)
     if not settings["is_rate"]:
         return None

@@ -1,5 +1,7 @@
 """What the plan says of the items: assumed or measured spread, and replicates against items."""
 
+import math
+
 import pytest
 
 from flows.preview import preview
@@ -28,6 +30,7 @@ MEASURED = {
     "of_baseline": 0.05,
     "n": 200,
     "n_different": 80,
+    "df": math.inf,
 }
 
 
@@ -58,9 +61,9 @@ def test_measured_spread_replaces_the_assumption():
     assert found["told"][1] == "spread as measured in 2026-01-01-x-1, b against a on 200 items"
 
 
-def test_a_pilot_with_few_differences_is_called_rough():
-    rough = told(measured={**MEASURED, "n_different": 20})["told"][1]
-    assert rough.endswith("on 200 items (rough: 20 of them differ)")
+def test_a_small_pilot_asks_for_more_items():
+    # 628 x (2.923 / 2.802)^2: the noncentral t with 20 degrees of freedom in place of the normal quantiles
+    assert told(measured={**MEASURED, "df": 20})["n_needed"] == 684
 
 
 def test_measured_noise_shows_what_runs_and_items_give_for_the_same_calls():

@@ -12,6 +12,7 @@ EFFECTS = st.floats(0.005, 0.5)
 SPREADS = st.one_of(
     st.floats(0.05, 1).map(lambda share: {"discordance": share}),
     st.floats(0.05, 2).map(lambda sd: {"sd_difference": sd}),
+    st.tuples(st.floats(0.05, 2), st.floats(3, 300)).map(lambda both: {"sd_difference": both[0], "sd_df": both[1]}),
 )
 
 
@@ -53,6 +54,27 @@ def test_the_exact_test_needs_a_little_more():
     assert power == pytest.approx(0.779, abs=5e-4)
 
 
+def test_a_pilot_s_uncertainty_keeps_the_power_on_average():
+    rng, truth, effect = np.random.default_rng(1), 1.0, 0.2
+    pilots = np.sqrt(rng.chisquare(12, 2000) / 12) * truth
+    from scipy.stats import norm
+
+    n = np.array([required_n(effect, sd_difference=sd, sd_df=12) for sd in pilots])
+    power = norm.sf(1.959964 - effect * np.sqrt(n) / truth)
+    assert power.mean() == pytest.approx(0.8, abs=0.01)
+    naive = norm.sf(1.959964 - effect * np.sqrt([required_n(effect, sd_difference=sd) for sd in pilots]) / truth)
+    assert naive.mean() < 0.78
+
+
+def test_with_many_degrees_of_freedom_a_pilot_is_the_truth():
+    assert required_n(0.03, sd_difference=0.5, sd_df=1e6) == required_n(0.03, sd_difference=0.5)
+    from scipy.stats import nct
+
+    n = (nct.ppf(0.8, 20, 1.959964) * 0.5 / 0.03) ** 2
+    assert required_n(0.03, sd_difference=0.5, sd_df=20) == math.ceil(n)
+    assert required_n(0.1, sd_difference=0.5, sd_df=3) > 1.5 * required_n(0.1, sd_difference=0.5)
+
+
 def test_agrees_with_statsmodels():
     power = pytest.importorskip("statsmodels.stats.power")
     n = power.NormalIndPower(ddof=0).solve_power(0.03 / 0.5, power=0.9, alpha=0.01, ratio=0)
@@ -90,6 +112,8 @@ def test_too_few_items_for_any_effect_say_how_many_are_needed():
         {"discordance": None},
         {"sd_difference": 0.5},
         {"discordance": None, "sd_difference": 0.0},
+        {"discordance": None, "sd_difference": 0.5, "sd_df": 0.5},
+        {"sd_df": 20},
         {"design_effect": 0.0},
         {"power": 1.0},
         {"alpha": 0.0},

@@ -171,6 +171,15 @@ def test_the_noise_of_a_simulated_difference_is_found_and_plans_millers_n():
     )
 
 
+def test_the_degrees_of_freedom_are_those_of_normal_scores_and_few_for_rare_differences():
+    rng = np.random.default_rng(5)
+    normal = difference_noise(rng.normal(size=(400, 1)), np.zeros((400, 1)))
+    assert normal.df == pytest.approx(400, rel=0.2)
+    rare = difference_noise((np.arange(400)[:, None] < 10).astype(float), np.zeros((400, 1)))
+    assert rare.df == pytest.approx(2 * 10, rel=0.2)  # a count of 10: relative variance of its spread about 1/10
+    assert difference_noise([[1], [0], [1], [0]], [[0], [1], [0], [1]]).df == 3
+
+
 def test_clusters_raise_the_spread_between_items():
     rng = np.random.default_rng(4)
     a = np.repeat(rng.normal(size=(50, 1)), 4, axis=0) + rng.normal(size=(200, 2))

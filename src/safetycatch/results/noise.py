@@ -20,7 +20,8 @@ def noise_of(matrix: ScoreMatrix, baseline: str, candidates: Sequence[str], metr
     """Return a record for each candidate: the components of its difference's variance, squared score units.
 
     `of_candidate` and `of_baseline`, noise between runs of an item, are None where no item has two runs; `n` counts
-    pairs, `n_different` those that differ. A comparison without a variance has no record.
+    pairs, `n_different` those that differ, `df` says how surely the variance is known. A comparison without a variance
+    has no record.
     """
     found: list[dict[str, Any]] = []
     for name in candidates:
@@ -39,6 +40,7 @@ def noise_of(matrix: ScoreMatrix, baseline: str, candidates: Sequence[str], metr
                 "of_candidate": None if math.isnan(noise.candidate) else noise.candidate,
                 "of_baseline": None if math.isnan(noise.baseline) else noise.baseline,
                 "n": noise.n,
+                "df": noise.df,
                 "n_different": int(np.count_nonzero(differences[~np.isnan(differences)])),
             }
         )

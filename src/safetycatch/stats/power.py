@@ -10,13 +10,21 @@ from safetycatch.stats.clusters import quantile
 BISECTIONS = 100
 
 
-def _z(power: float, alpha: float) -> tuple[float, float]:
+def _z(power: float, alpha: float, df: float = math.inf) -> tuple[float, float]:
+    """Return the quantile of the test, and what the power adds to it: more where a pilot's spread has `df` only."""
     if not (0 < alpha < 1 and 0 < power < 1):
         raise StatisticsError(f"power {power} and alpha {alpha}: both must be fractions, such as 0.8 and 0.05")
-    return quantile(1 - alpha / 2, math.inf), quantile(power, math.inf)
+    z_alpha = quantile(1 - alpha / 2, math.inf)
+    if math.isinf(df):
+        return z_alpha, quantile(power, math.inf)
+    from scipy.special import nctdtrit
+
+    return z_alpha, float(nctdtrit(df, z_alpha, power)) - z_alpha
 
 
-def _checked_spread(sd_difference: float | None, discordance: float | None, design_effect: float) -> None:
+def _checked_spread(sd_difference: float | None, sd_df: float, discordance: float | None, design_effect: float) -> None:
+    if not sd_df >= 1 or (math.isfinite(sd_df) and sd_difference is None):
+        raise StatisticsError(f"sd_df is {sd_df}, expected the degrees of freedom, from 1 up, of sd_difference")
     if (sd_difference is None) == (discordance is None):
         raise StatisticsError("give either sd_difference (any score) or discordance (share of pairs that disagree)")
     if sd_difference is not None and not (math.isfinite(sd_difference) and sd_difference > 0):
@@ -37,6 +45,7 @@ def required_n(
     effect: float,
     *,
     sd_difference: float | None = None,
+    sd_df: float = math.inf,
     discordance: float | None = None,
     design_effect: float = 1.0,
     power: float = 0.8,
@@ -46,12 +55,14 @@ def required_n(
 
     Give `sd_difference` (standard deviation of item differences; with several runs an item, of differences of item
     means) or, for right/wrong answers, `discordance` (share of items on which the two disagree, at least the effect).
-    `design_effect` multiplies n when items come in clusters. Normal approximation: exact tests need about 5 % more.
-    Raises: StatisticsError for an effect of 0, an effect above the discordance, or arguments out of range.
-    Source: Miller 2024, "Adding Error Bars to Evals"; Connor 1987, Biometrics 43:207-211.
+    `design_effect` multiplies n when items come in clusters. Where a pilot measured the spread, its `sd_df` degrees of
+    freedom make n so much larger that the power holds on average over such pilots. Normal approximation: exact tests
+    need about 5 % more. Raises: StatisticsError for an effect of 0, an effect above the discordance, or arguments out
+    of range. Source: Miller 2024, "Adding Error Bars to Evals"; Connor 1987, Biometrics 43:207-211; Julious & Owen
+    2006, Pharmaceutical Statistics 5:29-37 (pilots).
     """
-    _checked_spread(sd_difference, discordance, design_effect)
-    z_alpha, z_power = _z(power, alpha)
+    _checked_spread(sd_difference, sd_df, discordance, design_effect)
+    z_alpha, z_power = _z(power, alpha, sd_df)
     size = abs(effect)
     if not (math.isfinite(size) and size > 0):
         raise StatisticsError(f"the effect is {effect}: no number of items shows an effect of that size")
@@ -68,6 +79,7 @@ def detectable_effect(
     n: float,
     *,
     sd_difference: float | None = None,
+    sd_df: float = math.inf,
     discordance: float | None = None,
     design_effect: float = 1.0,
     power: float = 0.8,
@@ -77,8 +89,8 @@ def detectable_effect(
 
     Raises: StatisticsError as `required_n`, and when even the largest effect a discordance allows stays undetected.
     """
-    _checked_spread(sd_difference, discordance, design_effect)
-    z_alpha, z_power = _z(power, alpha)
+    _checked_spread(sd_difference, sd_df, discordance, design_effect)
+    z_alpha, z_power = _z(power, alpha, sd_df)
     if not (math.isfinite(n) and n >= 2):
         raise StatisticsError(f"n is {n}: a difference needs at least 2 items")
     independent = n / design_effect

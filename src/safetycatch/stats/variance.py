@@ -135,13 +135,15 @@ class DifferenceNoise:
 
     Var(mean difference) = (between + candidate/runs + baseline/runs) / n. `between` is the spread of the items' true
     differences, times the design effect of their clusters; `candidate` and `baseline` are the noise between runs of
-    one item, NaN where it was not measured: `between` then holds that noise too.
+    one item, NaN where it was not measured: `between` then holds that noise too. `df` says how surely the sum of them
+    is known, as degrees of freedom.
     """
 
     between: float
     candidate: float
     baseline: float
     n: int
+    df: float = math.inf
 
     @property
     def runs_measured(self) -> bool:
@@ -164,7 +166,8 @@ def difference_noise(a: Values | Floats, b: Values | Floats, cluster: Values | N
     """Return the noise of candidate `a` - baseline `b`: tables of the same items, a row an item, a column a run.
 
     NaN is missing; an item without a score on either side is left out. A side with one run an item makes the noise
-    between runs unknown. `between` may come out negative and is then 0. Assumes as `variance_components`.
+    between runs unknown. `between` may come out negative and is then 0. The degrees of freedom are Satterthwaite's,
+    from the spread of the clusters' squared sums: few for rare differences. Assumes as `variance_components`.
     Raises: StatisticsError below 2 items on both sides, or 5 clusters when `cluster` is given.
     Source: Miller 2024, "Adding Error Bars to Evals", sections 3 and 5.
     """
@@ -177,9 +180,12 @@ def difference_noise(a: Values | Floats, b: Values | Floats, cluster: Values | N
     pairs = ~np.isnan(differences)
     # CR2 variance of the mean, back to one item: clusters are in it.
     total = mean_variance(sample).variance * sample.n
+    parts = np.square(sample.cluster_sums(sample.values - sample.values.mean())) / (1 - sample.sizes / sample.n)
+    spread = float(parts.var(ddof=1)) * len(parts) / float(parts.sum()) ** 2 if total else 0.0
+    df = min(len(parts) - 1.0, 2 / spread) if spread else len(parts) - 1.0
     known = [(noise, share) for noise, share in zip(noises, shares, strict=True) if not math.isnan(noise)]
     of_runs = sum(noise * float(share[pairs].mean()) for noise, share in known)
-    return DifferenceNoise(max(0.0, total - of_runs), noises[0], noises[1], sample.n)
+    return DifferenceNoise(max(0.0, total - of_runs), noises[0], noises[1], sample.n, max(1.0, df))
 
 
 def _runs_of(table: Floats) -> tuple[Floats, float, Floats]:
