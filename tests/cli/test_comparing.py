@@ -235,7 +235,7 @@ def test_text_of_files_moves_no_cursor(cli, files):
 def test_promptfoo_sides_are_its_providers(cli, tmp_path):
     (tmp_path / "o.json").write_bytes(PROMPTFOO.read_bytes())
     told = cli("compare", "o.json", "--json").document
-    assert [side["name"] for side in told["sides"]] == ["o.json:weak", "o.json:strong"]
+    assert [side["name"] for side in told["sides"]] == ["weak", "strong"]
     assert (told["metric"], told["comparisons"][0]["n"], told["comparisons"][0]["n_missing"]) == ("pass", 3, 1)
     again = cli("compare", "old=o.json:weak", "new=o.json:strong", "--metric", "score", "--html", "o.html").out
     assert "new" in again
@@ -249,6 +249,15 @@ def test_html_and_markdown_have_the_figures(cli, files):
     for part in ("Row minus column", "Items that changed sides", "By luck alone", "safetycatch compare a.csv b.csv"):
         assert part in page
     assert "<script" not in page
+
+
+def test_a_public_file_gives_the_flips_of_its_card(cli, shared_data):
+    """Card of gsm8k: 6B verification right and 175B finetuning wrong 209 times, the reverse 152."""
+    file = str(shared_data / "gsm8k" / "model_solutions.parquet")
+    told = cli("compare", f"{file}:175b_finetuning", f"{file}:6b_verification", "--json").document
+    (row,) = told["flips"]
+    assert (row["n_fixed"], row["n_broken"], told["n_items"]) == (209, 152, 1319)
+    assert told["comparisons"][0]["p_value"] == pytest.approx(0.003151, rel=0.2)
 
 
 # -- with stored runs -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from safetycatch.cli.output import Output
     from safetycatch.results.comparing import Comparison
 
+MAX_SLICES = 30
 HELP = (
     "RUN, RUN:candidate, FILE or FILE:system (CSV, TSV, JSONL, Parquet, promptfoo's JSON); NAME=… names it. "
     "The first is the baseline."
@@ -127,7 +128,9 @@ def _show(found: Compared, output: Output) -> None:
     if facts.slices:
         output.line()
         output.line(output.painted(f"slices, exploratory (Benjamini-Hochberg over {len(facts.slices)})", "strong"))
-        _differences(facts.slices, found, output)
+        _differences(facts.slices[:MAX_SLICES], found, output)
+        if len(facts.slices) > MAX_SLICES:
+            output.line(f"  and {len(facts.slices) - MAX_SLICES:,} more: --html FILE or --json")
     output.line()
     _remarks(found, output)
     if found.smallest_effect is None:

@@ -71,10 +71,12 @@ def compared(texts: Sequence[str], options: Options) -> Compared:
     """
     from safetycatch.catches import judge, refuse
     from safetycatch.cli.sides import arranged, chosen_metric, fitted
-    from safetycatch.cli.sources import read_source
+    from safetycatch.cli.sources import FileSource, read_source
     from safetycatch.results.sides import joined, side_by_side
 
     sources = tuple(read_source(text, options.wanted) for text in texts)
+    if len(sources) == 1 and isinstance(sources[0], FileSource):
+        sources = (replace(sources[0], label=""),)  # the systems' own names tell them apart
     arrangement = arranged(sources)
     chosen = chosen_metric(arrangement.systems, options.metric, lower_is_better=options.lower_is_better)
     sides = [source.side(part, chosen.scores[source.name(part)]) for source, part in arrangement.systems]
@@ -133,14 +135,16 @@ def _same_items(
     from safetycatch.results.sides import mismatch
 
     by_name = {side.name: side for side in sides}
+    homes = {source.name(part): source for source, part in arrangement.systems}
     seen: list[Observation] = []
     notes: list[str] = []
     for left, right in arrangement.versus:
         found = mismatch(by_name[left], by_name[right])
         lists = {"only_left": found.only_left, "only_right": found.only_right, "changed": found.changed}
         seen.append(same_items(left=left, right=right, **lists, intersect=intersect))
-        if not found.checked:
-            notes.append(f"{left} and {right} are paired by id alone: that the ids mean the same items was not checked")
+        if not found.checked and homes[left].key != homes[right].key:
+            both = f"{homes[left].label} and {homes[right].label}"
+            notes.append(f"{both} are paired by id alone: that the ids mean the same items was not checked")
     return seen, notes
 
 

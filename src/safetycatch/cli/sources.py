@@ -67,7 +67,9 @@ class Source(ABC):
     def name(self, part: str) -> str:
         """Return a system's name in the comparison."""
         alone = self.renamed and len(self.parts) == 1
-        return self.label if not part or alone else f"{self.label}:{part}"
+        if not part or not self.label:
+            return part or self.label
+        return self.label if alone else f"{self.label}:{part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class FileSource(Source):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was read how, with the file's name."""
-        return tuple(f"{self.label}: {note}" for note in self.file.notes)
+        return tuple(f"{self.label or self.file.path}: {note}" for note in self.file.notes)
 
     @property
     def clustered(self) -> bool:

@@ -26,7 +26,7 @@ MAX_METRICS = 64
 FOREIGN_KINDS = (*KINDS, ".json")
 
 ITEM = ("example_id", "question_id", "item_id", "item", "id")
-SCORE = ("score", "correct", "accuracy", "value", "success", "passed")
+SCORE = ("score", "correct", "is_correct", "accuracy", "value", "success", "passed")
 SYSTEM = ("candidate", "system", "provider", "model")
 METRIC = ("metric",)
 RUN = ("replicate", "epoch", "trial", "run")
