@@ -177,6 +177,24 @@ def test_without_prices_fewer_tokens_are_cheaper():
     assert advice(*all_tried).candidate == "static4"
 
 
+def test_of_as_many_parts_at_one_price_the_better_one_is_taken():
+    assert (
+        advice(
+            tried("zero", right(400, 100)),
+            *(tried(*one) for one in (("knn8", right(400, 318)), ("mmr8", right(400, 320)))),
+        ).candidate
+        == "mmr8"
+    )
+
+
+def test_being_cheaper_alone_is_no_reason_while_the_items_cannot_tell():
+    draw = np.random.default_rng(2)
+    cheap, dear = (draw.random(60) < 0.6).astype(float), (draw.random(60) < 0.65).astype(float)
+    zero, one = tried("zero", np.zeros(60)), tried("knn4", cheap, usd=0.001)
+    assert noninferiority(cheap, dear, BAND).status == "undecided"
+    assert advice(zero, one, tried("mmr4", dear, usd=0.002)).candidate == "mmr4"
+
+
 def test_where_nothing_simpler_comes_close_the_best_is_taken():
     found = advice(tried("zero", right(400, 200)), tried("static8", right(400, 220)), tried("knn8", right(400, 320)))
     assert (found.candidate, found.shown, found.behind) == ("knn8", True, None)
@@ -269,7 +287,7 @@ def test_that_nothing_helps_is_said():
 
 
 def test_the_rule_names_the_band_and_where_it_is_from():
-    assert "more than 3 points worse" in (text := rule(0.03, "points", stated=True))
+    assert "at most 3 points worse" in (text := rule(0.03, "points", stated=True))
     assert text.endswith("the claim's smallest effect")
     assert "the default" in rule(0.02, "points", stated=False)
 

@@ -46,12 +46,12 @@ def advise(
     *,
     n_labels: int | None = None,
 ) -> Advice | None:
-    """Return the simplest strategy that is not shown to be more than `band` (> 0, metric's unit) worse than the best.
+    """Return the simplest strategy that is at most `band` (> 0, metric's unit) worse than the best.
 
     `rows` as `bench_rows` orders them. Only strategies that were asked every dev row compete; None when none has a
-    score. "At most the band worse" is non-inferiority at 5 %: of two equal ones the simpler is taken, and when the
-    items cannot tell, that is said. Assumes as `stats.noninferiority`. The best one was chosen on these very items, so
-    its score is a little too high.
+    score. "At most the band worse" is non-inferiority at 5 %. Where the items cannot tell, one with fewer moving parts
+    than the best is taken all the same, and that is said; one that is only cheaper is not. Assumes as
+    `stats.noninferiority`. The best one was chosen on these very items, so its score is a little too high.
     """
     competing = [row for row in rows if row.complete]
     if not competing:
@@ -63,8 +63,9 @@ def advise(
             break
         pair = by_name[row.candidate], by_name[best.candidate]
         found = _within(*pair, band, metric, clusters)
-        if found is None or found.status != "violated":
-            shown, n_more = found is not None and found.status == "passed", found.n_to_settle if found else None
+        status = found.status if found else "undecided"
+        if status == "passed" or (status == "undecided" and len(row.moving) < len(best.moving)):
+            shown, n_more = status == "passed", found.n_to_settle if found else None
             behind = difference(*pair, metric, clusters)
             return Advice(row.candidate, best.candidate, band, shown, behind, n_more, remarks)
     return Advice(best.candidate, best.candidate, band, True, None, None, remarks)
@@ -131,8 +132,8 @@ def rule(band: float, unit: str, *, stated: bool) -> str:
     """Return the rule of the advice in words."""
     source = "the claim's smallest effect" if stated else "the default, since the claim states no smallest effect"
     return (
-        "the simplest strategy (fewest moving parts, then cheapest) that is not shown to be more than "
-        f"{_size(band, unit)} worse than the best one; the band is {source}"
+        f"the simplest strategy (fewest moving parts, then cheapest) that is at most {_size(band, unit)} worse than "
+        f"the best one, or has fewer parts and is not shown to be worse by more; the band is {source}"
     )
 
 
@@ -150,7 +151,7 @@ def sentence(advice: Advice | None, rows: Sequence[BenchRow], simplest: str, uni
     elif advice.shown:
         words = (
             f"take {advice.candidate}{over}; it is at most {_size(advice.band, unit)} worse than the best, "
-            f"{advice.best} ({told(advice.behind, unit)}), and simpler"
+            f"{advice.best} ({told(advice.behind, unit)}), and {_simpler(chosen, best)}"
         )
     else:
         more = f"; about {advice.n_to_settle:,} dev rows would show it" if advice.n_to_settle else ""
@@ -159,6 +160,12 @@ def sentence(advice: Advice | None, rows: Sequence[BenchRow], simplest: str, uni
             f"{_size(advice.band, unit)} worse than the best, {advice.best} ({told(advice.behind, unit)}){more}"
         )
     return ". ".join([words, *(remark[0].upper() + remark[1:] for remark in advice.remarks)])
+
+
+def _simpler(one: BenchRow, best: BenchRow) -> str:
+    if len(one.moving) < len(best.moving):
+        return f"has fewer moving parts ({len(one.moving)} against {len(best.moving)})"
+    return "is cheaper" if one.usd_per_1000 is not None else "has shorter prompts"
 
 
 def _size(value: float, unit: str) -> str:

@@ -167,17 +167,17 @@ def bench_rows(
 
 def _best_first(row: BenchRow, sign: float) -> tuple[Any, ...]:
     score = row.score.estimate
-    return (math.inf if math.isnan(score) else -sign * score, *simplicity(row))
+    return (math.inf if math.isnan(score) else -sign * score, *simplicity(row), row.k, row.candidate)
 
 
-def simplicity(row: BenchRow) -> tuple[Any, ...]:
-    """Return what orders strategies, the simplest first: moving parts, then dollars (tokens, where unpriced), k, name.
+def simplicity(row: BenchRow) -> tuple[int, bool, float]:
+    """Return what orders strategies, the simplest first: moving parts, then dollars (tokens, where unpriced).
 
     A strategy without a known price comes after all priced ones with as many parts.
     """
     unpriced = row.usd_per_1000 is None
     cost = row.tokens_in if row.usd_per_1000 is None else row.usd_per_1000
-    return len(row.moving), unpriced, math.inf if math.isnan(cost) else cost, row.k, row.candidate
+    return len(row.moving), unpriced, math.inf if math.isnan(cost) else cost
 
 
 def _dominates(one: BenchRow, other: BenchRow, sign: float) -> bool:
