@@ -135,7 +135,7 @@ class Wanted:
             return typed
         name, _, candidate = typed.partition(":")
         runs = Runs(inputs.place("").open_store())
-        found = _newest(runs, experiment.name) if name == LAST else runs.load(name)
+        found = _newest(runs, inputs) if name == LAST else runs.load(name)
         if found.status != "done":
             raise UsageError(f"run {found.run_id} is {found.status}: it has no scores", where="--against")
         held = [row["id"] for row in found.summary["result"]["candidates"] if row["status"] == "scored"]
@@ -165,11 +165,12 @@ class Wanted:
         return Measured()
 
 
-def _newest(runs: Runs, name: str) -> StoredRun:
+def _newest(runs: Runs, inputs: Inputs) -> StoredRun:
     """Return the newest finished `run` of an experiment; gates are passed over, or a series of small losses passes.
 
     Raises: UsageError when there is none.
     """
+    name = inputs.experiment.name
     done = (run for run in runs.ls(limit=MOST_RUNS) if run.name == name and run.status == "done")
     found = next((run for run in done if run.summary["command"].startswith("safetycatch run ")), None)
     if found is None:
@@ -177,7 +178,7 @@ def _newest(runs: Runs, name: str) -> StoredRun:
             f"no finished run of {name} is stored yet",
             where="--against last",
             expected="a run to compare with (gates do not count)",
-            fix="safetycatch run FILE   (of the version that is in use)",
+            fix=f"safetycatch run {inputs.shown}   (with the version that is in use)",
         )
     return found
 
