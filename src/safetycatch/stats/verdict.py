@@ -223,7 +223,7 @@ def _kind(
     if case.excludes_zero and (case.correction == "max_t" or d.p_method == "exact McNemar"):
         test = "sign-flip" if case.correction == "max_t" else "exact"
         p = f"p {case.p_adjusted:.2g}"
-        return "INCONCLUSIVE", [f"the interval excludes no difference by a hair, the {test} test ({p}) does not"]
+        return "INCONCLUSIVE", [f"the interval leaves out 0, but the {test} test ({p}) does not"]
     if case.excludes_zero:
         return "INCONCLUSIVE", ["too few items make a difference for a p-value below the limit"]
     if not case.smallest_effect:
