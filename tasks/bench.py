@@ -101,6 +101,7 @@ def bench_inputs(inputs: Inputs, settings: BenchSettings) -> Inputs:
         update={
             "name": f"{experiment.name[:NAME_LENGTH].strip('-._')}-bench",
             "candidates": candidates,
+            "aggregate": None,
             "claim": None,
             "scorers": scorers,
             "runs": experiment.runs.model_copy(update={"ladder": ladder}),

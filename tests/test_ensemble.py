@@ -6,6 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from safetycatch.errors import BudgetReachedError, DataError, ExperimentError, SafetycatchError
+from tasks.bench import BenchSettings, bench_inputs
+from tasks.start import read_inputs
 from tests.wiring import rows
 
 DIFFER = ["run_id", "latency_s", "cost_usd"]
@@ -271,3 +273,18 @@ def test_the_ensemble_is_no_baseline(votes):
     votes.config["claim"]["baseline"] = "ensemble"
     with pytest.raises(ExperimentError, match="the ensemble as the baseline"):
         votes.check()
+
+
+def test_a_bench_of_the_same_file_leaves_the_ensemble_out(votes):
+    votes.model()
+    votes.config["aggregate"] = {"members": ["a", "b"]}
+    inputs = read_inputs(votes.path())
+    assert bench_inputs(inputs, BenchSettings()).experiment.aggregate is None
+
+
+def test_another_tie_rule_after_results_is_another_claim(votes):
+    votes.run()
+    votes.config["aggregate"]["tie"] = "b"
+    found = votes.refused()
+    assert set(found) == {"SC1001"}
+    assert len(votes.calls) == 2 * 3 * 60
