@@ -10,7 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safetycatch.data.foreign import MAX_SIDES, Wanted, read_foreign, score_of
+from safetycatch.data.foreign import (
+    CLUSTER,
+    CONTENT,
+    ITEM,
+    MAX_SIDES,
+    METRIC,
+    OUTPUT,
+    RUN,
+    SCORE,
+    SYSTEM,
+    Wanted,
+    read_foreign,
+    score_of,
+)
 from safetycatch.errors import DataError
 
 PROMPTFOO = Path(__file__).parent / "promptfoo.json"
@@ -331,3 +344,18 @@ def test_what_a_provider_adds_to_the_variables_is_no_new_item(read):
     for number, row in enumerate(body["results"]["results"]):
         row["vars"]["sessionId"] = str(number)
     assert read(json.dumps(body), "o.json").sides[0].items == read_foreign(PROMPTFOO).sides[0].items
+
+
+def test_the_page_names_every_column_that_is_looked_for():
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    names = {
+        *ITEM,
+        *SCORE,
+        *SYSTEM,
+        *METRIC,
+        *RUN,
+        *CLUSTER,
+        *OUTPUT,
+        *(name for kind in CONTENT.values() for name in kind),
+    }
+    assert {name for name in names if f"`{name}`" not in page} == set()
