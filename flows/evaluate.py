@@ -20,6 +20,7 @@ from flows.bootstrap import bootstrapped
 from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
 from flows.ensemble import asked_of_dev, measured, vote_lines, voted
 from flows.ladder import climb, ladder_lines
+from flows.pin import made_of
 from flows.stored import baseline_of
 from flows.watching import CallsArtifact, failed, publish, publish_refusal, status_of
 from safetycatch.catches import Finding, Observation, Policy, judge, refuse
@@ -322,6 +323,7 @@ def _evaluated(
         "raced": everybody.candidate_keys() if climbed else [],
         "chosen": climbed.chosen if climbed else None,
         "look": prepared.look.content if prepared.look else None,
+        "made_of": made_of(prepared, looks),
     }
     run.finish("done", ended)
     publish(result, answered)

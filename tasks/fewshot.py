@@ -62,7 +62,12 @@ def fewshot(
         replies = store.read(Ref.from_dict(answered))
         right = _right(place, settings, replies, shown)
         chosen = select(shown, rows_of(settings["split"]), shots, clusters=clusters, first=right)
-        facts = {"n_asked": replies.num_rows, "n_right": len(right), "n_filled": max(0, shots.k - len(right))}
+        facts = {
+            "n_asked": replies.num_rows,
+            "n_right": len(right),
+            "n_filled": max(0, shots.k - len(right)),
+            "right": sorted(right),
+        }
         return Produced(chosen, facts=facts)
 
     parents = parents_of({"answered": answered, "examples": examples, "splits": splits, "pool": pool})

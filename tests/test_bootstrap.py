@@ -44,7 +44,8 @@ def test_the_model_is_shown_rows_that_it_answers_right(project):
     label = {row["id"]: row["label"] for row in project.rows}
     right = {name for name, row in rows.items() if row["parsed"] == label[name]}
     assert len(rows) == 20
-    assert manifest["facts"] == {"n_asked": 20, "n_right": len(right), "n_filled": max(0, 4 - len(right))}
+    facts = {"n_asked": 20, "n_right": len(right), "n_filled": max(0, 4 - len(right)), "right": sorted(right)}
+    assert manifest["facts"] == facts
     assert len(right & {shot["shot_id"] for shot in shots}) == min(4, len(right))
     assert any(f"answers {len(right)} of 20 pool rows right" in note for note in done["notes"])
     assert done["calls"]["answered"] == 2 * 33 + 20

@@ -21,13 +21,10 @@ if TYPE_CHECKING:
 
 
 class PinnedPrompt:
-    """Instructions, examples and the way to find them; `pool` reads the rows of dynamic examples, when first needed."""
+    """Instructions and fixed examples, each with the one that stands in where the input has its text."""
 
-    def __init__(self, pin: Mapping[str, Any], pool: Callable[[], Sequence[Mapping[str, str]]]) -> None:
-        self._pin, self._read_pool = pin, pool
-        self._pool: Sequence[Mapping[str, str]] | None = None
-        self._keys: dict[str, int] = {}
-        self._texts: tuple[str, ...] = ()
+    def __init__(self, pin: Mapping[str, Any]) -> None:
+        self._pin = pin
 
     def messages(self, row: Mapping[str, Any] | str) -> list[dict[str, str]]:
         """Return the chat messages of one row."""
@@ -76,11 +73,44 @@ class PinnedPrompt:
         ]
         if None in fixed:
             raise DataError("no example could stand in for the one with the input's own text", fix="a larger pool")
-        found = fixed + (self._retrieved(own, key, fixed) if pin["retrieval"] else [])
+        found = fixed + self._retrieved(own, key, fixed)
         if pin["places"] is None:
             return found
         placed = sorted(zip(pin["places"], range(len(found)), strict=True))
         return [found[at] for _, at in placed]
+
+    def _retrieved(self, own: str, key: str, fixed: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+        del own, key, fixed
+        return []
+
+    def _turns(self, text: str, kind: str) -> list[dict[str, str]]:
+        if kind == "messages":
+            return chat_of(text, "input")
+        parts = self._pin["turn"]
+        content = fence(text, self._pin["prompt_sha256"]) if parts is None else self._filled(parts, text, kind)
+        return [{"role": "user", "content": content}]
+
+    def _filled(self, parts: Sequence[Any], text: str, kind: str) -> str:
+        values: dict[str, Any] = {"input": text}
+        value = json.loads(text) if kind == "json" else None
+        values |= value if isinstance(value, dict) else {}
+        if "labels" in values:
+            raise DataError("an input field is called `labels`", expected="another name")
+        return "".join(
+            part if isinstance(part, str) else fence(shown(_at(values, part)), self._pin["prompt_sha256"])
+            for part in parts
+        )
+
+
+class RetrievingPrompt(PinnedPrompt):
+    """A pinned prompt with examples found for each input in what `pool` reads, when first needed."""
+
+    def __init__(self, pin: Mapping[str, Any], pool: Callable[[], Sequence[Mapping[str, str]]]) -> None:
+        super().__init__(pin)
+        self._read_pool = pool
+        self._pool: Sequence[Mapping[str, str]] | None = None
+        self._keys: dict[str, int] = {}
+        self._texts: tuple[str, ...] = ()
 
     def _retrieved(self, own: str, key: str, fixed: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
         """Return what is found for a text, the best last."""
@@ -101,24 +131,6 @@ class PinnedPrompt:
         else:
             chosen = best(scores, k, excluded)
         return [pool[position] for position in reversed(chosen)]
-
-    def _turns(self, text: str, kind: str) -> list[dict[str, str]]:
-        if kind == "messages":
-            return chat_of(text, "input")
-        parts = self._pin["turn"]
-        content = fence(text, self._pin["prompt_sha256"]) if parts is None else self._filled(parts, text, kind)
-        return [{"role": "user", "content": content}]
-
-    def _filled(self, parts: Sequence[Any], text: str, kind: str) -> str:
-        values: dict[str, Any] = {"input": text}
-        value = json.loads(text) if kind == "json" else None
-        values |= value if isinstance(value, dict) else {}
-        if "labels" in values:
-            raise DataError("an input field is called `labels`", expected="another name")
-        return "".join(
-            part if isinstance(part, str) else fence(shown(_at(values, part)), self._pin["prompt_sha256"])
-            for part in parts
-        )
 
 
 def _at(value: Any, path: Sequence[Any]) -> Any:

@@ -71,13 +71,13 @@ def select(
     else:
         shots = list(_fixed(fixed_order(shown, settings, first), asked, settings))
     if settings.order is not None:
-        places = _places(settings.k, settings.order)
-        shots = [shot._replace(rank=places[shot.rank]) for shot in shots]
+        put = places(settings.k, settings.order)
+        shots = [shot._replace(rank=put[shot.rank]) for shot in shots]
     columns = {name: [getattr(shot, name) for shot in shots] for name in _Shot._fields}
     return pa.table({"strategy": [settings.name] * len(shots), **columns}, schema=tables.schema("shots"))
 
 
-def _places(k: int, seed: int) -> list[int]:
+def places(k: int, seed: int) -> list[int]:
     """Return where the shots of each rank are put: the same for all queries."""
     order = sorted(range(k), key=lambda rank: (keyed_fraction(seed, "order", str(rank)), rank))
     return [order.index(rank) for rank in range(k)]

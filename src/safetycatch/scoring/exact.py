@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 def exact() -> Scorer:
     """Return the scorer: 1 for equal text, else 0; an empty reply is unparsable."""
-    return Scorer("exact", "points", True, "item", True, _read, _score)
+    return Scorer("exact", "points", True, "item", True, read_exact, _score)
 
 
-def _read(text: str) -> str | None:
+def read_exact(text: str) -> str | None:
+    """Return a reply without the blanks round it; None when nothing is left."""
     return text.strip() or None
 
 

@@ -19,10 +19,11 @@ def json_fields() -> Scorer:
     Values are equal when their canonical JSON is (`1` is `1.0`), texts but for blanks round them. A null field is as
     good as an absent one. Replies that are no JSON object, or a careless one (repeated keys, NaN), are unparsable.
     """
-    return Scorer("json_fields", "points", True, "item", False, _read, _score)
+    return Scorer("json_fields", "points", True, "item", False, read_fields, _score)
 
 
-def _read(text: str) -> str | None:
+def read_fields(text: str) -> str | None:
+    """Return the JSON object that a reply is, in its canonical form; None for anything else."""
     try:
         value = parse_json(text)
         return canonical_json(value).decode() if isinstance(value, dict) else None
@@ -39,7 +40,7 @@ def _fields(text: str) -> dict[str, bytes]:
 
 
 def _score(parsed: str | None, target: str, row: Mapping[str, Any]) -> float:
-    if _read(target) is None:
+    if read_fields(target) is None:
         raise DataError(
             f"the target {target[:80]!r} is no JSON object",
             where=f"example {row.get('example_id', '?')}, column target",

@@ -1,0 +1,100 @@
+"""`pin`: the winner of a run as files that production can use without us."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safetycatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PANEL = "Read results"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command(rich_help_panel=PANEL)(pin)
+
+
+def pin(
+    run: Annotated[str, typer.Argument(help="A run id, its unique beginning, or 'last'.")],
+    candidate: Annotated[
+        str | None, typer.Option(help="Pin this one, also where the verdict does not favour it.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write to; made when it is not there.")] = Path(),
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Write the winner's lock, and a plain Python module that makes the prompts that were evaluated."""
+    from safetycatch.cli import pipeline
+    from safetycatch.cli.output import Output, quiet_stdout
+    from safetycatch.cli.reading import load
+    from safetycatch.project import find_project
+
+    output, project = Output(json=json), find_project(Path.cwd())
+    stored = load(run)
+    with quiet_stdout(output):
+        made = pipeline.module("flows.pin", project).pin(stored, project.store_root, project.root, candidate)
+        written = write_new(out, made.files)
+    checked = made.lock["checked"]
+    output.document({"run_id": stored.run_id, "written": written, "folder": str(out.absolute()), "lock": made.lock})
+    found = made.lock["evidence"]
+    word = "" if made.lock["chosen_by"] == "verdict" else " (named by you: the verdict does not favour it)"
+    output.line(f"{made.lock['candidate']} of {stored.run_id} · {found['verdict']}{word}")
+    for file, state in written.items():
+        output.field(state, str(out / file))
+    told = f"{checked['prompts_equal']} of {checked['rows']} prompts made without safetycatch equal those of the run"
+    if others := checked["other_examples_by_group"]:
+        told += f"; {others} were shown other examples, because some of the pool are of their own group"
+    output.field("checked", told)
+
+
+def write_new(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+    """Write `files` into `folder`; return `written` or `unchanged` for each.
+
+    Raises: UsageError when one of them holds something else: nothing is written then.
+    """
+    found = {name: _content(folder / name) for name in files}
+    for name, content in found.items():
+        if content is not None and content != files[name].encode():
+            raise UsageError(
+                "the file holds something else",
+                where=str(folder / name),
+                expected="no file of that name, or this run's own",
+                fix="--out another folder, or move the file away",
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in found.items():
+            if content is None:
+                _write(folder / name, files[name].encode())
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=str(folder), fix="--out …") from None
+    return {name: "written" if content is None else "unchanged" for name, content in found.items()}
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what lies at `path`; something that is no plain file counts as other content."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        return b""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), fix="--out another folder") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and over nothing: another process may have been quicker."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        Path(file.name).chmod(0o644)
+        os.link(file.name, path)
