@@ -249,11 +249,13 @@ def test_equivalence_needs_a_margin_and_alpha_is_below_one_half():
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 400))
-def test_independent_right_and_wrong_pairs_have_mcnemars_exact_p(n10, n01, same):
+def test_few_independent_right_and_wrong_pairs_have_mcnemars_exact_p(n10, n01, same):
     a, b = np.r_[np.ones(n10), np.zeros(n01), np.ones(same)], np.r_[np.zeros(n10), np.ones(n01 + same)]
     if len(a) > 1:
         found = paired_difference(a, b)
-        assert (found.p_value, found.p_method) == (mcnemar(a, b).p_value, "exact McNemar")
+        exact = len(a) < 200 or n10 + n01 < 10
+        assert found.p_method == ("exact McNemar" if exact else "t")
+        assert not exact or found.p_value == mcnemar(a, b).p_value
 
 
 @pytest.mark.parametrize("cluster", [None, np.arange(300), np.arange(300) // 3])

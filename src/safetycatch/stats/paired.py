@@ -148,12 +148,12 @@ def _evidence(a: Values, b: Values, cluster: Values | None) -> _Evidence:
     # Where most differences are 0, or all are +-1, a sign-flip test of k clusters cannot give less than 2^(1-k).
     least_p = min(1.0, 2.0 ** (1 - informative)) if binary or informative < sample.n_clusters / 2 else 0.0
     n10, n01 = int((sample.values > 0).sum()), int((sample.values < 0).sum())
-    if binary and sample.singletons:
-        mcnemar_p = coin_tails(n10, n01)[0]
     few = informative < SCORE_BELOW_INFORMATIVE or (sample.singletons and sample.n < SCORE_BELOW_PAIRS)
     if binary and (few or constant):
         design_effect, method = 1.0, "tango"
-        if not sample.singletons:
+        if sample.singletons:
+            mcnemar_p = coin_tails(n10, n01)[0]
+        else:
             doubt = 1.0 if constant else 1 / (1 + (n10 + n01) ** 2)
             design_effect, method = steady_design_effect(spread.design_effect, doubt, sample, least=1.0), "tango_deff"
         score, df = (n10 / design_effect, n01 / design_effect, sample.n / design_effect), math.inf
@@ -191,10 +191,10 @@ def paired_difference(a: Values, b: Values, cluster: Values | None = None, level
     A row with NaN on either side is a missing pair. Method: Student's t on the CR2 standard error of the differences,
     Bell-McCaffrey degrees of freedom. Right/wrong scores use Tango's score interval on the effective n instead when
     there are under 200 independent pairs, or under 10 clusters (pairs) with any net difference; so equal answers give
-    a bound, not zero width. The p-value is McNemar's exact one for independent right/wrong pairs, else of the statistic
-    of the interval; where scores are right/wrong or most differences are 0, it is at least 2^(1-k), the least a
-    sign-flip test can give with k such clusters. Equal differences of other scores have no interval: NaN, with the
-    reason in `warnings`.
+    a bound, not zero width. The p-value is McNemar's exact one where independent pairs have Tango's interval, else of
+    the statistic of the interval; where scores are right/wrong or most differences are 0, it is at least 2^(1-k), the
+    least a sign-flip test can give with k such clusters. Equal differences of other scores have no interval: NaN, with
+    the reason in `warnings`.
     Assumes independent clusters. Raises: StatisticsError below 2 pairs, or 5 clusters when `cluster` is given.
     Source: Miller 2024, "Adding Error Bars to Evals"; Bell & McCaffrey 2002; Tango 1998.
     """
