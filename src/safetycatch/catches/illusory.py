@@ -290,7 +290,7 @@ def looked_at(facts: LookFacts | None, policy: Policy) -> Observation:
         return Observation(
             "SC504",
             "fired",
-            "; ".join([before, *facts.told]),
+            f"{before}. So far: {'; '.join(facts.told)}",
             "who changes something after each look fits the noise of these rows: the next gain is partly luck, and "
             "no p-value shows it",
             fix,
