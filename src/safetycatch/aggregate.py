@@ -24,7 +24,7 @@ class _Part(BaseModel):
 
 
 class TieJudge(_Part):
-    """A model that is asked about tied items only; the prompt's `labels` are the answers that are tied."""
+    """A model that is asked about tied items only; of a classification, the prompt's `labels` are those tied."""
 
     model: ModelName
     prompt: Annotated[str, Field(min_length=1, max_length=4096)]
