@@ -162,7 +162,9 @@ def test_missing_scores_are_counted_and_never_0(cli, files):
     told = cli("compare", "a.csv", "b.csv", "--json").document
     assert (told["comparisons"][0]["n"], told["comparisons"][0]["n_missing"]) == (360, 40)
     assert told["estimates"][1]["estimate"] == pytest.approx(sum(values[:-40]) / 360)
-    assert {row["code"]: row["status"] for row in told["findings"]}["SC207"] == "fired"
+    (missing,) = (row for row in told["findings"] if row["code"] == "SC207")
+    assert (missing["status"], missing["level"]) == ("fired", "warn")
+    assert missing["fix"].startswith("fill in the missing scores")
 
 
 def test_clusters_and_slices_of_one_file_are_enough(cli, files):
@@ -216,6 +218,7 @@ def test_what_is_wrong_exits_2_and_says_what_to_type(cli, files, words, part):
 def test_two_scales_are_told(cli, files):
     scores(files / "b.csv", [100 * value for value in drawn("b", 0.65)])
     assert "are they on one scale?" in cli("compare", "a.csv", "b.csv").out
+    assert "no share of items" in cli("compare", "a.csv", "b.csv", "--smallest-effect", "3 points").err
 
 
 def test_lower_may_be_better(cli, files):

@@ -37,7 +37,7 @@ def both(content):
         n_unpaired=2,
         changed=(Changed("knn8", "zero", ("e1", "e2"), ("e3",)), Changed("app", "zero", (), ())),
         noise=(
-            NoiseRow("zero", 4, 0.06, 0.18, (0.02, 0.025, 0.018)),
+            NoiseRow("zero", 4, 0.06, 0.18, (0.02, 0.025, 0.018), "only 7 clusters"),
             NoiseRow("knn8", 1, reason="one run an item: noise between runs was not measured"),
         ),
     )
@@ -62,6 +62,7 @@ def test_variance_is_told_in_words_and_numbers(both):
     text = Page(render_comparison(both)).text
     assert "zero: 75 % of the variance between items, 25 % between runs of an item" in text
     assert "knn8: not measured, because one run an item" in text
+    assert "zero: only 7 clusters." in text
 
 
 def test_ids_of_flips_are_listed_and_cut(both):

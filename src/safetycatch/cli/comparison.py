@@ -117,6 +117,12 @@ def effect_of(text: str | None, metric: Metric) -> float | None:
         raise UsageError(f"{text[:60]!r} is no size", where=where, expected=expected) from None
     if size.relative or not size.value:
         raise UsageError(f"{text[:60]!r}", where=where, expected="a size above 0 that is not relative: '3 points'")
+    if metric.unit != "points" and "p" in text:
+        raise UsageError(
+            f"{text[:60]!r} of {metric.name}, which is no share of items",
+            where=where,
+            expected="a size in its own unit: 0.3",
+        )
     if metric.unit == "points" and size.value >= 1:
         raise UsageError(
             f"{text[:60]!r} of {metric.name}, which lies between 0 and 1",
@@ -184,8 +190,13 @@ def _observed(matrix: ScoreMatrix, metric: Metric, facts: SideBySide, policy: Po
 
     luck = facts.health.luck if facts.health else None
     yield family(n_compared=len(facts.differences), k_history=len(matrix.candidates), luck=luck, metric=metric.name)
-    yield errors(
-        failed={e.candidate: (e.n_missing, e.n + e.n_missing) for e in facts.estimates}, policy=policy, classes={}
+    failed = {row.candidate: (row.n_missing, row.n + row.n_missing) for row in facts.estimates}
+    missing = errors(failed=failed, policy=policy, classes={})
+    # Sending again, which a run advises, brings no score into a file.
+    yield (
+        replace(missing, fix="fill in the missing scores, or run again where they come from")
+        if missing.fix
+        else missing
     )
     if matrix.items.clustered:
         yield clusters(n_clusters=matrix.items.n_clusters, policy=policy)

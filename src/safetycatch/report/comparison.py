@@ -28,7 +28,7 @@ class NoiseRow:
     """One side's variance in squared units of the metric, within an item (between its runs) and between items.
 
     `se` are standard errors of the mean in the metric's unit: as measured (`n_runs` runs), with one run, with no noise
-    between runs. None, with the `reason`, where it cannot be told.
+    between runs. None where it cannot be told, and `reason` says why; else `reason` holds warnings.
     """
 
     side: str
@@ -162,6 +162,7 @@ def noise(content: ComparisonContent) -> Section:
     unit = numbers.unit_named(content.report.unit)
     blocks: list[Block] = []
     cells: list[tuple[str | Markup, ...]] = []
+    warned: list[Block] = []
     for row in content.noise:
         if row.within is None or row.between is None or row.se is None:
             continue
@@ -171,6 +172,8 @@ def noise(content: ComparisonContent) -> Section:
         errors = tuple(numbers.plain(se * unit.factor, 2) for se in row.se)
         variances = (numbers.plain(value * unit.factor**2, 2) for value in (row.between, row.within))
         cells.append((row.side, numbers.count(row.n_runs), *variances, f"{share} %", *errors))
+        if row.reason:
+            warned.append(Prose(f"{row.side}: {row.reason}.", quiet=True))
     silent = [row for row in content.noise if row.within is None]
     if cells:
         columns = heads(
@@ -179,6 +182,7 @@ def noise(content: ComparisonContent) -> Section:
         )
         blocks.append(grid("Where the spread comes from", columns, cells))
         blocks.append(Prose("More runs help at most down to the last column; below it only more items do.", quiet=True))
+        blocks.extend(warned[:MAX_ROWS])
     blocks.extend(Prose(f"{row.side}: not measured, because {row.reason}.", quiet=True) for row in silent[:MAX_ROWS])
     return Section("noise", "Variance", tuple(blocks))
 
