@@ -5,7 +5,7 @@ python benchmarks/fewshot_bench.py [--seeds 10] [--subset-seeds 6]      (a seed 
 The race: 1,000 dev rows, a pool of 1,000, 12 strategies x k beside no examples, the sandbox's in-context model, the
 default band of 2 points. For each seed (other rows, other pool) the exhaustive bench, then the raced one from its
 journal; the raced pick must be the exhaustive one, or at most the band below it on all dev rows. Then k = 8, everybody
-asked everything: 15 labels drawn by a seed (all their rows but a pool of 1,000 are dev; the bar is on seed 1, the others
+asked everything: 15 labels drawn by a seed (dev is all of their rows but a pool of 1,000; the bar is on seed 1, others
 show how far it depends on the labels), and all 77 labels. Exit code 1: a bar is missed.
 """
 

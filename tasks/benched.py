@@ -138,12 +138,15 @@ def tried_of(
     for candidate in prepared.experiment.candidates:
         rows = [row for row in replies.get(candidate.id, []) if row["example_id"] in wanted]
         end = ended.get(candidate.id)
-        gone = end is not None and not end["on"]
+        scores, asked = by_item(prepared, scorer, rows, ids)
+        # Who leaves when there is nothing left to ask has answered everything.
+        gone = end is not None and not asked.all()
         found.append(
             Tried(
                 candidate.id,
                 candidate.shots,
-                *by_item(prepared, scorer, rows, ids),
+                scores,
+                asked,
                 *(_column(rows, name) for name in ("cost_usd", "n_tokens_in", "n_tokens_cached", "latency_s")),
                 status=end["status"] if end is not None and gone else "running",
                 rung=end["rung"] if end is not None and gone else None,

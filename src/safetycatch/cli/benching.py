@@ -39,10 +39,12 @@ def bench_shots(
     The same command resumes a stopped bench: answered calls are free.
     """
     from safetycatch.catches.finding import parse_overrides
+    from safetycatch.cli import pipeline
     from safetycatch.cli.approving import asker
     from safetycatch.cli.output import Output, quiet_stdout
     from safetycatch.cli.running import in_flow
     from safetycatch.experiment import load_experiment
+    from safetycatch.project import find_project
 
     overrides = parse_overrides(override or [], because)
     load_experiment(file)
@@ -50,12 +52,15 @@ def bench_shots(
     ask = asker(output, name, yes=yes)
     given: dict[str, Any] = {"seeds": seeds, "model": model, "candidate": candidate, "exhaustive": exhaustive}
     if k is not None:
-        given["ks"] = [_number(word) for word in _words(k)]
+        given["ks"] = tuple(_number(word) for word in _words(k))
     if strategies is not None:
-        given["strategies"] = _words(strategies)
+        given["strategies"] = tuple(_words(strategies))
+    # Wrong options are told before a server is started for them.
+    pipeline.module("tasks.bench", find_project(file)).BenchSettings(**given)
 
     def start(flow: Any) -> Any:
-        return flow(experiment=str(file.absolute()), overrides=overrides, unattended=False, **given)
+        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        return flow(experiment=str(file.absolute()), overrides=overrides, unattended=False, **lists)
 
     with quiet_stdout(output):
         result, _ = in_flow("bench_shots", file, output, ask, start)
