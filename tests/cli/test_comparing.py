@@ -27,6 +27,8 @@ def test_without_candidates_pairs_equal_names(cli, stored):
     rows = cli("compare", first, second, "--json").document["comparisons"]
     assert [row["estimate"] for row in rows] == [pytest.approx(0.1), pytest.approx(-0.1)]
     assert "Holm over 2" in cli("compare", first, second).out
+    lines = cli("compare", first, second, "--md").out.splitlines()
+    assert sum("| baseline |" in line for line in lines) == 2
 
 
 def test_within_one_run(cli, stored):

@@ -22,6 +22,7 @@ def content_of(found: Compared, now: datetime, command: str = "") -> ComparisonC
     facts, metric = found.facts, found.metric
     names = [source.name(part) for source, part in found.arrangement.systems]
     others = [row.candidate for row in facts.differences]
+    baselines = {base for base, _ in found.arrangement.versus}
     title = f"{others[0]} against {names[0]}" if len(others) == 1 else f"{len(names)} systems on {metric.name}"
     health = facts.health
     report = shown.ReportContent(
@@ -46,7 +47,7 @@ def content_of(found: Compared, now: datetime, command: str = "") -> ComparisonC
                 method=row.method,
                 n_missing=row.n_missing,
                 n_clusters=row.n_clusters,
-                baseline=row.candidate == names[0],
+                baseline=row.candidate in baselines,
             )
             for row in facts.estimates
         ),
