@@ -86,7 +86,8 @@ CATCHES: dict[str, Catch] = {
             "SC202",
             "warn",
             "the design cannot show the stated effect",
-            "the effect that the scored items can show with 80 % power is larger than the stated one",
+            "the effect that the scored items can show with 80 % power is larger than the stated one; the spread is "
+            "what an earlier run on the data measured, else assumed (`discordance`, `icc`)",
             "an underpowered run ends INCONCLUSIVE, or its winner is a fluke that shrinks",
             f"{_MILLER}, section 5; Card et al. 2020, With Little Power Comes Great Responsibility",
             thresholds={"power": 0.8, "discordance": 0.2, "icc": 0.05},
@@ -121,7 +122,8 @@ CATCHES: dict[str, Catch] = {
             "warn",
             "one run an item, of a model that answers differently each time",
             "an item is asked once although a temperature is above 0, or an earlier run measured noise between runs",
-            "which items flip, and who leads by little, is partly luck; the noise also costs items",
+            "which items flip, and who leads by little, is partly luck, and the noise costs items; before a run "
+            "measured it, `plan` takes it for the share `noise` of the spread",
             f"{_MILLER}, sections 3 and 5 (resampling; variance within and between items)",
             thresholds={"noise": 0.5},
         ),
