@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.beyond import Measured
 from flows.chain import as_task
 from flows.evaluate import Digest, ExperimentFile, Overrides, policy_of, run_experiment
+from flows.gate_terms import BASELINE, Wanted
 from flows.watching import failed
 from safetycatch.errors import EXIT_GATE_FAILED, EXIT_GATE_INCONCLUSIVE, EXIT_OK, UsageError
-from safetycatch.experiment import against, at_most, margin_of
 from safetycatch.results.comparing import Metric
 from safetycatch.results.gate import decide_gate
 from safetycatch.results.matrix import build_matrix, stored_items
@@ -31,13 +30,9 @@ if TYPE_CHECKING:
     from safetycatch.results.gate import Gate
     from safetycatch.results.matrix import Floats, Items
     from safetycatch.store import StoredRun
-    from tasks.prepared import Climbed, Prepared, Ref
     from tasks.start import Inputs
 
-BASELINE, LAST = "baseline", "last"
-MOST_RUNS = 10_000
 EXIT_CODES = {"passed": EXIT_OK, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_GATE_INCONCLUSIVE}
-NO_CLAIM = "claim: {metric: accuracy, smallest_effect: 3 points}\nbudget: $5"
 
 
 def _run_name() -> str:
@@ -83,104 +78,6 @@ def gate(
 def _state(ended: dict[str, Any]) -> State[Any]:
     message = f"{ended['gate']} · {ended['run_id']}"
     return Completed(message=message, data=ended) if ended["passed"] else Failed(message=message, data=ended)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a gate asks for, as typed: against whom, by how much worse at most, for how much money at most."""
-
-    against: str = BASELINE
-    noninferior: str = ""
-    max_usd: float | None = None
-
-    def inputs(self, inputs: Inputs) -> Inputs:
-        """Return the experiment with its claim against the gate's baseline.
-
-        Raises: UsageError without a claim, a margin, or a baseline that is there.
-        """
-        where, claim = str(inputs.path), inputs.experiment.claim
-        if claim is None:
-            raise UsageError(
-                "a gate needs a claim: the metric, and what may be spent on it",
-                where=where,
-                expected="claim and budget",
-                fix=NO_CLAIM.replace("accuracy", (inputs.experiment.scorers or ["accuracy"])[0]),
-            )
-        self.margin(inputs)
-        experiment = inputs.experiment
-        typed = (claim.baseline or "") if self.against == BASELINE else self.against
-        if typed:
-            experiment = against(experiment, self._resolved(inputs, typed), f"{where}: --against")
-        if self.max_usd is not None:
-            experiment = at_most(experiment, self.max_usd)
-        options = ["--against", self.against]
-        options += ["--noninferior", self.noninferior] if self.noninferior else []
-        return replace(inputs, experiment=experiment, verb="gate", options=tuple(options))
-
-    def margin(self, inputs: Inputs) -> float:
-        """Return how much worse the candidate may be, in the metric's unit: as typed, else the smallest effect."""
-        claim = inputs.experiment.claim
-        if self.noninferior and claim is not None:
-            return margin_of(self.noninferior, claim.metric, "--noninferior")
-        if claim is None or claim.smallest_effect is None:
-            raise UsageError(
-                "no margin: neither --noninferior nor claim.smallest_effect", fix="--noninferior '2 points'"
-            )
-        return claim.smallest_effect.value
-
-    def _resolved(self, inputs: Inputs, typed: str) -> str:
-        """Return a candidate's id, or `RUN:candidate` of a stored run that is there."""
-        experiment = inputs.experiment
-        if typed in {candidate.id for candidate in experiment.candidates}:
-            return typed
-        name, _, candidate = typed.partition(":")
-        runs = Runs(inputs.place("").open_store())
-        found = _newest(runs, inputs) if name == LAST else runs.load(name)
-        if found.status != "done":
-            raise UsageError(f"run {found.run_id} is {found.status}: it has no scores", where="--against")
-        held = [row["id"] for row in found.summary["result"]["candidates"] if row["status"] == "scored"]
-        own = experiment.claim.candidate if experiment.claim else None
-        wanted = candidate or own or (held[0] if len(held) == 1 else "")
-        if wanted not in held:
-            raise UsageError(
-                f"run {found.run_id} has no candidate {wanted!r}" if wanted else "which of its candidates is not said",
-                where=f"--against {typed}",
-                expected=", ".join(held),
-                fix=f"--against {found.run_id}:{held[0]}" if held else "",
-            )
-        return f"{found.run_id}:{wanted}"
-
-    def going(self, prepared: Prepared, climbed: Climbed) -> Climbed:  # noqa: ARG002 - the protocol's
-        """Return the race's end as it is."""
-        return climbed
-
-    def measured(
-        self,
-        prepared: Prepared,  # noqa: ARG002 - the protocol's
-        climbed: Climbed | None,  # noqa: ARG002
-        parts: dict[str, list[Ref]],  # noqa: ARG002
-        call: Call,  # noqa: ARG002
-    ) -> Measured:
-        """Measure nothing beyond the verdict."""
-        return Measured()
-
-
-def _newest(runs: Runs, inputs: Inputs) -> StoredRun:
-    """Return the newest finished `run` of an experiment; gates are passed over, or a series of small losses passes.
-
-    Raises: UsageError when there is none.
-    """
-    name = inputs.experiment.name
-    done = (run for run in runs.ls(limit=MOST_RUNS) if run.name == name and run.status == "done")
-    found = next((run for run in done if run.summary["command"].startswith("safetycatch run ")), None)
-    if found is None:
-        raise UsageError(
-            f"no finished run of {name} is stored yet",
-            where="--against last",
-            expected="a run to compare with (gates do not count)",
-            fix=f"safetycatch run {inputs.shown}   (with the version that is in use)",
-        )
-    return found
 
 
 def run_gate(

@@ -71,8 +71,12 @@ def test_against_a_stored_run_the_named_candidate_counts(project, gate):
     assert gate(against=f"{run_id}:a", noninferior="40 points")["against"] == f"{run_id}:a"
 
 
+def test_another_candidate_of_the_file_can_be_the_baseline(gate):
+    found = gate(against="b")
+    assert (found["candidate"], found["against"], found["passed"]) == ("a", "b", False)
+
+
 def test_last_is_the_newest_run_and_no_gate(project, gate):
-    project.config["claim"]["candidate"] = "b"
     with pytest.raises(UsageError, match="no finished run of e is stored"):
         gate(against="last")
     run_id = project.run()["run_id"]
