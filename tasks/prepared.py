@@ -158,13 +158,14 @@ class Prepared:
         return (self.ensemble.settings.id,) if self.ensemble else ()
 
     def ensemble_keys(self) -> list[str]:
-        """Fingerprint of the ensemble: other members or another rule are another candidate; [] without one."""
+        """Fingerprint of the ensemble: other members, rule or judge are another candidate; [] without one."""
         made = self.ensemble
         if made is None:
             return []
         keys = dict(zip((entry["candidate"]["id"] for entry in self.entries), self.candidate_keys(), strict=True))
         rule = made.settings.model_dump(mode="json", exclude={"id", "members"})
-        return [fingerprint(rule, sorted(keys[name] for name in made.settings.members))]
+        judge = candidate_key(made.judge) if made.judge else ""
+        return [fingerprint(rule, judge, sorted(keys[name] for name in made.settings.members))]
 
     def candidate_keys(self) -> list[str]:
         """Fingerprints of what was tried: a changed prompt or function is another candidate."""
