@@ -136,6 +136,9 @@ def test_a_run_s_own_noise_plans_the_next_one_and_fires_sc206(project):
     assert plan_of(project)["measured_in"] is None
     run_id = project.run()["run_id"]
     assert plan_of(project)["measured_in"] == run_id
+    # The plan of the same design is what the run itself could show, allowing for the roughness of its spread.
+    observed = project.stored().summary["summary"]["detectable"]
+    assert observed < plan_of(project)["detectable"] < 1.1 * observed
     assert project.check()["SC206"].status == "passed"
     project.config["runs"] = {"replicates": 1}
     planned, found = plan_of(project), project.check()["SC206"]

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from safetycatch.errors import StatisticsError
-from safetycatch.stats import detectable_effect, required_n
+from safetycatch.stats import DifferenceNoise, detectable_effect, required_n
 
 EFFECTS = st.floats(0.005, 0.5)
 SPREADS = st.one_of(
@@ -20,6 +20,7 @@ SPREADS = st.one_of(
 def test_miller_reference(runs, n):
     # between-item variance 1/9, within-item 1/6 on either side, 3 points
     assert required_n(0.03, sd_difference=math.sqrt(1 / 9 + 2 / 6 / runs)) == n
+    assert required_n(0.03, sd_difference=DifferenceNoise(1 / 9, 1 / 6, 1 / 6, 1).sd(runs)) == n
 
 
 @pytest.mark.parametrize(
