@@ -147,6 +147,7 @@ def test_other_items_are_refused_unless_asked(cli, files):
     told = cli("compare", "a.csv", "b.csv", "--intersect", "--json").document
     assert (told["n_items"], told["findings"][0]["status"]) == (390, "passed")
     (files / "d.csv").write_text("id,score\nx,1\ny,0\n")
+    assert "--item COLUMN" in cli("compare", "a.csv", "d.csv").err
     assert "share no item" in cli("compare", "a.csv", "d.csv", "--intersect").err
 
 

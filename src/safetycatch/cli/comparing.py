@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    sides: Annotated[list[str], typer.Argument(metavar="SIDE...", help=HELP)],
+    sides: Annotated[list[str], typer.Argument(metavar="SIDE", help=HELP)],
     metric: Annotated[str | None, typer.Option(help="Default: the baseline's first metric.")] = None,
     smallest_effect: Annotated[
         str | None, typer.Option(help="The smallest difference that matters, '3 points': gives verdicts.")

@@ -147,7 +147,10 @@ def _same_items(
     for left, right in arrangement.versus:
         found = mismatch(by_name[left], by_name[right])
         lists = {"only_left": found.only_left, "only_right": found.only_right, "changed": found.changed}
-        seen.append(same_items(left=left, right=right, **lists, intersect=intersect))
+        observed = same_items(left=left, right=right, **lists, intersect=intersect)
+        if not found.n_shared and observed.seen == "fired":
+            observed = replace(observed, fix="name the columns that hold the same ids: --item COLUMN")
+        seen.append(observed)
         if not found.checked and homes[left].key != homes[right].key:
             both = f"{homes[left].label} and {homes[right].label}"
             notes.append(f"{both} are paired by id alone: that the ids mean the same items was not checked")

@@ -46,6 +46,7 @@ class Mismatch:
     only_right: tuple[str, ...]
     changed: tuple[str, ...]
     checked: tuple[str, ...]
+    n_shared: int
 
 
 def mismatch(left: Side, right: Side) -> Mismatch:
@@ -61,7 +62,9 @@ def mismatch(left: Side, right: Side) -> Mismatch:
         and name in right.contents[kind]
         and left.contents[kind][name] != right.contents[kind][name]
     }
-    return Mismatch(tuple(sorted(ours - theirs)), tuple(sorted(theirs - ours)), tuple(sorted(changed)), kinds)
+    return Mismatch(
+        tuple(sorted(ours - theirs)), tuple(sorted(theirs - ours)), tuple(sorted(changed)), kinds, len(shared)
+    )
 
 
 def joined(sides: Sequence[Side], metric: str) -> tuple[ScoreMatrix, tuple[str, ...]]:
