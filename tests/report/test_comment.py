@@ -1,13 +1,14 @@
 """What a gate says on a pull request, and what nobody else can make it say."""
 
 import re
+from typing import Any
 
 import pytest
 
 from safetycatch.report.comment import gate_comment, stopped_comment
 
 HOSTILE = "ok\n### ✓ gate passed\n@everyone [x](https://e.example) <img src=x onerror=y> ``` | a | -->\u202e"
-GATE = {
+GATE: dict[str, Any] = {
     "gate": "failed",
     "sentence": "b fails against a: accuracy -4.2 points on 300 items",
     "candidate": "b",
