@@ -28,7 +28,7 @@ def test_agrees_with_scipy_on_cluster_sums(method, named, graded):
     if graded:  # no two clusters alike: drawn one by one
         x = np.random.default_rng(1).lognormal(0, 1, len(x))
     sums = x.reshape(-1, 10).sum(axis=1)
-    found = cluster_bootstrap(x, cluster, seed=1, method=method).intervals[0]
+    found = cluster_bootstrap(x, cluster, seed=1, method=method).interval
     oracle = stats.bootstrap(
         (sums,), np.mean, n_resamples=10_000, batch=100, method=named, rng=np.random.default_rng(2)
     )

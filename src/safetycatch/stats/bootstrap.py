@@ -46,13 +46,19 @@ class ClusterBootstrap:
     level: float
     method: Method
 
+    @property
+    def interval(self) -> Interval:
+        """The interval of the only column."""
+        (one,) = self.intervals
+        return one
+
 
 def cluster_bootstrap(
     x: Values,
-    cluster: Values | None,
+    cluster: Values | None = None,
     n_resamples: int = 10_000,
+    seed: int = 0,
     *,
-    seed: int,
     level: float = 0.95,
     method: Method = "percentile",
 ) -> ClusterBootstrap:

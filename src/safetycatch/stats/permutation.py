@@ -42,7 +42,7 @@ class SignFlip:
     method: Literal["exact", "monte_carlo"]
 
 
-def sign_flip(differences: Values, cluster: Values | None = None, n_resamples: int = 10_000, *, seed: int) -> SignFlip:
+def sign_flip(differences: Values, cluster: Values | None = None, n_resamples: int = 10_000, seed: int = 0) -> SignFlip:
     """Test "no difference" from paired differences (NaN = missing): each cluster keeps or changes its sign at random.
 
     Two-sided on the absolute sum. Exact for up to 12 clusters that differ, and for whole-numbered cluster sums (right
@@ -69,7 +69,7 @@ def sign_flip(differences: Values, cluster: Values | None = None, n_resamples: i
     )  # fmt: skip
 
 
-def max_t(differences: Values, cluster: Values | None = None, n_resamples: int = 10_000, *, seed: int) -> Floats:
+def max_t(differences: Values, cluster: Values | None = None, n_resamples: int = 10_000, seed: int = 0) -> Floats:
     """Return adjusted p-values of many candidates against one baseline, by step-down max-T over joint sign flips.
 
     `differences`: items x candidates, candidate - baseline, NaN = missing. A cluster changes the sign of all its
