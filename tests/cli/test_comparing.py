@@ -4,9 +4,11 @@ import hashlib
 import random
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from safetycatch.stats import paired_difference
+from safetycatch.store import Store
 from tests.report.test_html import Page
 
 PROMPTFOO = Path(__file__).parents[1] / "data" / "promptfoo.json"
@@ -297,3 +299,21 @@ def test_real_runs_show_slices_outputs_and_are_looks(project, cli, monkeypatch):
     (row,) = cli("compare", f"{run}:a", f"{run}:b", "--slice", "lang", "--json").document["comparisons"]
     assert row == {**told["comparisons"][0], "verdict": None}
     assert "<ins>" in page
+
+
+def test_a_metric_of_the_whole_set_is_compared_on_the_whole_set_only(project, cli, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    project.config["scorers"] = ["accuracy", "macro_f1"]
+    told = project.run()
+    (own,) = (row for row in told["comparisons"] if row["metric"] == "macro_f1")
+    run = told["run_id"]
+    words = ("compare", f"{run}:a", f"{run}:b", "--metric", "macro_f1")
+    found = cli(*words, "--json").document
+    keys = ("estimate", "low", "high", "n")
+    assert {key: found["comparisons"][0][key] for key in keys} == {key: own[key] for key in keys}
+    assert (found["unit"], found["slices"], found["flips"]) == ("points", [], [])
+    ids = Store.open(project.store).root / "runs" / run / "items.parquet"
+    rows = "".join(f"{name},0.5\n" for name in pq.read_table(ids)["example_id"].to_pylist()[1:])
+    (project.folder / "f.csv").write_text("id,macro_f1\n" + rows)
+    mixed = ("--metric", "macro_f1", "--score", "macro_f1", "--intersect")
+    assert "metric of the whole set" in cli("compare", f"{run}:a", "f.csv", *mixed).err

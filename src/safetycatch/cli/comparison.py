@@ -173,14 +173,12 @@ def _check_columns(sources: Sequence[Source], sides: Sequence[Side], wanted: Wan
 
 
 def _check_whole(matrix: ScoreMatrix, sides: Sequence[Side], metric: Metric) -> None:
-    from safetycatch.results.matrix import WHOLE_SET
-
     n_items = len(matrix.items.ids)
     if not n_items:
         raise UsageError(
             "the sides share no item", where="safetycatch compare", expected="results over the same items: equal ids"
         )
-    if (metric.corpus or metric.name in WHOLE_SET) and n_items < max(len(side.ids) for side in sides):
+    if metric.corpus and n_items < max(len(side.ids) for side in sides):
         raise UsageError(
             f"{metric.name} is a metric of the whole set, and only some items are shared",
             where="safetycatch compare",

@@ -89,6 +89,7 @@ def chosen_metric(
     Raises: UsageError when a system has no such scores.
     """
     from safetycatch.results.comparing import Metric
+    from safetycatch.results.matrix import WHOLE_SET
 
     first, part = systems[0]
     main = first.main
@@ -110,6 +111,7 @@ def chosen_metric(
             RESOURCE_UNITS.get(name, "points"),
             higher_is_better=not (resource or lower_is_better),
             rate=not resource,
+            corpus=first.main is not None and name in WHOLE_SET,
         )
     return chosen
 
@@ -126,8 +128,8 @@ def fitted(metric: Metric, sides: Sequence[Side]) -> tuple[Metric, list[str]]:
     seen = [side.values[~np.isnan(side.values)] for side in sides]
     bounded = [not values.size or bool(((values >= 0) & (values <= 1)).all()) for values in seen]
     rate = all(bool(np.isin(values, (0.0, 1.0)).all()) for values in seen)
-    if metric.unit != "points":
-        return replace(metric, rate=metric.rate and rate), []
+    if metric.unit != "points" or metric.corpus:  # what an item contributes to F1 has no bounds
+        return replace(metric, rate=metric.rate and rate and not metric.corpus), []
     notes: list[str] = []
     if not all(bounded):
         at = bounded.index(False)
