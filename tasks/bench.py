@@ -12,6 +12,7 @@ from safetycatch.errors import ExperimentError, UsageError
 from safetycatch.experiment import OTHER_UNITS, Candidate, Defaults, ModelName, Rung, parse_experiment
 from safetycatch.identity import fingerprint
 from safetycatch.results.advice import DEFAULT_BAND
+from safetycatch.results.matrix import WHOLE_SET
 from safetycatch.settings import ShotSettings
 
 if TYPE_CHECKING:
@@ -92,18 +93,13 @@ def bench_inputs(inputs: Inputs, settings: BenchSettings) -> Inputs:
     found = settings.shots()
     candidates = [source.model_copy(update={"id": shots.name, "shots": shots}) for shots in found]
     ladder = [] if settings.exhaustive else experiment.runs.ladder or default_ladder(len(found) - 1)
-    metric = experiment.claim.metric if experiment.claim else None
-    if metric is not None and (":" in metric or not metric.startswith(OTHER_UNITS)):
-        scorers = list(dict.fromkeys([metric, *experiment.scorers]))
-    else:
-        scorers = experiment.scorers
     derived = experiment.model_copy(
         update={
             "name": f"{experiment.name[:NAME_LENGTH].strip('-._')}-bench",
             "candidates": candidates,
             "aggregate": None,
             "claim": None,
-            "scorers": scorers,
+            "scorers": _scorers(experiment),
             "runs": experiment.runs.model_copy(update={"ladder": ladder}),
             "defaults": Defaults(),
             "models": [],
@@ -129,6 +125,13 @@ def bench_inputs(inputs: Inputs, settings: BenchSettings) -> Inputs:
         verb="bench-shots",
         options=settings.words,
     )
+
+
+def _scorers(experiment: Experiment) -> list[str]:
+    """Return the claimed metric, then the file's; none, which means the defaults, where no metric is one of items."""
+    claimed = [experiment.claim.metric] if experiment.claim else []
+    named = [name for name in [*claimed, *experiment.scorers] if ":" in name or not name.startswith(OTHER_UNITS)]
+    return list(dict.fromkeys(named)) if any(name not in WHOLE_SET for name in named) else []
 
 
 def default_ladder(n_challengers: int) -> list[Rung]:

@@ -188,6 +188,28 @@ def test_without_a_claim_two_points_are_the_band_and_said(bench):
     assert "the default" in result["bench"]["rule"]
 
 
+def test_prices_make_dollars_a_frontier_and_a_plot(bench):
+    bench.model(model="sandbox/in-context-priced")
+    result = bench.bench()
+    rows = table(result)
+    assert rows["knn4"]["usd_per_1000"] > rows["zero"]["usd_per_1000"] > 0
+    assert rows["zero"]["frontier"]
+    assert rows["knn4"]["frontier"]
+    assert "US dollars for 1,000 calls" in (bench.store / "runs" / result["run_id"] / "report.html").read_text()
+
+
+def test_a_claim_on_the_whole_set_is_benched_on_its_items(bench):
+    bench.config["claim"]["metric"] = "macro_f1"
+    assert bench.bench()["bench"]["metric"] == "accuracy"
+
+
+def test_replicates_are_averaged_by_item(bench):
+    bench.config["runs"]["replicates"] = 2
+    found = bench.bench(("static",), (2,), exhaustive=True)["bench"]
+    assert found["calls"]["asked"] == 2 * 2 * found["n_dev"]
+    assert found["strategies"][0]["score"]["n"] == found["n_dev"]
+
+
 def test_the_command_repeats_the_bench(bench):
     bench.bench(seeds=0, exhaustive=True)
     assert (
