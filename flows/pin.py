@@ -82,6 +82,7 @@ def made_of(prepared: Prepared, looks: Sequence[Look]) -> dict[str, Any]:
             for entry in prepared.entries
         },
         "n_looks": distinct(looks),
+        "data_sha256": dict(prepared.inputs.sha256),
     }
 
 
@@ -160,6 +161,7 @@ def pin(run: StoredRun, store: Path, project: Path, named: str | None = None) ->
             **evidence(result, summary, name),
             "looks_at_the_test_set": made["n_looks"],
             "items_sha256": run.summary["items"],
+            "data_sha256": made["data_sha256"],
             "inputs_sha256": {file: copies[-1]["sha256"] for file, copies in run.manifest["inputs"].items()},
             "report_sha256": run.manifest["files"]["report.html"]["sha256"],
             "command": run.summary.get("command"),

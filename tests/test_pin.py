@@ -145,6 +145,8 @@ def test_the_winner_of_a_claim_is_pinned(small):
     found = lock["evidence"]
     assert (found["verdict"], found["metric"], found["difference"]["baseline"]) == ("BETTER", "accuracy", "zero")
     assert found["score"]["n"] == 33
+    assert found["sentence"].startswith("static4 is better than zero")
+    assert set(found["data_sha256"]) == {"rows.csv"}
     assert found["looks_at_the_test_set"] == 1
     assert files_of(small).files == files_of(small).files
 

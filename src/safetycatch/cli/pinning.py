@@ -45,7 +45,7 @@ def pin(
     output.document({"run_id": stored.run_id, "written": written, "folder": str(out.absolute()), "lock": made.lock})
     found = made.lock["evidence"]
     word = "" if made.lock["chosen_by"] == "verdict" else " (named by you: the verdict does not favour it)"
-    output.line(f"{made.lock['candidate']} of {stored.run_id} · {found['verdict']}{word}")
+    output.line(f"{made.lock['candidate']} of {stored.run_id} · {found['verdict_of_the_run']}{word}")
     for file, state in written.items():
         output.field(state, str(out / file))
     told = f"{checked['prompts_equal']} of {checked['rows']} prompts made without safetycatch equal those of the run"

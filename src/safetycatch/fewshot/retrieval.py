@@ -53,7 +53,7 @@ def bm25(pool: Sequence[str], queries: Sequence[str], k: int, excluded: Sequence
     """Yield the `k` rows of the highest Okapi BM25 score (0 or more) for each query; see `retrieved`.
 
     Words of any length, k1 1.2, b .75, every occurrence in the query counts. Source: Robertson and Zaragoza 2009, The
-    Probabilistic Relevance Framework, equation 3.15; the weight of a word, log(1 + (N - n + .5) / (n + .5)), is never
+    Probabilistic Relevance Framework, section 3.4; the weight of a word, log(1 + (N - n + .5) / (n + .5)), is never
     negative, as in Lucene.
     """
     weights, counts = _bm25(pool)

@@ -74,7 +74,7 @@ def pin_prompt(
     labels: Sequence[str],
     shots: ShotSettings,
     pool: pa.Table,
-    clusters: Mapping[str, str],
+    clusters: Mapping[str, str] | None,
     columns: Mapping[str, str],
     first: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
@@ -209,11 +209,12 @@ def winner(result: Mapping[str, Any], summary: Mapping[str, Any], named: str | N
 
 
 def evidence(result: Mapping[str, Any], summary: Mapping[str, Any], candidate: str) -> dict[str, Any]:
-    """Return what the run found about `candidate`: its score, and its difference to the baseline where there is one."""
+    """Return what the run found about `candidate`: its score, and its verdict against the baseline where it has one."""
     own = next((row for row in result["candidates"] if row["id"] == candidate), None)
     if own is None:
         raise DataError(f"no score of {candidate}", where=f"run {result['run_id']}")
     metric = summary["metric"]["name"]
+    verdict = (summary.get("verdicts") or {}).get(candidate, {})
     compared = next(
         (
             row
@@ -225,8 +226,9 @@ def evidence(result: Mapping[str, Any], summary: Mapping[str, Any], candidate: s
     keys = ("baseline", "estimate", "low", "high", "p_adjusted", "n", "n_clusters", "n_missing", "method", "verdict")
     return {
         "mode": result["mode"],
-        "verdict": (summary.get("verdicts") or {}).get(candidate, {}).get("kind") or result["verdict"],
-        "sentence": result["banner"]["sentence"],
+        "verdict": verdict.get("kind"),
+        "sentence": verdict.get("sentence"),
+        "verdict_of_the_run": result["verdict"],
         "metric": metric,
         "score": {key: own[key] for key in ("split", "n", "n_missing", "estimate", "low", "high")},
         "difference": None if compared is None else {key: compared[key] for key in keys},
