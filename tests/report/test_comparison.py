@@ -79,7 +79,7 @@ def test_outputs_that_are_not_known_are_no_missing_answers(both):
 
 
 def test_two_sides_are_one_pair(both):
-    assert "see the difference" in Page(render_comparison(replace(both, pairs=()))).text
+    assert "No other pair" in Page(render_comparison(replace(both, pairs=()))).text
 
 
 def test_the_same_content_gives_the_same_text(both):

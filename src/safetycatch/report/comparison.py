@@ -84,7 +84,7 @@ def pairs(content: ComparisonContent) -> Section:
     report = content.report
     rows = content.pairs
     if not rows:
-        return Section("pairs", "Every pair", (Prose("Two sides are one pair: see the difference.", quiet=True),))
+        return Section("pairs", "Every pair", (Prose("No other pair than the differences above.", quiet=True),))
     found = {(row.candidate, row.baseline): row for row in rows}
     found |= {(row.baseline, row.candidate): _turned(row) for row in rows}
     names = list(dict.fromkeys(name for row in rows for name in (row.baseline, row.candidate)))
