@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
+
 from flows.entries import entries_of, entry_of
 from safetycatch.errors import ExperimentError, UsageError
 from safetycatch.experiment import no_votes
@@ -68,7 +70,7 @@ def make_ensemble(
         besides=tuple(besides),
     )
     if found.weights_run:
-        made = _with_run(made, place, examples, list(ids), scorers[0], found)
+        made = _with_run(made, place, examples, list(ids), "accuracy" if task == "classify" else scorers[0], found)
     if not (found.fits_dev or found.asks_best):
         return made
     if task != "classify":
@@ -153,10 +155,10 @@ def _with_run(
         raise UsageError(
             f"no finished run {name!r}", where="aggregate.weights", expected="dev, a run's id, or {member: number}"
         )
-    scores = run.table("scores").to_pylist()
+    scores = run.table("scores").filter(pc.field("metric") == metric)
     records: dict[str, list[int]] = {}
     for member in found.members:
-        values = [row["value"] for row in scores if row["candidate"] == member and row["metric"] == metric]
+        values = scores.filter(pc.field("candidate") == member)["value"].to_pylist()
         known = [value for value in values if value is not None]
         if not known or not set(known) <= {0.0, 1.0}:
             raise UsageError(

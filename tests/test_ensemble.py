@@ -5,6 +5,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
+from safetycatch.ensembles import vote_weight
 from safetycatch.errors import BudgetReachedError, DataError, ExperimentError, SafetycatchError
 from tasks.bench import BenchSettings, bench_inputs
 from tasks.start import read_inputs
@@ -287,4 +288,48 @@ def test_another_tie_rule_after_results_is_another_claim(votes):
     votes.config["aggregate"]["tie"] = "b"
     found = votes.refused()
     assert set(found) == {"SC1001"}
+    assert len(votes.calls) == 2 * 3 * 60
+
+
+def test_short_answers_vote_as_their_metric_reads_them(votes):
+    votes.config |= {"task": "answer", "scorers": ["normalised"]}
+    votes.config["claim"]["metric"] = "normalised"
+    votes.config["aggregate"]["rule"] = "weighted"
+    plain = votes.answers["a"]
+    votes.answers["a"] = lambda row: f"  {plain(row).upper()}"
+    found = votes.run()
+    assert found["ensemble"]["n_ties"] == 0
+    assert found["ensemble"]["rho"] < 0
+    assert candidates(found)["ensemble"]["estimate"] == 1
+
+
+def test_the_order_of_members_changes_nothing(votes):
+    del votes.config["claim"]
+    votes.config["aggregate"]["rule"] = "weighted"
+    votes.answers |= {"a": votes.right(60), "b": votes.right(75)}
+    first = votes.run()
+    votes.config["aggregate"]["members"].reverse()
+    second = votes.run()
+    assert first["run_id"] != second["run_id"]
+    said = [
+        pq.read_table(found["artifacts"]["rows"], filters=[("candidate", "=", "ensemble")])["parsed"].to_pylist()
+        for found in (first, second)
+    ]
+    assert said[0] == said[1]
+    assert first["ensemble"]["weights"] == second["ensemble"]["weights"]
+
+
+def test_weights_of_a_stored_run_are_those_of_its_scores(votes):
+    claim = votes.config.pop("claim")
+    aggregate = votes.config.pop("aggregate")
+    votes.answers |= {"a": wrong_at(0), "b": wrong_at(0, 1)}
+    explored = votes.run()
+    shares = candidates(explored)
+    votes.config |= {"claim": claim, "aggregate": {**aggregate, "rule": "weighted", "tie": "a"}}
+    votes.config["aggregate"]["weights"] = explored["run_id"]
+    found = votes.run()["ensemble"]
+    assert found["weights"] == [
+        {name: vote_weight(round(60 * shares[name]["estimate"]), 60, 2) for name in ("a", "b", "c")}
+    ]
+    assert found["n_dev"] == 0
     assert len(votes.calls) == 2 * 3 * 60
