@@ -127,21 +127,15 @@ def test_an_exhaustive_bench_asks_everybody_everything(bench):
     assert calls["asked"] == calls["without_race"]
 
 
-def test_what_left_the_race_has_its_own_n_and_no_interval(bench):
-    bench.rows = topics(400)
-    rows = table(bench.bench(("random", "static", "diverse", "knn"), (2, 4)))
-    left = [row for row in rows.values() if row["status"] != "running"]
-    whole = rows["zero"]["score"]["n"]
-    assert left
-    assert all(row["score"]["n"] < whole and row["gain"]["n"] < whole for row in left)
-    assert all(row["score"]["low"] is row["gain"]["low"] is None for row in left)
-    assert "in a race" in left[0]["gain"]["method"]
-
-
-def test_the_best_with_fewer_parts_is_measured_to_the_end(bench):
-    bench.rows = topics(400)
+def test_who_left_the_race_has_its_own_n_and_the_best_with_fewer_parts_is_measured_to_the_end(bench):
+    bench.rows = topics(360)
     rows = table(bench.bench(("random", "static", "knn"), (2, 4)))
-    assert [row["moving_parts"] for row in rows.values() if row["complete"]].count(1) >= 1
+    left = [row for row in rows.values() if not row["complete"]]
+    assert left
+    assert all(row["score"]["n"] < rows["zero"]["score"]["n"] for row in left)
+    assert all(row["score"]["low"] is row["gain"]["low"] is None for row in left)
+    assert all("in a race" in row["gain"]["method"] for row in left)
+    assert [row["moving_parts"] for row in rows.values() if row["complete"]].count(1) == 1
 
 
 def test_sc903_fires_where_retrieval_wins_inside_the_band(bench):
@@ -153,7 +147,7 @@ def test_sc903_fires_where_retrieval_wins_inside_the_band(bench):
 
 def test_sc902_fires_where_other_seeds_move_the_score_more_than_the_gain(bench):
     bench.rows = topics(400, 7, LABELS[:2], (4, 1))
-    result = bench.bench(("static",), (2,), seeds=5)
+    result = bench.bench(("static",), (2,), seeds=4)
     moved = {one["what"]: one for one in result["bench"]["spreads"]}
     assert moved["seed"]["sd"] > 0
     assert moved["order"]["sd"] == 0  # the sandbox's model adds up its examples in any order
