@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from flows.entries import entries_of, entry_of
-from safetycatch.errors import ExperimentError, UsageError
+from safetycatch.errors import DataError, ExperimentError, UsageError
 from safetycatch.experiment import no_votes
 from safetycatch.results.matrix import hash_of
 from safetycatch.scoring import scorer
 from safetycatch.store import Ref as StoreRef
 from safetycatch.store import Runs
 from safetycatch.tables import with_ids
-from tasks.aggregate import aggregate
+from tasks.aggregate import FAILED, aggregate
 from tasks.calling import read_table
 from tasks.gain import gain
 from tasks.prepared import Besides, Ensemble
@@ -198,6 +198,23 @@ def asked_of_dev(prepared: Prepared) -> Prepared | None:
     if made is None or not made.dev_ids:
         return None
     return replace(prepared, entries=made.dev_entries, shots=made.dev_shots, ids=made.dev_ids, ensemble=None)
+
+
+def check_dev(prepared: Prepared, dev: dict[str, list[Ref]]) -> None:
+    """Refuse a member without any answer to a dev row, from which weights and the best member come.
+
+    Raises: DataError.
+    """
+    store = prepared.place.open_store()
+    for name, parts in dev.items():
+        tables = [store.read(StoreRef.from_dict(part), ["status"]) for part in parts]
+        if not any(set(table["status"].to_pylist()) - FAILED for table in tables):
+            raise DataError(
+                f"the member {name!r} has no answer to a dev row",
+                where=f"{prepared.experiment.name}: aggregate",
+                expected="answers to dev rows, from which weights and the best member come",
+                fix="record its answers to dev rows as well, or: tie: MEMBER and weights: {member: number}",
+            )
 
 
 def voted(prepared: Prepared, call: Call, parts: dict[str, list[Ref]], dev: dict[str, list[Ref]]) -> list[Ref]:

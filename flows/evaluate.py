@@ -18,7 +18,7 @@ from flows.approval import approved
 from flows.beyond import Measured
 from flows.bootstrap import bootstrapped
 from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
-from flows.ensemble import asked_of_dev, measured, vote_lines, voted
+from flows.ensemble import asked_of_dev, check_dev, measured, vote_lines, voted
 from flows.ladder import climb, ladder_lines
 from flows.pin import made_of
 from flows.stored import baseline_of
@@ -216,8 +216,9 @@ def _evaluated(
         expect(climbed.n_asked + n_replies + sum(len(one.ids) for one in prepared.bootstraps))
     of_dev = asked_of_dev(prepared)
     progress = CallsArtifact(n_replies)
-    # Before test is asked: a member without dev answers ends the run here.
     dev = answer(of_dev, call, progress.add) if of_dev else {}
+    # Before test is asked.
+    check_dev(prepared, dev)
     parts = answer(prepared, call, progress.add)
     vote = voted(prepared, call, parts, dev)
     for line in vote_lines(prepared, vote):

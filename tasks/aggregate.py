@@ -62,7 +62,7 @@ def aggregate(
 
     `parts` are the members' shards for the scored items, `settings[shards]` of each, then those for dev rows,
     `settings[dev_shards]` of each. `shots` are those of the member whose samples vote (self-consistency).
-    Raises: DataError for a member without an answer to a dev row, where they decide; and what calls raise.
+    Raises: DataError where weights are to be cross-fitted over one cluster; and what calls raise.
     """
     parents = parents_of({"examples": examples, "parts": parts, "pool": pool, "shots": shots, "splits": splits})
     store = place.open_store()
@@ -154,14 +154,6 @@ def _evidence(
             )
             by_fold[fold.get(example_id, 0)][name] += Record(int(right), int(said is not None), 1)
     whole = {name: sum((one[name] for one in by_fold), Record()) for name in members}
-    empty = next((name for name, record in whole.items() if not record.n_answered), None)
-    if empty is not None:
-        raise DataError(
-            f"the member {empty!r} has no answer to a dev row",
-            where="aggregate",
-            expected="answers to dev rows, from which weights and the best member come",
-            fix="record its answers to dev rows as well, or: tie: MEMBER and weights: {member: number}",
-        )
     n_classes = len(settings["labels"]) or len(answers)
     return _Evidence(without_own_fold(by_fold) if fold else by_fold, whole, fold, max(2, n_classes))
 

@@ -219,6 +219,8 @@ def test_a_recorded_member_without_dev_answers_ends_the_run_before_test(votes):
     votes.rows = votes.rows[1:]
     with pytest.raises(DataError, match="'c' has no answer to a dev row"):
         votes.run()
+    splits = votes.splits()
+    assert len(votes.calls) == 2 * list(splits.values()).count("dev")
 
 
 @pytest.mark.parametrize(
