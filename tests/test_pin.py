@@ -10,6 +10,7 @@ import pytest
 from flows.pin import pin
 from safetycatch.calls import Endpoint, Request
 from safetycatch.errors import BudgetReachedError, ExperimentError, UsageError
+from safetycatch.sandbox import SandboxSettings, running
 from safetycatch.sandbox.settings import ANSWERS_VERSION
 from tests.wiring import Project, rows
 
@@ -217,3 +218,31 @@ def test_an_index_that_was_changed_is_refused(small, tmp_path):
     index.write_text(index.read_text(encoding="utf-8").replace("refund", "delivery", 1), encoding="utf-8")
     with pytest.raises(AssertionError, match="is not the index that was pinned"):
         alone(tmp_path / "out", ["a text"])
+
+
+def test_an_ensemble_names_its_members(small):
+    small.config["candidates"] = [{"id": name, "call": f"wired:{name}", "max_cost_usd": 0.001} for name in "abc"]
+    small.config["aggregate"] = {"members": ["a", "b", "c"]}
+    small.run()
+    with pytest.raises(UsageError, match="one of its members: a, b, c"):
+        files_of(small, "ensemble")
+
+
+def test_the_mark_for_a_providers_cache_is_no_part_of_the_prompt(small, monkeypatch, tmp_path):
+    with running(SandboxSettings(aliases={"claude-sonnet-4-5": "in-context"})) as server:
+        monkeypatch.setenv("SAFETYCATCH_ENDPOINT_ANTHROPIC", server.base_url.removesuffix("/v1"))
+        monkeypatch.setenv("SAFETYCATCH_KEY_ANTHROPIC", "sk-1234567890")
+        rules = "\n".join(f"Rule {number}: things like {number} go to team {number}." for number in range(150))
+        (small.folder / "route.md").write_text(f"{rules}\nOne of: {{{{ labels | join(', ') }}}}.")
+        small.config["prices"] = {"anthropic/*": {"input_per_m": 3, "output_per_m": 15, "cached_input_per_m": 0.3}}
+        for candidate in small.config["candidates"]:
+            candidate["model"] = "anthropic/claude-sonnet-4-5"
+        small.run()
+        table = pq.read_table(small.stored().path("rows.parquet"))
+        assert sum(table["n_tokens_cached"].to_pylist()) > 0
+        found = files_of(small, "static4")
+    assert found.lock["checked"]["prompts_equal"] == found.lock["checked"]["requests_as_sent"] == 33
+    for file, text in found.files.items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    (made,) = alone(tmp_path, ["a text"])["messages"]
+    assert all(isinstance(message["content"], str) for message in made)

@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -77,6 +77,7 @@ def test_mmr_passes_over_a_copy_of_what_it_showed():
     assert (near, spread) == ([0, 1], [0, 2])
 
 
+@settings(max_examples=40)
 @given(st.lists(texts, min_size=3, max_size=12, unique=True), texts, st.floats(0, 1))
 def test_mmr_is_its_definition(pool, query, balance):
     ((picked, _),) = diversified(pool, [query], 3, [[]], balance)

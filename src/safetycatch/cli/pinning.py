@@ -52,6 +52,8 @@ def pin(
     if others := checked["other_examples_by_group"]:
         told += f"; {others} were shown other examples, because some of the pool are of their own group"
     output.field("checked", told)
+    if unknown := checked["rows"] - checked["requests_as_sent"]:
+        output.field("note", f"{unknown} requests are not under the journal's name: their endpoint is another one now")
 
 
 def write_new(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
