@@ -35,6 +35,7 @@ STAGE, VERSION = "aggregate", "1"
 MAX_TIES_KEPT = 200
 FAILED = frozenset({"error", "invalid"})
 TOKENS = ("n_tokens_in", "n_tokens_cached", "n_tokens_out")
+READ = ("example_id", "replicate", "status", "output", "parsed", *TOKENS, "cost_usd", "latency_s")
 
 Key = tuple[str, int]
 Row = dict[str, Any]
@@ -93,7 +94,7 @@ def _members(
     store, at = place.open_store(), 0
     found: dict[str, dict[Key, Row]] = {}
     for name, n_shards in zip(settings["members"], shards, strict=False):
-        rows = [row for part in parts[at : at + n_shards] for row in store.read(Ref.from_dict(part)).to_pylist()]
+        rows = [row for part in parts[at : at + n_shards] for row in store.read(Ref.from_dict(part), READ).to_pylist()]
         found[name] = {(row["example_id"], row["replicate"]): row for row in rows}
         at += n_shards
     return found
