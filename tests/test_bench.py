@@ -197,6 +197,11 @@ def test_a_claim_on_the_whole_set_is_benched_on_its_items(bench):
     assert bench.bench()["bench"]["metric"] == "accuracy"
 
 
+def test_an_ensemble_of_the_file_is_no_strategy(bench):
+    bench.config["aggregate"] = {"members": ["a", "b"], "rule": "majority", "tie": "a"}
+    assert set(table(bench.bench(("static",), (2,)))) == {"zero", "static2"}
+
+
 def test_replicates_are_averaged_by_item(bench):
     bench.config["runs"]["replicates"] = 2
     found = bench.bench(("static",), (2,), exhaustive=True)["bench"]
