@@ -149,7 +149,7 @@ def observe_ensemble(prepared: Prepared, facts: dict[str, Any] | None) -> Iterat
     claim = prepared.experiment.claim
     effect = claim.smallest_effect if claim else None
     names = aggregation.Gain.__dataclass_fields__
-    gain = aggregation.Gain(**{name: facts[name] for name in names}) if facts and facts["best"] else None
+    gain = aggregation.Gain(**{name: facts[name] for name in names}) if facts else None
     yield aggregation.gain_is_worth_it(found=gain, effect=effect.value if effect and not effect.relative else None)
 
 

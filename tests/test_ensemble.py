@@ -190,7 +190,9 @@ def test_the_race_is_among_those_who_do_not_vote(votes):
         votes.config["candidates"].append({"id": name, "call": f"wired:{name}", "max_cost_usd": 0.001})
     votes.config["candidates"].sort(key=lambda one: one["id"] != "g")
     votes.config["runs"] = {"ladder": [30, 60]}
+    votes.config["claim"]["candidate"] = "ensemble"
     found = votes.run()
+    assert found["banner"]["sentence"].startswith("ensemble ")
     assert set(candidates(found)) == set("abcdefg") | {"ensemble"}
     ladder = pq.read_table(found["artifacts"]["ladder"]).to_pylist()
     assert {row["candidate"] for row in ladder} == set("defg")

@@ -59,7 +59,7 @@ def ties_are_settled(*, tie: str | None, n_members: int, n_dev: int) -> Observat
 class Gain:
     """An ensemble's gain over its best member (None: not measured), as fractions or in the metric's unit."""
 
-    best: str
+    best: str | None
     chosen_on: str
     gain: float | None
     low: float | None
