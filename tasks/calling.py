@@ -94,12 +94,15 @@ def requests_of(
     labels = tuple(entry["labels"])
     floor = floor_tokens(model) if takes_marks(endpoint, model) else None
     ceiling = ceiling_parameter(endpoint)
+    own = candidate.shots
+    n_shared = own.n_core if own.retrieval and own.order is None else 0
     for row in rows:
         examples = demonstrations.of(row["example_id"]) if demonstrations else ()
         body = chat_body(candidate, prompt, model, row, examples, labels, entry, ceiling)
         if floor is not None:
             same = demonstrations is None or examples is demonstrations.of(SHARED)
-            body["messages"] = marked(body["messages"], stable_turns(body["messages"], row, same_shots=same), floor)
+            stable = stable_turns(body["messages"], row, same_shots=same, n_shared=n_shared)
+            body["messages"] = marked(body["messages"], stable, floor)
         for replicate in range(replicates):
             yield Request(endpoint, body, candidate.id, row["example_id"], replicate, entry["max_tokens"])
 
@@ -161,10 +164,17 @@ def chat_body(
     return body
 
 
-def stable_turns(messages: list[dict[str, Any]], row: dict[str, Any], *, same_shots: bool) -> int:
-    """Return how many messages before the query are the same for all rows: instructions, and shots that all share."""
+def stable_turns(messages: list[dict[str, Any]], row: dict[str, Any], *, same_shots: bool, n_shared: int = 0) -> int:
+    """Return how many messages before the query are the same for all rows: instructions, and shots that all share.
+
+    Of shots that are not the same for all rows, the first `n_shared` are.
+    """
     before = len(messages) - (len(json.loads(row["input"])) if row["input_kind"] == "messages" else 1)
-    return before if same_shots else min(before, int(messages[0]["role"] == "system"))
+    if same_shots:
+        return before
+    # A shot of a chat may have more turns than two.
+    shared = 0 if row["input_kind"] == "messages" else 2 * n_shared
+    return min(before, int(messages[0]["role"] == "system") + shared)
 
 
 def function_row(row: dict[str, Any]) -> dict[str, Any]:

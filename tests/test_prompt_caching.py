@@ -54,14 +54,18 @@ def test_shots_that_all_rows_share_are_cached_and_those_of_one_row_are_not(claud
     project.rows = [{**row, "split": "train" if number % 2 else "test"} for number, row in enumerate(long)]
     project.config["split"] = {"column": "split"}
     project.config["catches"] = dict.fromkeys(["SC501", "SC511"], "off")
-    for candidate, shots in zip(project.config["candidates"], ("static", "knn"), strict=True):
+    hybrid = {**project.config["candidates"][0], "id": "c"}
+    project.config["candidates"].append(hybrid)
+    for candidate, shots in zip(project.config["candidates"], ("static", "knn", "hybrid"), strict=True):
         candidate |= {"shots": {"select": shots, "k": 12}, "prompt": "short.md"}
+    hybrid["shots"]["core"] = 11
     found = project.run()
-    cached = {name: [] for name in "ab"}
+    cached = {name: [] for name in "abc"}
     for row in rows_of(project, found["run_id"]):
         cached[row["candidate"]].append(row["n_tokens_cached"])
     assert sum(tokens > 1_024 for tokens in cached["a"]) >= 16
     assert set(cached["b"]) == {0}
+    assert sum(tokens > 1_024 for tokens in cached["c"]) >= 16
 
 
 def test_instructions_in_the_message_of_the_row_are_not_cached_and_sc306_says_so(claude):
