@@ -149,7 +149,11 @@ def _items(found: Benched, prepared: Prepared) -> tuple[tuple[str, ...], str]:
         room["calls"] = (limits.calls - spent.calls) / (len(entries) * replicates)
     if limits.tokens is not None and tokens:
         room["tokens"] = (limits.tokens - spent.tokens) / (tokens * replicates)
-    for name, most in (("usd", limits.usd), ("ask_above", limits.ask_above)):
+    said, estimate = limits.ask_above, prepared.estimate
+    if said is not None and estimate is not None and not estimate.below(said):
+        # Somebody was asked, and said yes to at most this.
+        said = estimate.highest_usd
+    for name, most in (("usd", limits.usd), ("ask_above", said)):
         if most is not None and usd:
             room[name] = (most - spent.usd) / (usd * replicates)
     room = {name: rows - first for name, rows in room.items()}

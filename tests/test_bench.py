@@ -168,6 +168,14 @@ def test_seeds_wait_where_the_budget_has_no_room_for_them(bench):
     assert finding(result, "SC902")["status"] == "not_applicable"
 
 
+def test_seeds_cost_nothing_that_nobody_was_asked_about(bench):
+    bench.model(model="sandbox/in-context-priced")
+    bench.config["budget"] = {"usd": 5, "ask_above": 0.2}
+    result = bench.bench(("knn",), (4,), seeds=5)
+    assert 0 < result["spent_usd"] <= 0.2
+    assert "budget.ask_above leaves room for" in result["bench"]["unspread"]
+
+
 def test_no_labels_of_the_pool_shown_is_said(bench):
     bench.config["claim"]["smallest_effect"] = "90 points"
     sentence = bench.bench(("static",), (2,))["bench"]["sentence"]
