@@ -117,7 +117,9 @@ class _Bench:
         """Return table and advice, with the answers that other seeds and orders took."""
         replies = [*(climbed.rungs if climbed else ()), *chain.from_iterable(parts.values())]
         found = Benched(prepared, climbed, _scorer(prepared, climbed), replies, self._band)
-        varied = vary(found, self._settings.seeds, call)
+        n_answers = len(parts) * len(prepared.ids) * prepared.experiment.runs.replicates
+        n_before = n_answers + (climbed.n_asked if climbed else 0) + sum(len(one.ids) for one in prepared.bootstraps)
+        varied = vary(found, self._settings.seeds, call, n_before)
         facts = found.facts(
             [move.spread for move in varied.moves], varied.reason, varied.n_calls, band_stated=self._band_stated
         )

@@ -49,11 +49,11 @@ def variants(shots: ShotSettings, n: int) -> list[tuple[Literal["seed", "order"]
     return [*(("seed", one) for one in seeds), *(("order", one) for one in orders)]
 
 
-def vary(found: Benched, n: int, call: Call) -> Varied:
+def vary(found: Benched, n: int, call: Call, n_before: int) -> Varied:
     """Ask the recommended strategy, and the best fixed one, with `n` other seeds and orders of their examples.
 
     Both are asked the first dev rows in the order of the race. What is left of the budget, and of what may be spent
-    without asking, bounds how many: a bench never ends because of this.
+    without asking, bounds how many: a bench never ends because of this. `n_before` answers were expected so far.
     """
     advice = found.advice
     if not n:
@@ -69,12 +69,15 @@ def vary(found: Benched, n: int, call: Call) -> Varied:
     ids, reason = _items(found, prepared)
     if not ids:
         return Varied(reason=reason)
+    n_asked = len(asked) * len(ids) * prepared.experiment.runs.replicates
+    n_asked += sum(len(one.ids) for one in prepared.bootstraps)
     if (say := WATCHER.get().say) is not None:
         say(
             "plan",
-            f"seeds and orders of {' and '.join(names)}: {len(asked)} x {len(ids)} rows · up to "
-            f"{len(asked) * len(ids) * prepared.experiment.runs.replicates:,} calls",
+            f"seeds and orders of {' and '.join(names)}: {len(asked)} x {len(ids)} rows · up to {n_asked:,} calls",
         )
+    if (expect := WATCHER.get().expect) is not None:
+        expect(n_before + n_asked)
     prepared, first = bootstrapped(prepared, Policy(claiming=False), call)
     references = list(chain.from_iterable(answer(replace(prepared, ids=ids), call, lambda _count: None).values()))
     replies = read_replies(prepared, references)
