@@ -38,9 +38,7 @@ def raceable(experiment: Experiment, entries: Sequence[dict[str, Any]], dev_ids:
 def racers(experiment: Experiment, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return who races: who answers, without the members of an ensemble, which are all needed to the end."""
     members = set(experiment.aggregate.members if experiment.aggregate else ()) - {experiment.baseline}
-    return [
-        entry for entry in entries if not entry["candidate"]["outputs"] and entry["candidate"]["id"] not in members
-    ]
+    return [entry for entry in entries if not entry["candidate"]["outputs"] and entry["candidate"]["id"] not in members]
 
 
 def race_metric(scorers: Sequence[Scorer]) -> str:

@@ -16,7 +16,7 @@ def project(tmp_path, monkeypatch):
     made = Project(tmp_path, monkeypatch)
     made.given()
     made.model()
-    zero, _ = made.config["candidates"]
+    zero = dict(made.config["candidates"][0])
     made.config["candidates"] = [zero, {**zero, "id": "b", "shots": {"select": "bootstrapped", "k": 4, "sample": 20}}]
     return made
 

@@ -51,9 +51,7 @@ def sampling(**changes):
 
 def test_sc206_fires_on_one_run_an_item_of_a_warm_model(fired):
     found = sampling(temperatures={"a": 0.0, "b": 0.7}, trade="for twice the calls 80 items x 2 runs can show 9.1")
-    fired(
-        found, "warn", "asked once, although the temperature is 0.7 (b)", "partly luck", "replicates: 3", "twice the"
-    )
+    fired(found, "warn", "asked once, although the temperature is 0.7 (b)", "partly luck", "replicates: 3", "twice the")
 
 
 def test_sc206_fires_where_an_earlier_run_measured_noise_even_at_temperature_0(fired):

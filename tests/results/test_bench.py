@@ -23,7 +23,9 @@ def right(n, n_right):
     return np.r_[np.ones(n_right), np.zeros(n - n_right)]
 
 
-def tried(name, scores, *, asked=None, usd=0.001, tokens=100.0, status="running", rung=None):
+def tried(
+    name, scores, *, asked=None, usd: float | None = 0.001, tokens: float | None = 100.0, status="running", rung=None
+):
     select, k = name.rstrip("0123456789"), int(name[len(name.rstrip("0123456789")) :] or 0)
     scores = np.asarray(scores, float)
     asked = np.ones(len(scores), bool) if asked is None else np.arange(len(scores)) < asked
@@ -302,7 +304,9 @@ def test_a_difference_without_interval_says_so():
 
 def test_the_best_dynamic_one_is_held_against_the_best_without_retrieval():
     all_tried = [tried(name, right(100, n)) for name, n in (("zero", 50), ("static4", 60), ("knn4", 65))]
-    dynamic, fixed, gain = fixed_against_dynamic(all_tried, table(*all_tried), ACCURACY)
+    found = fixed_against_dynamic(all_tried, table(*all_tried), ACCURACY)
+    assert found is not None
+    dynamic, fixed, gain = found
     assert (dynamic, fixed, gain.estimate) == ("knn4", "static4", pytest.approx(0.05))
     assert fixed_against_dynamic(all_tried[:2], table(*all_tried[:2]), ACCURACY) is None
 

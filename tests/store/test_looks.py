@@ -100,6 +100,7 @@ def test_counting_does_not_depend_on_order_and_repetition(tmp_path_factory, data
     again = data.draw(st.permutations(seen + data.draw(st.lists(st.sampled_from(seen), max_size=4))))
     counts = []
     for order in (seen, again):
+        found = ()
         with Looks.open(tmp_path_factory.mktemp("looks") / LEDGER) as looks:
             for claim, content in order:
                 purpose = data.draw(st.sampled_from(["claim", "gate", "compare"]))
