@@ -16,8 +16,9 @@ def project(tmp_path, monkeypatch):
     made = Project(tmp_path, monkeypatch)
     made.given()
     made.model()
-    zero = dict(made.config["candidates"][0])
-    made.config["candidates"] = [zero, {**zero, "id": "b", "shots": {"select": "bootstrapped", "k": 4, "sample": 20}}]
+    asked = {"prompt": "short.md", "model": "sandbox/in-context"}
+    shots = {"select": "bootstrapped", "k": 4, "sample": 20}
+    made.config["candidates"] = [{"id": "a", **asked}, {"id": "b", **asked, "shots": shots}]
     return made
 
 
