@@ -149,14 +149,14 @@ def _items(found: Benched, prepared: Prepared) -> tuple[tuple[str, ...], str]:
     first = sum(len(one.ids) for one in prepared.bootstraps) / (len(entries) * replicates)
     room: dict[str, float] = {}
     if limits.calls is not None:
-        room["calls"] = (limits.calls - spent.calls) / (len(entries) * replicates)
+        room["budget.calls"] = (limits.calls - spent.calls) / (len(entries) * replicates)
     if limits.tokens is not None and tokens:
-        room["tokens"] = (limits.tokens - spent.tokens) / (tokens * replicates)
-    said, estimate = limits.ask_above, prepared.estimate
+        room["budget.tokens"] = (limits.tokens - spent.tokens) / (tokens * replicates)
+    by, said, estimate = "budget.ask_above", limits.ask_above, prepared.estimate
     if said is not None and estimate is not None and not estimate.below(said):
         # Somebody was asked, and said yes to at most this.
-        said = estimate.highest_usd
-    for name, most in (("usd", limits.usd), ("ask_above", said)):
+        by, said = "the approved sum", estimate.highest_usd
+    for name, most in (("budget.usd", limits.usd), (by, said)):
         if most is not None and usd:
             room[name] = (most - spent.usd) / (usd * replicates)
     room = {name: rows - first for name, rows in room.items()}
@@ -165,7 +165,7 @@ def _items(found: Benched, prepared: Prepared) -> tuple[tuple[str, ...], str]:
         chosen, reason = wanted, ""
     else:
         fits = max(0, int(room[tight]))
-        chosen, reason = fits, f"budget.{tight} leaves room for {fits} rows"
+        chosen, reason = fits, f"{tight} leaves room for {fits} rows"
     if chosen < FEWEST_ITEMS:
         return (), reason or f"{len(ids)} dev rows, fewer than {FEWEST_ITEMS}"
     blocks = blocks_of(ids, found.cluster_of, prepared.experiment.split.seed, [chosen])
