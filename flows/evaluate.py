@@ -282,7 +282,8 @@ def _evaluated(
     ensemble = measured(prepared, call, parts, dict(zip(parts, scores, strict=True)), settings)
     changed = [*(found.name for found in run.changed_inputs(inputs.files)), *inputs.changed_data()]
     spent = shared.journal.spent(run.run_id)
-    after = [*observe_after(prepared, policy, summary, scored, spent.usd, changed, climbed), *more.observations(policy)]
+    unpriced = store.facts(Ref.from_dict(prepared.plan))["unknown_prices"]
+    after = [*observe_after(prepared, policy, summary, scored, spent, changed, climbed), *more.observations(policy)]
     after += observe_ensemble(prepared, ensemble)
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
@@ -298,9 +299,9 @@ def _evaluated(
         scored=scored,
         findings=findings,
         calls={**calls, "perhaps_paid": spent.perhaps_calls},
-        perhaps_usd=spent.perhaps_usd,
-        spent_usd=spent.usd,
-        saved_usd=_saved(scored, climbed, ensemble, spent.usd - spent_before.usd),
+        spent=spent,
+        spent_before=spent_before,
+        saved_usd=None if unpriced else _saved(scored, climbed, ensemble, spent.usd - spent_before.usd),
         perhaps=tuple(shared.journal.perhaps_paid(run.run_id)),
         climbed=climbed,
         started_at=run.started_at.isoformat(timespec="seconds"),
@@ -440,7 +441,8 @@ def _end(run: Run, inputs: Inputs, place: Place, error: SafetycatchError, policy
     ended = {
         "error": str(error),
         "findings": rows,
-        "spent_usd": spent.usd,
+        "spent_usd": None if spent.unpriced else spent.usd,
+        "spent_at_least_usd": spent.usd,
         "perhaps_paid": spent.perhaps_calls,
         "command": command_of(inputs, policy),
         **({"asked": error.asked} if isinstance(error, ApprovalNeededError) else {}),

@@ -217,6 +217,7 @@ def as_json(found: Gate, run: StoredRun, *, margin_given: bool) -> dict[str, Any
             if row["status"] in {"overridden", "acknowledged"}
         ],
         "spent_usd": result["spent_usd"],
+        "spent_at_least_usd": result.get("spent_at_least_usd", result["spent_usd"]),
         "report": result["report"],
         "command": run.summary["command"],
         "name": run.name,

@@ -28,6 +28,7 @@ from safetycatch.errors import (
     StoppedError,
     UsageError,
 )
+from safetycatch.report.numbers import spent as spent_text
 from tasks.stage import TRANSIENT
 
 if TYPE_CHECKING:
@@ -167,8 +168,8 @@ def _verdict(result: Result, answered: dict[str, Any]) -> str:
                 f"{result.summary['metric']['unit']}, n = {verdict['n']}"
             ),
         ]
-    calls = answered["calls"]
-    lines += ["", f"{calls['sent']} calls sent, {calls['from_journal']} from the journal, ${answered['spent_usd']:.4f}"]
+    calls, spent = answered["calls"], spent_text(answered["spent_usd"], answered["spent_at_least_usd"])
+    lines += ["", f"{calls['sent']} calls sent, {calls['from_journal']} from the journal, {spent}"]
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ from tasks.split import POOL_PREFIX, clusters_with_pool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from safetycatch.calls.budget import Spent
     from safetycatch.catches import Policy
     from tasks.prepared import Climbed, Prepared
 
@@ -238,7 +239,7 @@ def observe_after(
     policy: Policy,
     summary: dict[str, Any],
     scored: dict[str, dict[str, Any]],
-    spent_usd: float,
+    spent: Spent,
     changed: list[str],
     climbed: Climbed | None,
 ) -> Iterator[Observation]:
@@ -282,7 +283,7 @@ def observe_after(
         failed[name] = (n_failed + n_scored_failed, n + n_scored)
     yield statistics.errors(failed=failed, policy=policy, classes=classes)
     budget = ceiling(experiment) if any(c.kind != "outputs" for c in experiment.candidates) else None
-    yield cost.ceiling_held(spent_usd=spent_usd, budget=budget)
+    yield cost.ceiling_held(spent_usd=spent.usd, n_unpriced=spent.unpriced, budget=budget)
     rates = {name: f["estimate"] for name, f in main.items() if metric["rate"] and f["estimate"] is not None}
     similar = {
         found["candidate"]: (

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safetycatch.calls import PerhapsPaid
+    from safetycatch.calls.budget import Spent
     from safetycatch.catches import Finding
     from safetycatch.store import Store
     from safetycatch.store.looks import Look
@@ -34,7 +35,10 @@ UNITS = {"points": "proportion"}
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A run that was scored: references, summary facts, findings, calls and times."""
+    """A run that was scored: references, summary facts, findings, calls and times.
+
+    `spent` is what the whole run did, `spent_before` what it had before it was resumed; `calls` are those since.
+    """
 
     run_id: str
     prepared: Prepared
@@ -43,9 +47,9 @@ class Result:
     scored: dict[str, dict[str, Any]]
     findings: tuple[Finding, ...]
     calls: dict[str, Any]
-    perhaps_usd: float
-    spent_usd: float
-    saved_usd: float
+    spent: Spent
+    spent_before: Spent
+    saved_usd: float | None
     started_at: str
     wall_s: float
     command: str
@@ -56,6 +60,10 @@ class Result:
     ensemble: dict[str, Any] | None = None
     looks: tuple[Look, ...] = ()
     bench: dict[str, Any] | None = None
+
+    @property
+    def _unpriced_now(self) -> int:
+        return self.spent.unpriced - self.spent_before.unpriced
 
     @property
     def mode(self) -> str:
@@ -149,8 +157,14 @@ class Result:
             "candidates": [_candidate_json(row) for row in candidate_rows(self)],
             "comparisons": read_table(self.prepared.place, self.comparisons).to_pylist(),
             "findings": [finding.row() for finding in self.findings],
-            "calls": self.calls,
-            "spent_usd": self.spent_usd,
+            "calls": {
+                **self.calls,
+                "spent_usd": None if self._unpriced_now else self.calls["spent_usd"],
+                "unpriced": self._unpriced_now,
+                "sent_before": self.spent_before.calls,
+            },
+            "spent_usd": None if self.spent.unpriced else self.spent.usd,
+            "spent_at_least_usd": self.spent.usd,
             "wall_s": round(self.wall_s, 3),
             "report": report,
             "artifacts": artifacts,
@@ -479,6 +493,8 @@ def _ladder(result: Result) -> shown.Ladder | None:
 
 def _money(result: Result) -> shown.Money:
     calls = result.calls
+    store = result.prepared.place.open_store()
+    priced = not store.facts(Ref.from_dict(result.prepared.plan))["unknown_prices"]
     sends = any(candidate.kind != "outputs" for candidate in result.prepared.experiment.candidates)
     tokens = Counter(result.climbed.tokens if result.climbed else {})
     for name, facts in result.scored.items():
@@ -486,19 +502,21 @@ def _money(result: Result) -> shown.Money:
             continue  # its tokens are its members'
         tokens.update({name: facts["tokens"].get(name, 0) for name in ("n_tokens_in", "n_tokens_cached")})
     return shown.Money(
-        spent_usd=result.spent_usd,
+        spent_usd=None if result.spent.unpriced else result.spent.usd,
+        spent_at_least_usd=result.spent.usd,
+        sent_before=result.spent_before.calls,
         sent=calls["sent"],
         answered=calls["answered"],
         from_journal=calls["from_journal"],
         errors=calls["errors"],
         retried=calls["retried"],
         perhaps_paid=calls["perhaps_paid"],
-        perhaps_paid_usd=result.perhaps_usd,
+        perhaps_paid_usd=result.spent.perhaps_usd,
         saved_usd=result.saved_usd,
-        saved_by_prompt_cache_usd=calls["saved_by_prompt_cache_usd"] if sends else None,
+        saved_by_prompt_cache_usd=calls["saved_by_prompt_cache_usd"] if sends and priced else None,
         n_tokens_in=tokens["n_tokens_in"] if sends else None,
         n_tokens_cached=tokens["n_tokens_cached"] if sends else None,
-        saved_by_race_usd=result.climbed.saved_usd if result.climbed else None,
+        saved_by_race_usd=result.climbed.saved_usd if result.climbed and priced else None,
         perhaps=tuple(
             shown.PerhapsRow(
                 call.candidate,

@@ -86,7 +86,8 @@ def _budget(item: Any) -> float | None:
 class GateResult:
     """A gate that passed: candidate - baseline in the metric's unit; `bound` is one-sided, `low`, `high` the 95 % ends.
 
-    `bound`, `low` and `high` are None where the scores have no interval; `spent_usd` is what the run cost.
+    `bound`, `low` and `high` are None where the scores have no interval; `spent_usd` is what the run
+    cost (None: the price of a call is not known).
     """
 
     candidate: str
@@ -103,7 +104,7 @@ class GateResult:
     sentence: str
     run_id: str
     report: str
-    spent_usd: float
+    spent_usd: float | None
 
     def __bool__(self) -> bool:
         """A gate that did not pass never returns."""
@@ -162,7 +163,7 @@ class Safetycatch:
                 *(["--intersect"] if intersect else []),
             ]
         )
-        self._left_usd = max(0.0, self._left_usd - told["spent_usd"]) if "spent_usd" in told else 0.0
+        self._left_usd = max(0.0, self._left_usd - told["spent_at_least_usd"]) if "spent_usd" in told else 0.0
         how, text = concluded(code, told, rest, inconclusive=inconclusive, marked=self._marked)
         if how != "pass":
             self._end(text, how)

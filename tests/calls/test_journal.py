@@ -79,7 +79,7 @@ def test_open_intents_are_perhaps_paid_at_their_highest_cost(journal_path: Path)
             ]
             assert journal.perhaps_paid("run", limit=1) == listed[:1]
             assert [row.max_cost_usd for row in journal.perhaps_paid()] == [0.5, None, 0.5]
-            assert journal.spent("run") == Spent(0.75, 212, 4, 0.5, 2)
+            assert journal.spent("run") == Spent(0.75, 212, 4, 0.5, 2, unpriced=1)
             assert journal.spent("third") == Spent(0.5, 100, 1)
 
     asyncio.run(go())

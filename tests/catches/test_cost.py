@@ -51,6 +51,8 @@ def test_sc303_fires_at_the_ceiling(fired, policy):
 
 def test_sc303_silent_below_it(silent):
     silent(cost.ceiling_held(spent_usd=0.12, budget=FIVE), "passed", "$0.1200 of $5")
+    unpriced = cost.ceiling_held(spent_usd=0.0, n_unpriced=7, budget=FIVE)
+    silent(unpriced, "passed", "spent 7 calls of unknown price of $5")
     silent(cost.ceiling_held(spent_usd=0.0, budget=None), "not_applicable")
 
 

@@ -95,7 +95,7 @@ def test_ls_lists_the_newest_first_with_totals(cli, filled):
     assert re.search(r"a +zero +1 +m +answer +1,200 \(1,000 cached\) \+ 2 +\$0.25 +100 ms +1 +[0-9a-f]{12}$", lines[-1])
     assert re.search(r"perhaps +— +≤ \$0.50", lines[1])
     assert "error (bad_request)" in lines[0]
-    assert sums == "2 answered · 1 perhaps paid (at most $0.50) · 1 errors · $0.75 spent"
+    assert sums == "2 answered · 1 perhaps paid (at most $0.50) · 1 errors · spent: $0.75"
 
 
 def test_ls_as_json(cli, filled):

@@ -8,7 +8,7 @@ def test_shards_of_a_candidate_add_up():
     for candidate, done, held in [("a", 5, 1), ("a", 10, 2), ("b", 3, 0), ("a", 4, 4)]:
         tally.add(candidate, Progress(done, held, 1, 2, 0.5))
     assert (tally.of("done"), tally.of("from_journal"), tally.of("errors")) == (17, 6, 3)
-    assert tally.text() == "35 % from the journal · 3 errors · $0.50"
+    assert tally.text() == "35 % from the journal · 3 errors · $1.50"
 
 
 def test_a_pipe_gets_a_line_every_few_seconds(capsys):
@@ -35,3 +35,18 @@ def test_with_json_everything_but_the_document_goes_to_stderr(capsys):
 def test_stages_cannot_move_the_cursor(capsys):
     LiveView(Output(json=False)).say("split", "\x1b[2Jgone\nverdict   BETTER")
     assert capsys.readouterr().out == "  split     \\u001b[2Jgone\\nverdict   BETTER\n"
+
+
+def test_money_adds_up_over_candidates_and_shards():
+    tally = Tally()
+    for candidate, done, usd in [("a", 5, 0.5), ("a", 10, 1.0), ("b", 3, 0.25), ("a", 4, 0.5)]:
+        tally.add(candidate, Progress(done, 0, 0, 2, usd))
+    assert tally.text() == "0 errors · $1.75"
+
+
+def test_a_price_that_nobody_knows_is_no_zero():
+    tally = Tally()
+    tally.add("a", Progress(5, 0, 0, 2, 0.0, unpriced=5))
+    assert tally.text() == "0 errors · price unknown"
+    tally.add("b", Progress(5, 0, 0, 2, 0.5))
+    assert tally.text() == "0 errors · at least $0.50"

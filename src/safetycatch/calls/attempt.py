@@ -359,6 +359,7 @@ class Caller:
                 (bound.usd or 0.0) if reply.cost_usd is None else reply.cost_usd,
                 bound.tokens if used is None else used.tokens_in + used.tokens_out,
                 1,
+                unpriced=int(reply.cost_usd is None and bound.usd is None),
             )
             lane.answered(ticket, headers, used)
             return Outcome(reply, self._journal.answer(intent, request, self._run_id, reply, raw, asker=self._asker))
@@ -367,6 +368,7 @@ class Caller:
                 self.sending.discard(task)
             self._release(bound, settled)
             tally.spent_usd += settled.usd
+            tally.unpriced += settled.unpriced
             tally.perhaps_paid += settled.perhaps_calls
             lane.leave(boarded=boarded)
 

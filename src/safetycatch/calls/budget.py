@@ -18,13 +18,17 @@ SLACK_USD = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What counts against a ceiling: US dollars, tokens in and out, requests sent; `perhaps_*` is what is not sure."""
+    """What counts against a ceiling: US dollars, tokens in and out, requests sent; `perhaps_*` is what is not sure.
+
+    Dollars are those of requests with a price; `unpriced` counts the others that were or may be paid for.
+    """
 
     usd: float = 0.0
     tokens: int = 0
     calls: int = 0
     perhaps_usd: float = 0.0
     perhaps_calls: int = 0
+    unpriced: int = 0
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(
@@ -33,6 +37,7 @@ class Spent:
             self.calls + other.calls,
             self.perhaps_usd + other.perhaps_usd,
             self.perhaps_calls + other.perhaps_calls,
+            self.unpriced + other.unpriced,
         )
 
 

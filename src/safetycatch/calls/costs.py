@@ -22,7 +22,7 @@ class Bound(NamedTuple):
     def perhaps(self) -> Spent:
         """What counts for an attempt whose bill is not known."""
         usd = self.usd or 0.0
-        return Spent(usd, self.tokens, 1, usd, 1)
+        return Spent(usd, self.tokens, 1, usd, 1, int(self.usd is None))
 
 
 def bound_of(request: Request, prices: Prices, budget: Budget) -> Bound:

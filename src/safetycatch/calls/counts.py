@@ -36,13 +36,17 @@ class CallCounts:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A snapshot for a progress line: replies delivered, from the journal, errors, in flight, US dollars."""
+    """A snapshot for a progress line: replies delivered, from the journal, errors, in flight, US dollars.
+
+    The dollars are those of requests with a price; `unpriced` counts the others.
+    """
 
     done: int
     from_journal: int
     errors: int
     in_flight: int
     spent_usd: float
+    unpriced: int = 0
 
 
 @dataclass(slots=True)
@@ -58,6 +62,7 @@ class Tally:
     retried: int = 0
     in_flight: int = 0
     spent_usd: float = 0.0
+    unpriced: int = 0
     classes: Counter[str] = field(default_factory=Counter[str])
 
     def counts(self) -> CallCounts:

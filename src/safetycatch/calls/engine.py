@@ -405,4 +405,5 @@ class _Run:
         now = self._engine.clock()
         if last or now - self._shown_at >= PROGRESS_S:
             self._shown_at = now
-            progress(Progress(self._done, tally.from_journal, tally.errors, tally.in_flight, tally.spent_usd))
+            counted = (self._done, tally.from_journal, tally.errors, tally.in_flight, tally.spent_usd, tally.unpriced)
+            progress(Progress(*counted))

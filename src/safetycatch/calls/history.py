@@ -76,7 +76,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over calls. `spent_usd` counts what is not known at its highest cost; `perhaps_usd` is that of `perhaps`."""
+    """Sums over calls. `spent_usd` counts what is not known at its highest cost; `perhaps_usd` is that of `perhaps`.
+
+    `unpriced` calls have no known price, and are in neither sum.
+    """
 
     answered: int
     invalid: int
@@ -84,6 +87,7 @@ class Totals:
     errors: int
     spent_usd: float
     perhaps_usd: float
+    unpriced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +145,12 @@ def totals(journal: JournalReader, wanted: Wanted) -> Totals:
     """
     calls, values = wanted.calls()
     by_state = journal.select(
-        f"{calls} SELECT state, COUNT(*), SUM(COALESCE(cost_usd, max_cost_usd, 0)) FROM call GROUP BY state",  # noqa: S608
+        f"{calls} SELECT state, COUNT(*), SUM(COALESCE(cost_usd, max_cost_usd, 0)),"  # noqa: S608
+        " COUNT(*) - COUNT(COALESCE(cost_usd, max_cost_usd)) FROM call GROUP BY state",
         values,
     )
-    n = {state: count for state, count, _ in by_state}
-    usd = {state: sum_usd for state, _, sum_usd in by_state if state != "error"}
+    n = {state: count for state, count, *_ in by_state}
+    usd = {state: sum_usd for state, _, sum_usd, _ in by_state if state != "error"}
     return Totals(
         answered=sum(n.values()) - sum(n.get(state, 0) for state in ("invalid", "perhaps", "error")),
         invalid=n.get("invalid", 0),
@@ -153,6 +158,7 @@ def totals(journal: JournalReader, wanted: Wanted) -> Totals:
         errors=n.get("error", 0),
         spent_usd=sum(usd.values()),
         perhaps_usd=usd.get("perhaps", 0.0),
+        unpriced=sum(unpriced for state, _, _, unpriced in by_state if state != "error"),
     )
 
 

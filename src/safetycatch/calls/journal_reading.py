@@ -139,15 +139,16 @@ class JournalReader:
 
         Calls are requests sent, refused ones too, but for those told to wait.
         """
-        usd, tokens, calls = self.select(
+        usd, tokens, calls, unpriced = self.select(
             "SELECT COALESCE(SUM(COALESCE(a.cost_usd, i.max_cost_usd, 0)), 0),"
-            " COALESCE(SUM(COALESCE(a.n_tokens_in + a.n_tokens_out, i.max_tokens)), 0), COUNT(*)"
+            " COALESCE(SUM(COALESCE(a.n_tokens_in + a.n_tokens_out, i.max_tokens)), 0), COUNT(*),"
+            " COUNT(*) - COUNT(COALESCE(a.cost_usd, i.max_cost_usd))"
             " FROM answer a JOIN intent i ON i.intent_id = a.intent_id WHERE a.run_id = ?",
             (run_id,),
         )[0]
-        perhaps_usd, perhaps_tokens, perhaps = self.select(
-            "SELECT COALESCE(SUM(COALESCE(i.max_cost_usd, 0)), 0), COALESCE(SUM(i.max_tokens), 0), COUNT(*)"  # noqa: S608
-            f" FROM intent i WHERE {OPEN} AND i.run_id = ?",
+        perhaps_usd, perhaps_tokens, perhaps, priced = self.select(
+            "SELECT COALESCE(SUM(COALESCE(i.max_cost_usd, 0)), 0), COALESCE(SUM(i.max_tokens), 0), COUNT(*),"  # noqa: S608
+            f" COUNT(i.max_cost_usd) FROM intent i WHERE {OPEN} AND i.run_id = ?",
             (run_id,),
         )[0]
         ((refused,),) = self.select(
@@ -156,7 +157,9 @@ class JournalReader:
             f" AND f.error_class NOT IN ({','.join('?' * len(UNSENT))})",
             (run_id, *UNSENT),
         )
-        return Spent(usd + perhaps_usd, tokens + perhaps_tokens, calls + perhaps + refused, perhaps_usd, perhaps)
+        unpriced += perhaps - priced
+        calls += perhaps + refused
+        return Spent(usd + perhaps_usd, tokens + perhaps_tokens, calls, perhaps_usd, perhaps, unpriced)
 
     def perhaps_paid(self, run_id: str | None = None, limit: int | None = None) -> list[PerhapsPaid]:
         """Return the requests of a run (None: of all) that were sent and neither answered nor known to be free.

@@ -167,11 +167,13 @@ def ceiling_reached(*, message: str) -> Observation:
     )
 
 
-def ceiling_held(*, spent_usd: float, budget: BudgetSettings | None) -> Observation:
-    """SC303: the run ended below its ceiling."""
+def ceiling_held(*, spent_usd: float, n_unpriced: int = 0, budget: BudgetSettings | None) -> Observation:
+    """SC303: the run ended below its ceiling; `spent_usd` leaves `n_unpriced` calls out, whose price is not known."""
     if budget is None:
         return Observation("SC303", "not_applicable", "no ceiling and no call")
-    return Observation("SC303", "passed", f"spent ${spent_usd:.4f} of {budget_text(budget)}")
+    known = [f"${spent_usd:.4f}"] if spent_usd or not n_unpriced else []
+    unknown = [f"{n_unpriced:,} calls of unknown price"] if n_unpriced else []
+    return Observation("SC303", "passed", f"spent {' and '.join([*known, *unknown])} of {budget_text(budget)}")
 
 
 def budget_text(budget: BudgetSettings) -> str:

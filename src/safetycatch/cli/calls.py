@@ -106,13 +106,14 @@ def _tokens(call: Call | Attempt) -> str:
 
 
 def _sums(sums: Totals, now: int) -> str:
-    from safetycatch.report.numbers import money
+    from safetycatch.report.numbers import money, spent
 
     invalid = [f"{sums.invalid:,} invalid"] if sums.invalid else []
     most = f" (at most {money(sums.perhaps_usd)})" if sums.perhaps else ""
     parts = [f"{sums.answered:,} answered", *invalid, f"{sums.perhaps:,} perhaps paid{most}", f"{sums.errors:,} errors"]
     asked = [f"{now:,} being asked now"] if now else []
-    return " · ".join([*parts, f"{money(sums.spent_usd)} spent", *asked])
+    sum_usd = spent(None if sums.unpriced else sums.spent_usd, sums.spent_usd)
+    return " · ".join([*parts, f"spent: {sum_usd}", *asked])
 
 
 def _moment(seconds: float | None) -> str:

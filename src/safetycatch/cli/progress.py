@@ -26,7 +26,7 @@ class Tally:
     def __init__(self) -> None:
         self._ended = {"done": 0, "from_journal": 0, "errors": 0}
         self._now: dict[str, Progress] = {}
-        self.spent_usd = 0.0
+        self._spent_usd, self._unpriced = 0.0, 0
 
     def add(self, candidate: str, seen: Progress) -> None:
         """Take a candidate's latest snapshot; one with fewer replies than before belongs to its next shard."""
@@ -34,8 +34,10 @@ class Tally:
         if before is not None and seen.done < before.done:
             for name in self._ended:
                 self._ended[name] += getattr(before, name)
+            before = None
         self._now[candidate] = seen
-        self.spent_usd = max(self.spent_usd, seen.spent_usd)
+        self._spent_usd += seen.spent_usd - (before.spent_usd if before else 0.0)
+        self._unpriced += seen.unpriced - (before.unpriced if before else 0)
 
     def of(self, name: str) -> int:
         """Return `done`, `from_journal` or `errors`, summed."""
@@ -43,11 +45,12 @@ class Tally:
 
     def text(self) -> str:
         """Return the sums as a person reads them, without the number of calls."""
-        from safetycatch.report.numbers import money
+        from safetycatch.report.numbers import spent
 
         done, held = self.of("done"), self.of("from_journal")
+        money = spent(None if self._unpriced else self._spent_usd, self._spent_usd)
         hits = f"{100 * held / done:.0f} % from the journal · " if done and held else ""
-        return f"{hits}{self.of('errors'):,} errors · {money(self.spent_usd)}"
+        return f"{hits}{self.of('errors'):,} errors · {money}"
 
 
 class LiveView(AbstractContextManager["LiveView"]):

@@ -78,7 +78,7 @@ def _listed(run: StoredRun) -> dict[str, Any]:
         "verdict": result.get("verdict"),
         "started_at": run.started_at.isoformat() if run.started_at else None,
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-        "spent_usd": result.get("spent_usd", run.summary.get("spent_usd")),
+        **_spent_usd(run),
         "folder": str(run.folder),
     }
 
@@ -87,10 +87,18 @@ def _kind(run: StoredRun) -> str:
     return str((run.summary.get("result") or {}).get("verdict") or "—")
 
 
-def _spent(run: StoredRun) -> str:
-    from safetycatch.report.numbers import money
+def _spent_usd(run: StoredRun) -> dict[str, float | None]:
+    """Return what a run spent, and what of it is known; neither before it ended."""
+    told = run.summary.get("result") or run.summary
+    usd = told.get("spent_usd")
+    return {"spent_usd": usd, "spent_at_least_usd": told.get("spent_at_least_usd", usd)}
 
-    return money((run.summary.get("result") or {}).get("spent_usd", run.summary.get("spent_usd")))
+
+def _spent(run: StoredRun) -> str:
+    from safetycatch.report.numbers import ABSENT, spent
+
+    told = _spent_usd(run)
+    return ABSENT if told["spent_at_least_usd"] is None else spent(told["spent_usd"], told["spent_at_least_usd"])
 
 
 def _sentence(run: StoredRun) -> str:

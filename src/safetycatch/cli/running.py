@@ -188,20 +188,21 @@ def show_result(result: dict[str, Any], output: Output) -> None:
 
 def calls_line(result: dict[str, Any]) -> str:
     """Return the calls of a run in words; a run that sent nothing says so."""
-    from safetycatch.report.numbers import money
+    from safetycatch.report.numbers import spent
 
     calls = result["calls"]
-    held = calls["from_journal"]
-    if not calls["sent"]:
+    held, before = calls["from_journal"], calls.get("sent_before", 0)
+    if not calls["sent"] and not before:
         return "0 calls, all from the journal" if held else "0 calls"
     parts = [
-        f"{calls['sent']:,} sent",
+        f"{calls['sent']:,} sent now, {before:,} before it was resumed" if before else f"{calls['sent']:,} sent",
         *([f"{held:,} from the journal"] if held else []),
         f"{calls['errors']:,} errors",
     ]
     if calls["perhaps_paid"]:
         parts.append(f"{calls['perhaps_paid']:,} perhaps paid")
-    return " · ".join([*parts, money(result["spent_usd"])])
+    sum_usd = spent(result["spent_usd"], result.get("spent_at_least_usd"))
+    return " · ".join([*parts, f"{sum_usd} for the whole run" if before else sum_usd])
 
 
 def catches_line(findings: list[dict[str, Any]]) -> str:

@@ -116,10 +116,9 @@ def _facts(gate: Mapping[str, Any]) -> list[str]:
     fired = [row["code"] for row in gate["findings"] if row["status"] == "fired"]
     passed = sum(row["status"] == "passed" for row in gate["findings"])
     lines.append(f"- Catches: {passed} passed" + (f"; warnings: {', '.join(fired)}" if fired else ""))
-    calls = gate["calls"]
+    calls, spent = gate["calls"], numbers.spent(gate["spent_usd"], gate.get("spent_at_least_usd"))
     lines.append(
-        f"- Spent: {markdown_prose(numbers.money(gate['spent_usd']))}, {calls['sent']:,} calls sent, "
-        f"{calls['from_journal']:,} from the journal"
+        f"- Spent: {markdown_prose(spent)}, {calls['sent']:,} calls sent, {calls['from_journal']:,} from the journal"
     )
     lines.append(f"- Reproduce: {markdown_safe(gate['command'], MAX_COMMAND)}")
     return lines

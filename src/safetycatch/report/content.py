@@ -285,9 +285,13 @@ class PerhapsRow:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Calls and US dollars of this run; `budget` is the ceiling as text ("$5.00"), empty without one."""
+    """Calls and US dollars of this run; `budget` is the ceiling as text ("$5.00"), empty without one.
 
-    spent_usd: float
+    `spent_usd` is None where a call's price is not known; what is known is `spent_at_least_usd`. `sent_before` counts
+    the requests before the run was resumed, which are in no other count; the dollars are those of the whole run.
+    """
+
+    spent_usd: float | None
     sent: int
     answered: int
     from_journal: int = 0
@@ -303,6 +307,8 @@ class Money:
     n_tokens_cached: int | None = None
     saved_by_race_usd: float | None = None
     perhaps: tuple[PerhapsRow, ...] = ()
+    spent_at_least_usd: float | None = None
+    sent_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

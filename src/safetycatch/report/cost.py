@@ -125,18 +125,16 @@ def money(content: ReportContent) -> Section:
     bill = content.money
     if bill is None:
         return Section("money", "Money and calls", (missing(content, "money", "no call was made"),))
-    spent = (
-        f"{numbers.money(bill.spent_usd)} of {bill.budget}"
-        if bill.budget
-        else f"{numbers.money(bill.spent_usd)} (no ceiling)"
-    )
+    sum_usd = numbers.spent(bill.spent_usd, bill.spent_at_least_usd)
+    spent = f"{sum_usd} of {bill.budget}" if bill.budget else f"{sum_usd} (no ceiling)"
     perhaps = f"{bill.perhaps_paid:,} (at most {numbers.money(bill.perhaps_paid_usd)}, counted against the ceiling)"
     rows: list[tuple[str | Markup, ...]] = [
         ("spent", spent),
         ("saved by the journal", numbers.money(bill.saved_usd)),
         ("saved by the provider's prompt cache", _cached(bill)),
         ("saved by the race on dev, about", numbers.money(bill.saved_by_race_usd)),
-        ("calls sent", numbers.count(bill.sent)),
+        ("calls sent since it was resumed" if bill.sent_before else "calls sent", numbers.count(bill.sent)),
+        *([("calls sent before it was resumed", numbers.count(bill.sent_before))] if bill.sent_before else []),
         ("answered", numbers.count(bill.answered)),
         ("taken from the journal", numbers.count(bill.from_journal)),
         ("sent again after an error", numbers.count(bill.retried)),

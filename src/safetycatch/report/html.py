@@ -72,7 +72,7 @@ def spent(content: ReportContent) -> str:
     bill = content.money
     if bill is None:
         return "nothing, no call was made"
-    return numbers.money(bill.spent_usd) + (f" of {bill.budget}" if bill.budget else "")
+    return numbers.spent(bill.spent_usd, bill.spent_at_least_usd) + (f" of {bill.budget}" if bill.budget else "")
 
 
 def provenance(content: ReportContent) -> tuple[Grid, ...]:

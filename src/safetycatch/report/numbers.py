@@ -117,6 +117,13 @@ def money(usd: float | None) -> str:
     return f"{sign}${size:.{min(7, 1 - math.floor(math.log10(size)))}f}"
 
 
+def spent(usd: float | None, at_least: float | None = None) -> str:
+    """Return a sum of US dollars (None: some of its calls have no known price), known to be `at_least` so much."""
+    if measured(usd) is not None:
+        return money(usd)
+    return f"at least {money(at_least)}" if measured(at_least) else "price unknown"
+
+
 def seconds(value: float | None) -> str:
     """Return a duration (seconds) in the unit a person would say."""
     value = measured(value)
