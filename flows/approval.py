@@ -24,9 +24,12 @@ class NotStoredError(LookupError):
     """A stage's artifact is not there, or not whole."""
 
 
-def outstanding(prepared: Prepared) -> Estimate:
-    """Return what the run would still pay: without the calls that the journal answers, or that a race made needless."""
-    return estimate_of(prepared, _raced(prepared))
+def outstanding(prepared: Prepared, *, bounded: bool = True) -> Estimate:
+    """Return what the run would still pay: without the calls that the journal answers, or that a race made needless.
+
+    `bounded`: at most what its ceiling in dollars leaves.
+    """
+    return estimate_of(prepared, _raced(prepared), bounded=bounded)
 
 
 def _raced(prepared: Prepared) -> Climbed | None:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from flows.approval import outstanding
 from flows.bootstrap import as_known, bootstraps_of
+from flows.ceilings import ceilings_of
 from flows.ensemble import asked_besides, ensemble_lines, make_ensemble, planned_besides
 from flows.entries import affordable, entries_of, labels_of, scorer_names
 from flows.ladder import make_ladder, race_metric, raceable
@@ -21,6 +22,7 @@ from safetycatch.catches import Policy, judge, refuse
 from safetycatch.catches.results import store_is_sound
 from safetycatch.errors import DataError, ExperimentError, StoreError
 from safetycatch.project import address_of, require_key
+from safetycatch.report.numbers import money, spent
 from safetycatch.scoring import infer_task, scorer
 from safetycatch.store import Ref as StoreRef
 from safetycatch.store.health import probe
@@ -281,6 +283,8 @@ def prepare(
     say("check", next(finding.saw for finding in findings if finding.code == "SC501"))
     for line in plan_lines(found):
         say("plan", line)
+    for line in ceilings_of(found).lines() if WATCHER.get().say else ():
+        say("ceiling", line)
     if (expect := WATCHER.get().expect) is not None:
         expect(sum(row["n_calls"] for row in read_table(place, planned).to_pylist()))
     return replace(found, findings=findings)
@@ -322,7 +326,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
     place = prepared.place
     rows, facts = read_table(place, prepared.plan).to_pylist(), place.open_store().facts(_ref(prepared.plan))
     costs = [row["expected_usd"] for row in rows]
-    cost = "price unknown" if None in costs else f"about ${sum(costs):.2f}"
+    known = sum(cost or 0.0 for cost in costs)
+    cost = spent(None, known) if None in costs else f"about {money(known)}"
     k = len(prepared.entries)
     race = facts["race"]
     if race is None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows.approval import outstanding
+from flows.ceilings import ceilings_of
 from flows.chain import as_function, prepare, sound_store
 from flows.evaluate import policy_of
 from safetycatch.store import Ref
@@ -62,6 +63,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
     plan = store.facts(Ref.from_dict(prepared.plan))
     leaks = store.facts(Ref.from_dict(prepared.leaks))
     rows = read_table(prepared.place, prepared.plan).to_pylist()
+    ceilings = ceilings_of(prepared)
     claim = prepared.experiment.claim
     effect = claim.smallest_effect if claim else None
     return {
@@ -85,6 +87,11 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
             "expected_usd": _sum(rows, "expected_usd"),
             "highest_usd": _sum(rows, "highest_usd"),
             **{key: plan[key] for key in FACTS},
+            "ceiling": {
+                "told": ceilings.lines(),
+                "unbounded": sorted(ceilings.unbounded),
+                "too_low": [asdict(one) for one in ceilings.too_low],
+            },
         },
     }
 

@@ -20,12 +20,12 @@ LOOKUP_ROWS = 512
 NOTHING = Estimate(0, 0, 0.0, 0.0, 0)
 
 
-def estimate_of(prepared: Prepared, climbed: Climbed | None = None) -> Estimate:
-    """Return what the run would still pay, at most what its ceiling in dollars leaves.
+def estimate_of(prepared: Prepared, climbed: Climbed | None = None, *, bounded: bool = True) -> Estimate:
+    """Return what the run would still pay; `bounded`: at most what its ceiling in dollars leaves.
 
     With a ladder the plan's forecast says which share of the calls is expected, until the race is over (`climbed`).
     """
-    left = ceiling(prepared.experiment).usd
+    left = ceiling(prepared.experiment).usd if bounded else None
     if left is not None:
         left = max(0.0, left - current().journal.spent(prepared.place.run_id).usd)
     asked: set[str] = set()

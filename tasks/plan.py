@@ -19,7 +19,7 @@ from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transi
 if TYPE_CHECKING:
     from safetycatch.calls import Price, Request
 
-STAGE, VERSION = "plan", "6"
+STAGE, VERSION = "plan", "7"
 SAMPLE_ROWS = 50
 POOL = "pool"  # what the plan calls the split of calls about pool rows
 FORECAST_SEED = 1
@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         pa.field("price_known", pa.bool_(), nullable=False),
         pa.field("expected_usd", pa.float64()),
         pa.field("highest_usd", pa.float64()),
+        pa.field("expected_tokens", pa.float64()),
         pa.field("highest_tokens", pa.int64()),
     ]
 )
@@ -72,16 +73,7 @@ def plan(
             sent.clear()
             for entry in entries:
                 row = _row(place, entry, {**settings, "ids": ids}, examples, parts, pool, unknown, sent)
-                share = shares.get(row["candidate"], 1.0)
-                expected = row["expected_usd"]
-                rows.append(
-                    row
-                    | {
-                        "split": split,
-                        "expected_calls": share * row["n_calls"],
-                        "expected_usd": None if expected is None else share * expected,
-                    }
-                )
+                rows.append(_expected({**row, "split": split}, shares.get(row["candidate"], 1.0)))
 
         rows: list[dict[str, Any]] = []
         race = settings["race"]
@@ -150,6 +142,7 @@ def _row(
         "price_known": True,
         "expected_usd": 0.0,
         "highest_usd": 0.0,
+        "expected_tokens": 0.0,
         "highest_tokens": 0,
     }
     if candidate.model is not None:
@@ -183,9 +176,7 @@ def _row_besides(
     none: list[dict[str, Any]] = []
     own = {**settings, "ids": asked["ids"], "replicates": asked["times"]}
     row = _row(place, asked["entry"], own, examples, parts, pool, unknown, none)
-    usd, share = row["expected_usd"], asked["share"]
-    expected = {"expected_calls": share * row["n_calls"], "expected_usd": None if usd is None else share * usd}
-    return row | {"split": asked["split"], **expected}
+    return _expected({**row, "split": asked["split"]}, asked["share"])
 
 
 def _bootstrap_row(place: Place, asked: dict[str, Any], rows: dict[str, Any], unknown: set[str]) -> dict[str, Any]:
@@ -193,7 +184,18 @@ def _bootstrap_row(place: Place, asked: dict[str, Any], rows: dict[str, Any], un
     none: list[dict[str, Any]] = []
     settings = {"ids": asked["ids"], "task": asked["entry"]["task"], "replicates": 1}
     row = _row(place, {**asked["entry"], "shots_at": None}, settings, rows, none, None, unknown, none)
-    return row | {"split": POOL, "expected_calls": float(row["n_calls"])}
+    return _expected({**row, "split": POOL}, 1.0)
+
+
+def _expected(row: dict[str, Any], share: float) -> dict[str, Any]:
+    """Return the row with what is expected where a `share` of its calls is."""
+    usd = row["expected_usd"]
+    return {
+        **row,
+        "expected_calls": share * row["n_calls"],
+        "expected_usd": None if usd is None else share * usd,
+        "expected_tokens": share * row["expected_tokens"],
+    }
 
 
 def _sample(
@@ -214,26 +216,28 @@ def _sample(
 def _cost(requests: list[Request], task: str, n_calls: int) -> dict[str, Any]:
     """Return what `n_calls` like these cost."""
     if not requests:
-        return {"expected_usd": 0.0, "highest_usd": 0.0, "highest_tokens": 0}
+        return {"expected_usd": 0.0, "highest_usd": 0.0, "expected_tokens": 0.0, "highest_tokens": 0}
     price = current().prices.of(requests[0])
     scale = n_calls / len(requests)
-    tokens = sum(request.max_tokens_in + request.max_tokens_out for request in requests)
+    likely = sum(sum(_expected_tokens(request, task)) for request in requests)
+    most = sum(request.max_tokens_in + request.max_tokens_out for request in requests)
+    tokens = {"expected_tokens": likely * scale, "highest_tokens": round(most * scale)}
     if price is None:
-        return {
-            "price_known": False,
-            "expected_usd": None,
-            "highest_usd": None,
-            "highest_tokens": round(tokens * scale),
-        }
+        return {"price_known": False, "expected_usd": None, "highest_usd": None, **tokens}
     expected = sum(expected_usd(request, price, task) for request in requests)
     highest = sum(price.highest_usd(request.max_tokens_in, request.max_tokens_out) for request in requests)
-    return {"expected_usd": expected * scale, "highest_usd": highest * scale, "highest_tokens": round(tokens * scale)}
+    return {"expected_usd": expected * scale, "highest_usd": highest * scale, **tokens}
 
 
 def expected_usd(request: Request, price: Price, task: str) -> float:
     """Return what a request is expected to cost, US dollars: four bytes a token, replies as long as the task's are."""
+    return price.cost_usd(*_expected_tokens(request, task))
+
+
+def _expected_tokens(request: Request, task: str) -> tuple[int, int]:
+    """Return the tokens that a request is expected to take, in and out."""
     reply = min(EXPECTED_TOKENS.get(task, request.max_tokens_out // 2), request.max_tokens_out)
-    return price.cost_usd(len(request.canonical) // BYTES_A_TOKEN, reply)
+    return len(request.canonical) // BYTES_A_TOKEN, reply
 
 
 def highest_cost_of_a_row(

@@ -4,8 +4,11 @@ import re
 
 import pytest
 
+from flows.preview import preview
 from safetycatch.cli.main import main
 from safetycatch.cli.running import calls_line
+from safetycatch.errors import BudgetReachedError
+from tests.wiring import BOX
 
 
 @pytest.fixture
@@ -58,3 +61,72 @@ def test_a_run_from_the_journal_costs_nothing_whatever_the_price(project):
     again = project.run()
     assert (again["spent_usd"], again["calls"]["from_journal"]) == (0, 24)
     assert re.search(r"saved by the journal\W.*?—", _report(project)[1], re.DOTALL)
+
+
+# -- ceilings: what they do not bound, and where they are too low
+
+
+def _ceiling(project):
+    return preview(project.path()).facts["plan"]["ceiling"]
+
+
+def test_a_ceiling_that_holds_and_suffices_says_nothing(project):
+    assert _ceiling(project) == {"told": [], "unbounded": [], "too_low": []}
+
+
+@pytest.mark.parametrize(
+    ("budget", "unit", "expected", "enough"),
+    [({"usd": 0.1, "calls": 300}, "usd", 0.2, 0.2), ({"usd": 1, "calls": 150}, "calls", 200, 200)],
+)
+def test_a_ceiling_below_what_is_expected_is_told_before_money_is_spent(project, budget, unit, expected, enough):
+    project.config["budget"] = budget
+    (short,) = _ceiling(project)["too_low"]
+    assert (short["unit"], short["expected"], short["enough"]) == (unit, pytest.approx(expected), enough)
+    told = []
+    project.say = lambda stage, text: told.append((stage, text, len(project.calls)))
+    with pytest.raises(BudgetReachedError):
+        project.run()
+    ((_, text, n_calls),) = [one for one in told if one[0] == "ceiling"]
+    assert text.startswith("TOO LOW")
+    assert f"budget: {{{unit}: {enough:g}}}" in text
+    assert n_calls == 0
+
+
+def test_the_sum_that_would_do_does(project):
+    project.config["budget"] = {"usd": 0.1, "calls": 150}
+    with pytest.raises(BudgetReachedError):
+        project.run()
+    project.config["budget"] = {one["unit"]: one["enough"] for one in _ceiling(project)["too_low"]}
+    assert _ceiling(project)["told"] == []
+    assert project.run()["calls"]["sent_before"] > 0
+
+
+def test_what_the_journal_answers_needs_no_ceiling(project):
+    project.run()
+    project.config["budget"] = {"usd": 0.01, "calls": 20}
+    assert _ceiling(project)["too_low"] == []
+
+
+def test_tokens_are_expected_and_not_the_most_that_there_can_be(project, box):
+    box()
+    project.model(model=BOX)
+    project.config["budget"] = {"tokens": 2_000}
+    (short,) = _ceiling(project)["too_low"]
+    assert short["expected"] < short["enough"]
+    project.config["budget"] = {"tokens": int(short["expected"]) + 1}
+    assert _ceiling(project)["too_low"] == []
+
+
+def test_models_that_no_ceiling_in_dollars_bounds_are_named(project):
+    project.patch.setenv("SAFETYCATCH_ENDPOINT_OPENAI", "http://127.0.0.1:9/v1")
+    project.model(model="openai/gpt-4o-mini")
+    found = _ceiling(project)
+    assert found["unbounded"] == ["openai/gpt-4o-mini"]
+    first, second = found["told"]
+    assert first.startswith("$1.00 does not bound openai/gpt-4o-mini: SAFETYCATCH_ENDPOINT_OPENAI moves it")
+    assert second == "what bounds it: 2,000 calls"
+    passed = project.check()["SC307"]
+    assert (passed.status, passed.saw) == (
+        "passed",
+        "the price of openai/gpt-4o-mini is not known: 2,000 calls bound them, $1 do not",
+    )

@@ -105,4 +105,4 @@ def test_a_gate_that_was_stopped_says_that_it_is_no_pass():
 @pytest.mark.parametrize(("known", "words"), [(0.0, "price unknown"), (0.2, "at least $0.20")])
 def test_an_unknown_price_is_no_zero(known, words):
     text = gate_comment("gate", GATE | {"spent_usd": None, "spent_at_least_usd": known})
-    assert f"Spent: {words}" in text.replace("\\", "")
+    assert f"Spent: {words}" in text.replace("`", "")

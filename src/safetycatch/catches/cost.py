@@ -67,8 +67,10 @@ def price_is_known(*, unknown: Sequence[str], budget: BudgetSettings | None) -> 
     if not unknown:
         return Observation("SC307", "passed", "the price of every model is known")
     if budget is not None and budget.usd != 0 and (budget.tokens or budget.calls):
+        others = budget_text(budget.model_copy(update={"usd": None}))
+        dollars = "" if budget.usd is None else f", ${budget.usd:g} do not"
         return Observation(
-            "SC307", "passed", f"price unknown for {', '.join(unknown)}; the ceiling is {budget_text(budget)}"
+            "SC307", "passed", f"the price of {', '.join(unknown)} is not known: {others} bound them{dollars}"
         )
     return Observation(
         "SC307",

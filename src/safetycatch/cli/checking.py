@@ -111,6 +111,7 @@ def _told(file: Path, seen: Any, output: Output) -> int:
         return EXIT_REFUSED if refused else EXIT_OK
     output.line(f"{safe(file)} · {safe(seen.facts['mode'])}")
     output.block("check", seen.lines)
+    output.block("ceiling", seen.facts["plan"]["ceiling"]["told"])
     output.field("catches", catches_line(_rows(seen)))
     for finding in seen.findings:
         if finding.status not in QUIET:
@@ -164,6 +165,5 @@ def _show_plan(facts: dict[str, Any], output: Output) -> None:
     if race:
         kept = [f"then the best {keep} and the baseline go on" for keep in race["keeps"] if keep]
         output.field("race", "; ".join([f"expected {race['assumption']}", *kept]))
-    for name in planned["unknown_prices"]:
-        output.field("price", f"of {name} is not known: safetycatch prices {name}")
+    output.block("ceiling", planned["ceiling"]["told"])
     output.block("effect", planned["told"])
