@@ -18,6 +18,7 @@ from flows.ensemble import asked_besides, ensemble_lines, make_ensemble, planned
 from flows.entries import affordable, entries_of, labels_of, scorer_names
 from flows.ladder import make_ladder, race_metric, raceable
 from flows.watching import StageError, quietly
+from safetycatch.calls.transports.litellm_keys import check_provider, require_litellm_key
 from safetycatch.catches import Policy, judge, refuse
 from safetycatch.catches.results import store_is_sound
 from safetycatch.errors import DataError, ExperimentError, StoreError
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from safetycatch.experiment import Experiment
+    from safetycatch.experiment import Candidate, Experiment
     from safetycatch.store import Store
     from tasks.stage import Place
     from tasks.start import Inputs
@@ -115,6 +116,7 @@ def prepare(
     """
     say, experiment = WATCHER.get().say or _quiet, inputs.experiment
     make_importable((place.folder, inputs.project.root))
+    _check_providers(inputs)
     data = experiment.data
     examples = call(load, place=place, settings=inputs.data_settings(data.path))
     pool = call(load, place=place, settings=inputs.data_settings(data.pool, pool=True)) if data.pool else None
@@ -290,6 +292,19 @@ def prepare(
     return replace(found, findings=findings)
 
 
+def _check_providers(inputs: Inputs) -> None:
+    """Refuse a model at an endpoint that nothing names, or of a provider that nobody knows."""
+    for candidate in _asked(inputs.experiment):
+        if candidate.model is not None and address_of(candidate.model, inputs.project).transport == "litellm":
+            check_provider(candidate.model.model, f"{inputs.experiment.name}: candidate {candidate.id}: model")
+
+
+def _asked(experiment: Experiment) -> list[Candidate]:
+    """Return the candidates, and the judge of an ensemble's ties."""
+    judge = experiment.judge_of_ties
+    return [*experiment.candidates, *([judge] if judge else [])]
+
+
 def _check_guardrails(experiment: Experiment, unknown_prices: list[str]) -> None:
     """Refuse a guardrail on cost where a price is not known: after all calls it could not be measured."""
     for number, guardrail in enumerate(experiment.claim.guardrails if experiment.claim else []):
@@ -360,10 +375,11 @@ def _ref(reference: Ref) -> StoreRef:
 def stop_if_refused(prepared: Prepared) -> None:
     """Raise RefusedError when a catch refuses, InputError without a provider's key; nothing was sent yet."""
     refuse(prepared.findings)
-    judge = prepared.experiment.judge_of_ties
-    for candidate in [*prepared.experiment.candidates, *([judge] if judge else [])]:
+    for candidate in _asked(prepared.experiment):
         if candidate.model is not None:
-            require_key(address_of(candidate.model, prepared.inputs.project))
+            address = address_of(candidate.model, prepared.inputs.project)
+            require_key(address)
+            require_litellm_key(address)
 
 
 def answer(prepared: Prepared, call: Call, done: Callable[[int], None]) -> dict[str, list[Ref]]:

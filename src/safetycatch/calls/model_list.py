@@ -47,6 +47,13 @@ def source() -> Source:
     return _list()[1]
 
 
+@cache
+def providers() -> frozenset[str]:
+    """Return the providers that the list names, as they stand before a model."""
+    served = {str(entry.get("litellm_provider", "")) for entry in _list()[0].values()}
+    return frozenset(one for one in served if re.fullmatch(r"[a-z0-9_]+", one))
+
+
 def entry_of(name: str) -> dict[str, Any] | None:
     """Return what the list holds of `provider/model`, under its own name or as `model` that this provider serves."""
     provider, _, model = name.partition("/")
