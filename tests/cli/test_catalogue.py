@@ -69,3 +69,10 @@ def test_a_shutdown_date_is_shown(cli, monkeypatch):
     ends = Shutdown(dt.date(2027, 1, 2), "a list")
     monkeypatch.setattr("safetycatch.calls.model_list.shutdown_of", lambda *_: ends)
     assert "2027-01-02 · a list" in cli("prices", "openai/gpt-4o-mini").out
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "openai/gpt-4o-mni"])
+def test_an_unknown_price_suggests_the_name_that_was_meant(cli, model):
+    ended = cli("prices", model)
+    assert ended.code == 2
+    assert "did you mean openai/gpt-4o-mini" in ended.err

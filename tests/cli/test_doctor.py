@@ -1,4 +1,6 @@
 import datetime as dt
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -66,3 +68,45 @@ def test_shutdown_dates_of_models_in_use(cli, tmp_path, monkeypatch, days, code,
     (found,) = [check for check in ended.document["checks"] if check["area"] == "models"]
     assert (ended.code, found["state"]) == (code, state)
     assert "openai/gpt-x" in found["text"]
+
+
+def test_a_wrong_path_of_an_endpoint_is_wrong(cli, tmp_path):
+    with running(SandboxSettings()) as server:
+        wrong = server.base_url.removesuffix("/v1") + "/v2"
+        (tmp_path / "safetycatch.yaml").write_text(f"endpoints: {{local: '{wrong}'}}")
+        ended = cli("doctor")
+    assert ended.code == 10
+    assert "not at this path: 404 for /models, 404 for /chat/completions" in ended.out
+    assert "up to /v1" in ended.out
+
+
+class _Chats(BaseHTTPRequestHandler):
+    """A server without a list of models, which refuses a chat without a model; elsewhere a web site."""
+
+    def do_GET(self):
+        page = self.path.startswith("/site")
+        self.send_response(200 if page else 404)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def do_POST(self):
+        self.send_response(400 if self.path == "/v1/chat/completions" else 404)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "told"), [("/v1", 0, "it has no list of models"), ("/site", 10, "a web page for /models")]
+)
+def test_an_endpoint_is_known_by_its_chats_too(cli, tmp_path, path, code, told):
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Chats) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (tmp_path / "safetycatch.yaml").write_text(
+            f"endpoints: {{local: 'http://127.0.0.1:{server.server_port}{path}'}}"
+        )
+        ended = cli("doctor")
+        server.shutdown()
+    assert ended.code == code
+    assert told in ended.out

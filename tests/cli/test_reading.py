@@ -1,4 +1,8 @@
+from datetime import UTC, datetime
+
 import pytest
+
+from safetycatch.store import Runs, Store
 
 A = {"zero": dict.fromkeys("abcdefghij", 0.0), "knn": dict.fromkeys("abcdefghij", 1.0)}
 B = {"zero": {**A["zero"], "a": 1.0}, "knn": {**A["knn"], "j": 0.0}}
@@ -68,3 +72,16 @@ def test_verify_finds_a_truncated_file(cli, stored, tmp_path):
     assert "SC1202 refused" in ended.out
     assert "scores.parquet" in ended.out
     assert cli("verify", "--json").document["findings"][0]["status"] == "fired"
+
+
+def test_a_killed_run_is_stopped_and_one_at_work_runs(cli, tmp_path):
+    now = datetime.now(UTC)
+    run = Runs(Store.open(tmp_path / ".safetycatch")).begin("demo", "d" * 40, config={}, now=now)
+    with run:
+        assert cli("ls").out.split()[:2] == [run.run_id, "running"]
+        assert cli("ls", "--json").document[0]["status"] == "running"
+    # What the death of its process leaves: the manifest as it was, and no lock.
+    assert "stopped (resumable)" in cli("ls").out
+    assert cli("ls", "--json").document[0]["status"] == "stopped"
+    assert f"{run.run_id} · stopped (resumable)" in cli("show", run.run_id).out
+    assert not list((tmp_path / ".safetycatch" / "locks").iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import importlib.metadata
 import importlib.util
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
+SIMILAR = 3
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}|-\d{8}")
 
 
@@ -52,6 +54,22 @@ def providers() -> frozenset[str]:
     """Return the providers that the list names, as they stand before a model."""
     served = {str(entry.get("litellm_provider", "")) for entry in _list()[0].values()}
     return frozenset(one for one in served if re.fullmatch(r"[a-z0-9_]+", one))
+
+
+@cache
+def like(name: str) -> tuple[str, ...]:
+    """Return the names `provider/model` of the list that `name` may have meant, the likeliest first."""
+    names = {_full(key, entry): key for key, entry in _list()[0].items()}
+    bare = [full for full, key in names.items() if key == name]
+    if bare:
+        return tuple(bare)
+    close = difflib.get_close_matches(name, list(names if "/" in name else names.values()), n=SIMILAR)
+    return tuple(dict.fromkeys(_full(key, _list()[0][key]) for key in (names.get(one, one) for one in close)))
+
+
+def _full(key: str, entry: dict[str, Any]) -> str:
+    provider = str(entry.get("litellm_provider", ""))
+    return key if key.startswith(f"{provider}/") else f"{provider}/{key}"
 
 
 def entry_of(name: str) -> dict[str, Any] | None:

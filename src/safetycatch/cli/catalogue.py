@@ -101,6 +101,7 @@ def prices(
     """Show what a model costs, where the figure comes from, and when the model ends."""
     from pathlib import Path
 
+    from safetycatch.calls.model_list import like
     from safetycatch.calls.prices import Prices
     from safetycatch.cli.output import Output
     from safetycatch.project import find_project
@@ -114,10 +115,12 @@ def prices(
         return
     price = table.lookup(model)
     if price is None:
+        close = ", ".join(name for name in like(model[:100]) if table.lookup(name) is not None)
+        stated = f"in safetycatch.yaml: prices: {{{model[:100]}: {{input_per_m: …, output_per_m: …}}}}"
         raise UsageError(
             f"no price is known for {model[:100]!r}",
             expected="provider/model as LiteLLM names it, such as openai/gpt-4o-mini",
-            fix=f"in safetycatch.yaml: prices: {{{model[:100]}: {{input_per_m: …, output_per_m: …}}}}",
+            fix=f"did you mean {close}? Else {stated}" if close else stated,
         )
     output.document(_price_json(table, model))
     if not json:

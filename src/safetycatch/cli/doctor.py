@@ -36,6 +36,8 @@ PROVIDER_KEYS = (
 ENDPOINT_VARIABLE = re.compile(r"SAFETYCATCH_ENDPOINT_([A-Z0-9_]+)")
 KEY_VARIABLE = re.compile(r"SAFETYCATCH_KEY_[A-Z0-9_]+")
 TIMEOUT_S = 3.0
+# Of a path that a server does not have; some say that they do not take the method.
+ABSENT = frozenset({404, 405})
 SOON_DAYS, LATER_DAYS = 30, 180
 MAX_EXPERIMENTS = 200
 
@@ -195,24 +197,40 @@ def _endpoints(project: Project) -> Iterator[Check]:
         except SafetycatchError as error:
             yield Check("endpoint", "wrong", str(error).partition("\n")[0])
             continue
-        told = _asked(address)
-        yield Check("endpoint", "wrong" if told.startswith("no answer") else "ok", f"{name} ({address}): {told}")
+        state, told, fix = _asked(address)
+        yield Check("endpoint", state, f"{name} ({address}): {told}", fix)
 
 
-def _asked(address: str) -> str:
-    """Ask an endpoint for its models, without a key: any HTTP status means that it is there."""
+def _asked(address: str) -> tuple[State, str, str]:
+    """Ask an endpoint, without a key, for its models; where it has none, whether chats are answered below this path."""
+    try:
+        status, page = _status(f"{address}/models")
+        if not page and status not in ABSENT:
+            return "ok", f"answers ({status}{', it asks for a key' if status in {401, 403} else ''})", ""
+        # A request without a model or a message: whoever understands the path refuses it, and bills nothing.
+        chat, chat_page = _status(f"{address}/chat/completions", b"{}")
+    except (OSError, ValueError) as error:
+        return "wrong", f"no answer: {getattr(error, 'reason', error)}", "start the server, or correct its address"
+    if not chat_page and chat not in ABSENT:
+        return "ok", f"answers ({chat}; it has no list of models)", ""
+    told = "a web page" if page else str(status)
+    fix = "give the base URL, up to /v1" if not address.endswith("/v1") else "give the base URL as its docs have it"
+    return "wrong", f"something answers, but not at this path: {told} for /models, {chat} for /chat/completions", fix
+
+
+def _status(url: str, body: bytes | None = None) -> tuple[int, bool]:
+    """Return the HTTP status of `url`, and whether it is a web page that came."""
     import urllib.error
     import urllib.request
 
-    request = urllib.request.Request(f"{address}/models", headers={"User-Agent": "safetycatch-doctor"})  # noqa: S310 - checked
+    headers = {"User-Agent": "safetycatch-doctor", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers)  # noqa: S310 - checked
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310 - checked to be http or https
-            return f"answers ({reply.status})"
+            return int(reply.status), "html" in reply.headers.get("Content-Type", "")
     except urllib.error.HTTPError as error:
         error.close()
-        return f"answers ({error.code}{', it asks for a key' if error.code in {401, 403} else ''})"
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return f"no answer: {getattr(error, 'reason', error)}"
+        return error.code, False
 
 
 def _models(project: Project, today: date) -> Iterator[Check]:

@@ -66,7 +66,7 @@ def list_runs(
     if not runs:
         output.line("no run yet: safetycatch run FILE")
         return
-    output.table([(run.run_id, run.status, _kind(run), _spent(run), _sentence(run)) for run in runs])
+    output.table([(run.run_id, _status(run), _kind(run), _spent(run), _sentence(run)) for run in runs])
 
 
 def _listed(run: StoredRun) -> dict[str, Any]:
@@ -74,13 +74,25 @@ def _listed(run: StoredRun) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,
-        "status": run.status,
+        "status": "stopped" if _killed(run) else run.status,
         "verdict": result.get("verdict"),
         "started_at": run.started_at.isoformat() if run.started_at else None,
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
         **_spent_usd(run),
         "folder": str(run.folder),
     }
+
+
+def _killed(run: StoredRun) -> bool:
+    """Whether a run says that it works, and nobody works on it."""
+    from safetycatch.store import Runs
+
+    store = open_store() if run.status == "running" else None
+    return store is not None and not Runs(store).at_work(run)
+
+
+def _status(run: StoredRun) -> str:
+    return "stopped (resumable)" if _killed(run) else run.status
 
 
 def _kind(run: StoredRun) -> str:
@@ -179,7 +191,7 @@ def _show(
     from safetycatch.cli.output import safe
     from safetycatch.cli.running import calls_line, near
 
-    output.line(f"{stored.run_id} · {stored.status}")
+    output.line(f"{stored.run_id} · {_status(stored)}")
     if result:
         banner = result["banner"]
         output.field("verdict", f"{banner['kind']}  {banner['sentence']}")

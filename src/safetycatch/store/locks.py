@@ -61,6 +61,21 @@ def _try(path: Path, disk: Disk) -> int | None:
     return None
 
 
+def held(path: Path, disk: Disk = DISK) -> bool:
+    """Whether a living process (this one too) holds the lock file `path`; nothing is made or changed."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        disk.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def _holder(path: Path) -> str:
     try:
         text = path.read_bytes()[:MAX_HOLDER_BYTES].decode("ascii", "replace")

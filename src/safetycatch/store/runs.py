@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from safetycatch.errors import StoreError, UsageError
 from safetycatch.identity import checked_name
 from safetycatch.store import manifest as manifests
-from safetycatch.store.locks import lock
+from safetycatch.store.disk import named
+from safetycatch.store.locks import held, lock
 from safetycatch.store.records import (
     FINISHED,
     MANIFEST,
@@ -27,6 +28,7 @@ from safetycatch.store.run import Run
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
 
     from safetycatch.store.artifacts import Store
 
@@ -62,7 +64,7 @@ class Runs:
         checked_name(identity, "run identity")
         now = in_utc(now)
         with contextlib.ExitStack() as stack:
-            path = self._store.lock_path(f"run@{name}@{identity}")
+            path = self._lock_path(name, identity)
             stack.enter_context(lock(path, wait=wait, timeout=timeout, what=f"run {name}"))
             found = self._asked(run_id, name, identity) if run_id else self._newest(name, identity)
             meanwhile = found is not None and found.finished_at is not None and found.finished_at > now
@@ -77,6 +79,18 @@ class Runs:
             run.note_environment()
             run.hold(stack.pop_all())
         return run
+
+    def at_work(self, run: StoredRun) -> bool:
+        """Whether a living process works on an unfinished run, or on another of the same content.
+
+        Raises: StoreError when its lock cannot be read.
+        """
+        path = self._lock_path(run.name, run.identity)
+        with named("read", path):
+            return held(path)
+
+    def _lock_path(self, name: str, identity: str) -> Path:
+        return self._store.lock_path(f"run@{name}@{identity}")
 
     def ls(self, limit: int = 20) -> list[StoredRun]:
         """Return the newest runs first, at most `limit`; damaged ones are among them.
