@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
@@ -288,7 +289,7 @@ def prepare(
     for line in ceilings_of(found).lines() if WATCHER.get().say else ():
         say("ceiling", line)
     if (expect := WATCHER.get().expect) is not None:
-        expect(sum(row["n_calls"] for row in read_table(place, planned).to_pylist()))
+        expect(math.ceil(sum(row["expected_calls"] for row in read_table(place, planned).to_pylist())))
     return replace(found, findings=findings)
 
 

@@ -1,15 +1,20 @@
 """The ladder: who races on dev, who goes on to test, and what the run says about it."""
 
 import json
+import math
 
 import pyarrow.parquet as pq
 import pytest
 
+from flows.chain import as_function
+from flows.evaluate import run_experiment
 from flows.ladder import caps, ranking
+from flows.preview import preview
 from safetycatch.cli.main import main
 from safetycatch.errors import ExperimentError
 from safetycatch.experiment import Rung, parse_experiment
 from tasks.race import blocks_of
+from tasks.session import WATCHER, Watcher
 from tests.wiring import rows
 
 LADDER = [50, "all"]
@@ -297,3 +302,15 @@ def test_the_report_tells_eliminated_from_pruned(race):
     assert "eliminated" in text
     assert "Ladder:" in (race.stored().folder / "report.md").read_text()
     assert result["report"].endswith("report.html")
+
+
+def test_the_calls_that_progress_counts_to_are_those_that_the_race_is_expected_to_take(race):
+    expected = []
+    token = WATCHER.set(Watcher(expect=expected.append))
+    try:
+        made = run_experiment(race.path(), call=as_function)
+    finally:
+        WATCHER.reset(token)
+    planned = preview(race.path()).facts["plan"]
+    assert expected[0] == math.ceil(planned["expected_calls"]) < planned["n_calls"]
+    assert expected[-1] == made["calls"]["sent"] == len(race.calls)

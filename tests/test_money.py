@@ -98,7 +98,10 @@ def test_the_sum_that_would_do_does(project):
         project.run()
     project.config["budget"] = {one["unit"]: one["enough"] for one in _ceiling(project)["too_low"]}
     assert _ceiling(project)["told"] == []
-    assert project.run()["calls"]["sent_before"] > 0
+    told = project.run()
+    assert told["calls"]["sent"] + told["calls"]["sent_before"] == len(project.calls) == 200
+    assert "100 sent now, 100 before it was resumed" in calls_line(told)
+    assert calls_line(told).endswith("$0.20 for the whole run")
 
 
 def test_what_the_journal_answers_needs_no_ceiling(project):

@@ -50,3 +50,25 @@ def test_a_price_that_nobody_knows_is_no_zero():
     assert tally.text() == "0 errors · price unknown"
     tally.add("b", Progress(5, 0, 0, 2, 0.5))
     assert tally.text() == "0 errors · at least $0.50"
+
+
+def test_more_than_expected_is_never_more_than_all(capsys):
+    now = [0.0]
+    view = LiveView(Output(json=False), clock=lambda: now[0])
+    view.expect(100)
+    now[0] = LINE_EVERY_S
+    view.progress("a", Progress(120, 0, 0, 5, 0.0))
+    assert capsys.readouterr().out == "  calls     120/120 · 0 errors · $0.00\n"
+
+
+def test_the_time_left_goes_by_what_came_since_the_total_was_told(capsys):
+    now = [0.0]
+    view = LiveView(Output(json=False), clock=lambda: now[0])
+    view.expect(1000)
+    view.progress("a", Progress(400, 0, 0, 5, 0.0))
+    now[0] = 100.0
+    capsys.readouterr()
+    view.expect(600)
+    now[0] += 10.0
+    view.progress("b", Progress(100, 0, 0, 5, 0.0))
+    assert capsys.readouterr().out.endswith("500/600 · 0 errors · $0.00 · 10 s left\n")

@@ -60,6 +60,7 @@ class LiveView(AbstractContextManager["LiveView"]):
         self._output, self._clock = output, clock
         self._tally = Tally()
         self._total: int | None = None
+        self._done_before = 0
         self._began = clock()
         self._last_line = self._began
         self._bar: Any = None
@@ -73,8 +74,9 @@ class LiveView(AbstractContextManager["LiveView"]):
         self._output.field(stage, text)
 
     def expect(self, n_calls: int) -> None:
-        """Take the number of replies that the run is made of; the time left is counted from here."""
+        """Take the number of replies that the run is expected to be made of; the time left is counted from here."""
         self._total, self._began = n_calls, self._clock()
+        self._done_before = self._tally.of("done")
 
     def progress(self, candidate: str, seen: Progress) -> None:
         """Show a snapshot of one candidate's calls."""
@@ -86,16 +88,18 @@ class LiveView(AbstractContextManager["LiveView"]):
             self._output.field(CALLS, f"{self._counted()} · {self._tally.text()}{self._time_left()}")
 
     def _counted(self) -> str:
-        done = f"{self._tally.of('done'):,}"
-        return f"{done}/{self._total:,}" if self._total else done
+        done = self._tally.of("done")
+        # More may be asked than was expected: a race that goes on, ties for a judge.
+        return f"{done:,}/{max(self._total, done):,}" if self._total else f"{done:,}"
 
     def _time_left(self) -> str:
         from safetycatch.report.numbers import seconds
 
         done, passed = self._tally.of("done"), self._clock() - self._began
-        if not self._total or not done or done >= self._total:
+        since = done - self._done_before
+        if not self._total or not since or done >= self._total:
             return ""
-        return f" · {seconds(passed / done * (self._total - done))} left"
+        return f" · {seconds(passed / since * (self._total - done))} left"
 
     def _draw(self) -> None:
         if self._bar is None:
@@ -108,7 +112,9 @@ class LiveView(AbstractContextManager["LiveView"]):
             self._task = self._bar.add_task("", total=self._total, words="")
             self._bar.start()
         words = f"{self._counted()} · {self._tally.text()}{self._time_left()}"
-        self._bar.update(self._task, completed=self._tally.of("done"), total=self._total, words=safe(words))
+        done = self._tally.of("done")
+        total = max(self._total, done) if self._total else None
+        self._bar.update(self._task, completed=done, total=total, words=safe(words))
 
     def _close_bar(self) -> None:
         if self._bar is not None:
