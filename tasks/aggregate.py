@@ -23,12 +23,10 @@ from safetycatch.errors import DataError
 from safetycatch.store import Ref
 from tasks.asking import Asked, ask_about_ties, ask_samples
 from tasks.calling import read_table, scorers_of
-from tasks.evaluate import keep_rows
+from tasks.evaluate import added_counts, keep_rows
 from tasks.stage import CacheKey, Place, parents_of, stage_fingerprint, transient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from safetycatch.ensembles import Election
 
 STAGE, VERSION = "aggregate", "1"
@@ -283,7 +281,7 @@ class _Votes:
             "model": None if model is None else {"n_rounds": model.n_rounds, "converged": model.converged},
             "extra_usd": asked.cost_usd + judged.cost_usd,
             "fit_usd": fit_usd,
-            **({"calls": _added([one.calls or {} for one in both])} if both else {}),
+            **({"calls": added_counts([one.calls or {} for one in both])} if both else {}),
             "cache_saved_usd": asked.cache_saved_usd + judged.cache_saved_usd,
         }
 
@@ -298,9 +296,3 @@ def _cost(rows: list[Row]) -> float | None:
     if any(row["cost_usd"] is None and row["status"] not in FAILED for row in rows):
         return None
     return sum(row["cost_usd"] or 0.0 for row in rows)
-
-
-def _added(calls: list[Mapping[str, Any]]) -> dict[str, Any]:
-    names = [name for name in calls[0] if name != "by_error_class"]
-    classes = sum((Counter(one["by_error_class"]) for one in calls), Counter[str]())
-    return {**{name: sum(one[name] for one in calls) for name in names}, "by_error_class": dict(classes)}

@@ -112,6 +112,8 @@ def length(output, target, row): return len(output) - len(target)
 length.higher_is_better = False
 def odd_unit(output, target, row): return 1
 odd_unit.unit = "miles"
+def percent(output, target, row): return 50
+percent.unit = "points"
 def flag(output, target, row): return row["status"] == "answer"
 def nothing(output, target, row): return None
 def word(output, target, row): return "1"
@@ -146,7 +148,10 @@ def test_undefined_stays_undefined(own, reply):
     assert math.isnan(row_values(own("nothing"), [reply("a")], ["a"]).value[0])
 
 
-@pytest.mark.parametrize(("name", "message"), [("word", "returned '1'"), ("infinite", "inf"), ("crash", "KeyError")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("word", "returned '1'"), ("infinite", "inf"), ("crash", "KeyError"), ("percent", "returned 50")],
+)
 def test_what_a_function_does_wrong_names_the_row(own, reply, name, message):
     with pytest.raises(ExperimentError, match=message) as caught:
         row_values(own(name), [reply("a")], ["a"])

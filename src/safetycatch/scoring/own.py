@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def own(name: str) -> Scorer:
     """Return the scorer of the function `module:function`, called as `function(output, target, row)`.
 
-    It returns a number in any range, a boolean, or NaN or None for "undefined". It sees every reply that came, refusals
-    and cut ones too (`row["status"]`). `function.higher_is_better` and `function.unit` are read when they are there.
-    Nothing is known about its range, so it is no rate.
+    It returns a number in any range (between 0 and 1 where its unit is points), a boolean, or NaN or None for
+    "undefined". It sees every reply that came, refusals and cut ones too (`row["status"]`). `function.higher_is_better`
+    and `function.unit` are read when they are there. Its values are not taken for 0 or 1, so it is no rate.
 
     Raises: ExperimentError when the module or function is not there or cannot be called so.
     """
@@ -36,7 +36,15 @@ def own(name: str) -> Scorer:
             value = function(parsed if parsed is not None else "", target, row)
         except Exception as error:
             raise ExperimentError(f"{type(error).__name__}: {error}", where=where) from error
-        return _number(value, where)
+        number = _number(value, where)
+        if unit == "points" and not (math.isnan(number) or 0 <= number <= 1):
+            raise ExperimentError(
+                f"returned {number:g}",
+                where=where,
+                expected="a share between 0 and 1, since its unit is points",
+                fix=f"divide it, or leave out {name.partition(':')[2]}.unit: a score may have any range",
+            )
+        return number
 
     higher = bool(getattr(function, "higher_is_better", True))
     return Scorer(name, cast("Unit", unit), higher, "item", False, str, score, raw=True)
