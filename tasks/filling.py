@@ -246,6 +246,8 @@ def candidate_rows(result: Result) -> tuple[shown.CandidateRow, ...]:
 
 def _left_behind(result: Result, described: dict[str, str]) -> Iterator[shown.CandidateRow]:
     """Yield the candidates that the race left behind, without intervals: the race chose when to stop."""
+    planned = read_table(result.prepared.place, result.prepared.plan).to_pylist()
+    unpriced = {row["candidate"] for row in planned if not row["price_known"]}
     for row in result.climbed.standing if result.climbed else ():
         if not row["on"]:
             yield shown.CandidateRow(
@@ -255,7 +257,8 @@ def _left_behind(result: Result, described: dict[str, str]) -> Iterator[shown.Ca
                 n=row["n"],
                 estimate=row["estimate"],
                 n_missing=row["n_missing"],
-                cost_usd_total=row["cost_usd"],
+                # A race sums what is known.
+                cost_usd_total=row["cost_usd"] or (None if row["candidate"] in unpriced else 0.0),
                 description=described[row["candidate"]],
                 method=f"no interval: {row['status']} in a race, which stops where the score is far off",
             )

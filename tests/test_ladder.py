@@ -314,3 +314,13 @@ def test_the_calls_that_progress_counts_to_are_those_that_the_race_is_expected_t
     planned = preview(race.path()).facts["plan"]
     assert expected[0] == math.ceil(planned["expected_calls"]) < planned["n_calls"]
     assert expected[-1] == made["calls"]["sent"] == len(race.calls)
+
+
+def test_what_a_candidate_cost_in_the_race_is_no_zero_where_its_price_is_not_known(race):
+    for candidate in race.config["candidates"]:
+        if candidate["id"] != "a":
+            del candidate["max_cost_usd"]
+    told = {row["id"]: row for row in race.run()["candidates"]}
+    assert {name for name, row in told.items() if row["status"] in {"eliminated", "pruned"}} == {"c", "d"}
+    assert (told["c"]["cost_usd"], told["d"]["cost_usd"], told["b"]["cost_usd"]) == (None, None, None)
+    assert told["a"]["cost_usd"] > 0
