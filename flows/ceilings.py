@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
 Unit = Literal["usd", "tokens", "calls"]
+UNITS: tuple[Unit, ...] = ("usd", "tokens", "calls")
 # A sum to type has two digits: what it is made of is known no better.
 DIGITS = 2
 MOST_RUNS = 10_000
@@ -66,9 +67,11 @@ class Ceilings:
         if self.unbounded and others:
             lines.append(f"what bounds {'it' if len(self.unbounded) == 1 else 'them'}: {others}")
         if self.too_low:
-            enough = ", ".join(f"{one.unit}: {one.enough:.12g}" for one in self.too_low)
+            sums = {unit: getattr(self.limits, unit) for unit in UNITS} | {one.unit: one.enough for one in self.too_low}
+            enough = ", ".join(f"{unit}: {value:.12g}" for unit, value in sums.items() if value is not None)
             told = "; ".join(one.text for one in self.too_low)
-            lines.append(f"TOO LOW: {told}: the run would stop part way (exit 40); enough: budget: {{{enough}}}")
+            lines.append(f"TOO LOW: {told}: the run would stop part way (exit 40)")
+            lines.append(f"enough, if nothing is sent twice: budget: {{{enough}}}")
         return lines
 
 
@@ -95,10 +98,8 @@ def shortfalls(prepared: Prepared) -> tuple[Shortfall, ...]:
     """
     limits, spent = ceiling(prepared.experiment), current().journal.spent(_run_id(prepared))
     rows = read_table(prepared.place, prepared.plan).to_pylist()
-    planned = {name: sum(row[f"expected_{name}"] or 0.0 for row in rows) for name in ("usd", "tokens", "calls")}
-    bounds: dict[Unit, float] = {
-        unit: limit for unit in ("usd", "tokens", "calls") if (limit := getattr(limits, unit)) is not None
-    }
+    planned = {name: sum(row[f"expected_{name}"] or 0.0 for row in rows) for name in UNITS}
+    bounds: dict[Unit, float] = {unit: limit for unit in UNITS if (limit := getattr(limits, unit)) is not None}
     if all(planned[unit] + getattr(spent, unit) <= limit * (1 + SLACK) for unit, limit in bounds.items()):
         return ()
     left = outstanding(prepared, bounded=False)

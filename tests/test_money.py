@@ -86,9 +86,10 @@ def test_a_ceiling_below_what_is_expected_is_told_before_money_is_spent(project,
     project.say = lambda stage, text: told.append((stage, text, len(project.calls)))
     with pytest.raises(BudgetReachedError):
         project.run()
-    ((_, text, n_calls),) = [one for one in told if one[0] == "ceiling"]
-    assert text.startswith("TOO LOW")
-    assert f"budget: {{{unit}: {enough:g}}}" in text
+    (_, first, n_calls), (_, second, _) = [one for one in told if one[0] == "ceiling"]
+    assert first.startswith("TOO LOW")
+    others = {**budget, unit: enough}
+    assert second == f"enough, if nothing is sent twice: budget: {{usd: {others['usd']:g}, calls: {others['calls']}}}"
     assert n_calls == 0
 
 
