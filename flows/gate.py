@@ -145,6 +145,10 @@ def _decided(run: StoredRun, margin: float, most_missing: float, inputs: Inputs)
         guardrails=verdict["guardrails"],
         picked=len(rows) if summary["selected"] else 1,
         most_missing=most_missing,
+        unreadable=(
+            _unreadable(run, headline, metric, items),
+            _unreadable(theirs_run, other or baseline, metric, items),
+        ),
         same_system=bool(other) and _requests(run, headline) == _requests(theirs_run, other) != {},
     )
 
@@ -158,6 +162,19 @@ def _means(run: StoredRun, candidate: str, metric: str, items: Items) -> Floats:
         raise UsageError(f"run {run.run_id} has no scores of {metric!r} for {candidate!r}", where="--against")
     replicates = max(scores["replicate"].to_pylist()) + 1
     return build_matrix(items, scores.to_batches(), replicates).means(candidate, metric)
+
+
+def _unreadable(run: StoredRun, candidate: str, metric: Metric, items: Items) -> float:
+    """Return the share of a candidate's replies that gave no answer to score, refused and cut ones too.
+
+    0 where the metric needs none: costs, times, and your own scorers, which are given the output as it is.
+    """
+    if metric.amount or ":" in metric.name:
+        return 0.0
+    rows = run.table("rows", ["candidate", "example_id", "status", "parsed"])
+    rows = rows.filter((pc.field("candidate") == candidate) & pc.field("example_id").isin(list(items.ids)))
+    replied = rows.filter(~pc.field("status").isin(["error", "invalid"]))
+    return replied["parsed"].null_count / replied.num_rows if replied.num_rows else 0.0
 
 
 def _shared(run: StoredRun, items: Items) -> list[bool]:

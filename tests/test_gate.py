@@ -118,6 +118,23 @@ def test_missing_rows_never_pass_even_where_the_catch_is_overridden(project, gat
     assert (found["gate"], found["n_missing"]) == ("inconclusive", share)
 
 
+@pytest.mark.parametrize("mute", ["a", "b", "ab"])
+def test_a_broken_parser_or_endpoint_is_not_green(project, gate, mute):
+    for name in mute:
+        project.answers[name] = lambda row: "<html>502 Bad Gateway</html>"
+    found = gate(noninferior="20 points")
+    assert (found["gate"], found["exit_code"], found["n_missing"]) == ("inconclusive", 21, 0)
+    assert all(f"100 % of the replies of {name} could not be read" in found["sentence"] for name in mute)
+
+
+def test_both_wrong_everywhere_is_not_shown_to_be_no_worse(project, gate):
+    def wrong(row):
+        return "delivery" if int(row["example_id"][1:]) % 2 else "refund"
+
+    project.answers |= {"a": wrong, "b": wrong}
+    assert gate(noninferior="0 points")["gate"] == "inconclusive"
+
+
 def test_a_missing_row_counts_against_the_candidate(project, gate):
     def answer(row):
         if row["example_id"] == "R000":

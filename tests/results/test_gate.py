@@ -132,6 +132,27 @@ def test_a_difference_that_is_the_same_everywhere_is_decided_by_its_value():
     assert "decided by its value" in gate(costs + 0.25, costs, 0.5, COST).sentence
 
 
+@pytest.mark.parametrize("clusters", [None, np.arange(100) // 2])
+@pytest.mark.parametrize("metric", [ACCURACY, Metric("fields", rate=False), Metric("judge", "score", rate=False)])
+def test_both_wrong_everywhere_does_not_pass_a_margin_of_nothing(metric, clusters):
+    wrong, right = (gate([value] * 100, [value] * 100, 0.0, metric, clusters=clusters) for value in (0, 1))
+    assert (wrong.status, right.status) == ("inconclusive", "inconclusive")
+    assert gate([0.5] * 100, [0.5] * 100, 0.0, Metric("judge", "score", rate=False)).status == "inconclusive"
+
+
+def test_equal_prices_pass_a_margin_of_nothing():
+    assert gate([0.0] * 100, [0.0] * 100, 0.0, COST).status == "passed"
+
+
+@pytest.mark.parametrize(("unreadable", "name"), [((0.95, 0.0), "b"), ((0.0, 1.0), "a")])
+def test_replies_that_nobody_could_read_are_no_evidence(unreadable, name):
+    for scores in (pairs(better=30), pairs(worse=90)):
+        found = gate(*scores, unreadable=unreadable)
+        assert found.status == "inconclusive"
+        assert f"of the replies of {name} could not be read" in found.sentence
+    assert gate(*pairs(better=30), unreadable=(0.9, 0.5)).status == "passed"
+
+
 def test_a_margin_that_is_none_is_told():
     assert gate([1.0, 0.0] * 20, [1.0] * 40, math.nan).status == "inconclusive"
 

@@ -60,14 +60,14 @@ def test_better_says_whether_the_effect_asked_for_is_shown():
 
 def test_the_managers_sentence():
     assert verdict(120, 20, 1000, metric="accuracy").sentence == (
-        "knn8 is better than zero: accuracy +10.0 points (95 % interval +7.8 to +12.2) on 1,000 items; "
+        "knn8 is better than zero: accuracy +10.0 points (95 % interval +7.8 to +12.3) on 1,000 items; "
         "a gain of the 3 points asked for is shown."
     )
 
 
 def test_the_statisticians_check_names_method_and_margin():
     found = verdict(12, 8, 200, n_compared=3, p_adjusted=0.9).check
-    for part in ("cr2_t", "SE", "200 pairs", "Holm over 3", "90 % interval", "+-0.03"):
+    for part in ("tango", "SE", "200 pairs", "Holm over 3", "90 % interval", "+-0.03"):
         assert part in found
 
 

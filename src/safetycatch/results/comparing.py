@@ -46,6 +46,16 @@ class Metric:
     rate: bool = True
     corpus: bool = False
 
+    @property
+    def amount(self) -> bool:
+        """Whether it is money, seconds or the like: a difference that is the same everywhere is then known."""
+        return not self.rate and self.unit not in {"points", "score"}
+
+    @property
+    def binary(self) -> bool | None:
+        """Whether its values are rights and wrongs; None: where nothing but 0 and 1 is there."""
+        return True if self.rate else False if self.amount else None
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -162,7 +172,7 @@ def compare(
         clusters = None if clusters is None else clusters[rows]
     missing = int((np.isnan(first) | np.isnan(second)).sum())
     try:
-        found = paired_difference(first, second, clusters)
+        found = paired_difference(first, second, clusters, binary=metric.binary)
     except StatisticsError as error:
         gains = (first - second)[~np.isnan(first - second)]
         mean = float(gains.mean()) if len(gains) else math.nan
@@ -195,6 +205,8 @@ def guardrail(
             higher_is_better=metric.higher_is_better,
             quantile=quantile,
             cluster=clusters,
+            binary=metric.binary,
+            by_value=metric.amount,
         )
     except StatisticsError as error:
         # An unknown price or a free baseline: the run is paid, and BETTER must not be said.

@@ -2,7 +2,8 @@
 
 Passed, failed and inconclusive are three different endings: what was not shown did not pass. Rules, in this order:
 
-1. More missing pairs than SC207 allows: inconclusive, whatever the pairs that happened to work say.
+1. More missing pairs than SC207 allows, or hardly a reply of one side that could be read: inconclusive, whatever the
+   scores say. A broken parser or endpoint makes both sides equally wrong, and that is no evidence.
 2. A guardrail shown to be broken, or the candidate shown to be worse by more than the margin: failed.
 3. The one-sided bound of the paired difference within the margin, each guardrail kept, and, where rights and wrongs are
    compared, still so with every missing pair counted against the candidate: passed.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Status = Literal["passed", "failed", "inconclusive"]
 ALPHA = 0.05
 UNITS = {"points": "proportion"}
+MOST_UNREADABLE = 0.9  # share of a side's replies; above, its scores tell about the parser or the endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +107,15 @@ def decide_gate(
     guardrails: Sequence[Mapping[str, Any]] = (),
     picked: int = 1,
     most_missing: float = 0.02,
+    unreadable: tuple[float, float] = (0.0, 0.0),
     same_system: bool = False,
 ) -> Gate:
     """Return how the gate ends for scores of the same items (NaN: missing), in the rules' order above.
 
     `margin` is in the metric's unit; `guardrails` are rows of `stats.Guardrail` as a run keeps them; `most_missing` is
-    the share of pairs that may be missing. `same_system`: candidate and baseline are one prompt, model and parameters
-    (or one recorded output), so that equal scores on every item need no test.
+    the share of pairs that may be missing; `unreadable` the share of the candidate's, and of the other side's, replies
+    that could not be read. `same_system`: candidate and baseline are one prompt, model and parameters (or one recorded
+    output), so that equal scores on every item need no test.
     Assumes and raises as `stats.noninferiority`, but where no statistic can be given the gate is inconclusive.
     Source: Wellek 2010, chapter 1; Bonferroni for the best of several.
     """
@@ -129,6 +133,13 @@ def decide_gate(
     beyond = found is not None and found.status == "violated"
     if n_missing > most_missing * len(ours):
         reasons.append(f"{n_missing:,} of {len(ours):,} items have no score on one side: run the same command again")
+    elif max(unreadable) > MOST_UNREADABLE:
+        reasons += [
+            f"{100 * share:.0f} % of the replies of {name} could not be read, so its scores say nothing: look at them, "
+            "then at the prompt, the labels or the endpoint"
+            for name, share in zip((candidate, against), unreadable, strict=True)
+            if share > MOST_UNREADABLE
+        ]
     elif broken or beyond:
         status = "failed"
         if beyond:
@@ -178,7 +189,10 @@ def _tested(
 ) -> tuple[NonInferiority | None, str]:
     """Return the test, and why there is none or why it says nothing."""
     try:
-        found = noninferiority(ours, theirs, margin, clusters, alpha, higher_is_better=metric.higher_is_better)
+        found = noninferiority(
+            ours, theirs, margin, clusters, alpha, higher_is_better=metric.higher_is_better,
+            binary=metric.binary, by_value=metric.amount,
+        )  # fmt: skip
     except StatisticsError as error:
         return None, f"no bound: {error}"
     return found, found.reason if math.isnan(found.bound) else ""

@@ -53,6 +53,8 @@ def check_guardrail(
     quantile: float | None = None,
     cluster: Values | None = None,
     alpha: float = 0.05,
+    binary: bool | None = None,
+    by_value: bool = True,
 ) -> Guardrail:
     """Test, item by item, that candidate `a` is not worse than baseline `b` by more than `worse_by` (>= 0) on a metric.
 
@@ -60,7 +62,8 @@ def check_guardrail(
     is on a - (1 + worse_by) b, so that the baseline's own noise counts. `quantile` (.95 for p95; lower is better):
     compares the share of candidate values above the limit with the share of baseline values above their own quantile;
     this is valid where both have tails of the same shape, up to scale. `alpha` is one-sided; passing all of several
-    guardrails needs no correction, and `verdict.decide` corrects for violations.
+    guardrails needs no correction, and `verdict.decide` corrects for violations. `binary` (costs: False) and `by_value`
+    as in `noninferiority`.
     Raises: StatisticsError as `paired_difference`, for a negative worse_by, and for a relative one without a positive
     baseline. Source: Wellek 2010, chapter 1 (margins); Hauschke et al. 1999, Statistics in Medicine 18:93-105 (ratios).
     """
@@ -81,7 +84,10 @@ def check_guardrail(
     sign = -1.0 if higher_is_better else 1.0
     factor, margin = (1 + sign * worse_by, 0.0) if relative else (1.0, worse_by)
     if quantile is None:
-        test = noninferiority(first, factor * second, margin, cluster, alpha, higher_is_better=higher_is_better)
+        test = noninferiority(
+            first, factor * second, margin, cluster, alpha, higher_is_better=higher_is_better,
+            binary=False if relative else binary, by_value=by_value,
+        )  # fmt: skip
         bound = sign * worse_by + test.bound / theirs if relative else test.bound
         change = f", {ours / theirs - 1:+.1%}" if theirs > 0 else ""
         allowed = f"{sign * worse_by:+.0%}" if relative else f"{sign * worse_by:+g}"
@@ -91,7 +97,8 @@ def check_guardrail(
     else:
         limit = factor * theirs + margin
         over = np.where(seen, first > limit, math.nan), np.where(seen, second > theirs, math.nan)
-        test = noninferiority(*over, 0.0, cluster, alpha, higher_is_better=False)
+        # No value above either limit: equal, and no matter of rights and wrongs.
+        test = noninferiority(*over, 0.0, cluster, alpha, higher_is_better=False, binary=bool(np.nansum(over)))
         bound = math.nan
         reason = (
             f"{np.nanmean(over[0]):.1%} of the candidate's values lie above the limit of {limit:g}, against "
