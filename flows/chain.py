@@ -50,12 +50,14 @@ if TYPE_CHECKING:
 
     from safetycatch.experiment import Candidate, Experiment
     from safetycatch.store import Store
+    from tasks.session import Session
     from tasks.stage import Place
     from tasks.start import Inputs
 
 MAX_TASK_RUNS = 150
 # A shard ends when its slowest call does, so few and long ones waste least; the journal keeps what is answered.
 SHARD_ROWS = 4000
+COUNTED = ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried")
 
 
 class Call(Protocol):
@@ -426,28 +428,29 @@ def answer(prepared: Prepared, call: Call, done: Callable[[int], None]) -> dict[
     return parts
 
 
-def calls_of(prepared: Prepared, answered: Sequence[Ref], made: set[str]) -> dict[str, Any]:
-    """Return the call counts of a run; what an artifact already held counts as from the journal."""
+def calls_of(prepared: Prepared, answered: Sequence[Ref], shared: Session) -> dict[str, Any]:
+    """Return the call counts of a run in this process; what an artifact already held counts as from the journal.
+
+    What was sent is the session's own count: an artifact made again may be an earlier one, with that one's facts.
+    """
     store = prepared.place.open_store()
-    total: Counter[str] = Counter()
+    total: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
     classes: Counter[str] = Counter()
-    spent = saved = 0.0
+    for counts in shared.counts:
+        total.update({name: counts[name] for name in COUNTED})
+        classes.update(counts["by_error_class"])
+    saved = 0.0
     for reference in answered:
         facts = store.facts(_ref(reference))
         counts = facts.get("calls")
         if counts is None:
             continue
         saved += facts["cache_saved_usd"]
-        if reference["sha256"] not in made:
+        if reference["sha256"] not in shared.made:
             total["from_journal"] += counts["answered"] + counts["from_journal"]
-            continue
-        for name in ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried"):
-            total[name] += counts[name]
-        classes.update(counts["by_error_class"])
-        spent += counts["spent_usd"]
-    names = ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried")
-    counted = {name: total[name] for name in names}
-    return {**counted, "by_error_class": dict(classes), "spent_usd": spent, "saved_by_prompt_cache_usd": saved}
+    spent_usd = sum(counts["spent_usd"] for counts in shared.counts)
+    counted = {**total, "by_error_class": dict(classes), "spent_usd": spent_usd}
+    return {**counted, "saved_by_prompt_cache_usd": saved}
 
 
 def _ids_of(place: Place, table: pa.Table, splits: Ref, name: str) -> list[str]:

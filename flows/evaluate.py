@@ -226,7 +226,7 @@ def _evaluated(
     more = beyond.measured(everybody, climbed, parts, call) if beyond else Measured()
     replies = [*pool_replies, *(climbed.rungs if climbed else []), *chain.from_iterable(parts.values()), *more.parts]
     replies += [*chain.from_iterable(dev.values()), *vote]
-    calls = calls_of(prepared, replies, shared.made)
+    calls = calls_of(prepared, replies, shared)
     if climbed is not None and prepared.scored_split == "dev":
         # The race's answers were read again from the journal: once is how often they came.
         again = sum(row["n_calls"] for row in climbed.standing if row["on"])

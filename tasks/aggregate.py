@@ -23,7 +23,8 @@ from safetycatch.errors import DataError
 from safetycatch.store import Ref
 from tasks.asking import Asked, ask_about_ties, ask_samples
 from tasks.calling import read_table, scorers_of
-from tasks.evaluate import added_counts, keep_rows
+from tasks.counts import added_counts
+from tasks.evaluate import keep_rows
 from tasks.stage import CacheKey, Place, parents_of, stage_fingerprint, transient
 
 if TYPE_CHECKING:

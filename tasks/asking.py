@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.ensembles import samples_to_ask
-from tasks.calling import engine_of, read_table, requests_of, scorers_of, shard_rows
-from tasks.evaluate import counts_as_dict, row_of
+from tasks.calling import read_table, requests_of, scorers_of, shard_rows
+from tasks.counts import added_counts, answer_all
+from tasks.evaluate import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,10 +62,8 @@ class Asked:
             rows.append(row_of(request, reply, parse))
             self.cache_saved_usd += reply.cache_saved_usd or 0.0
 
-        found = counts_as_dict(asyncio.run(engine_of(place, [entry], label).answer(requests, keep)))
-        before = self.calls or {**dict.fromkeys(found, 0), "by_error_class": {}}
-        self.calls = {name: before[name] + found[name] for name in found if name != "by_error_class"}
-        self.calls["by_error_class"] = dict(Counter(before["by_error_class"]) + Counter(found["by_error_class"]))
+        found = answer_all(place, [entry], label, requests, keep)
+        self.calls = found if self.calls is None else added_counts([self.calls, found])
         return rows
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +11,15 @@ from prefect import task
 from safetycatch.identity import fingerprint
 from safetycatch.scoring import row_values
 from safetycatch.tables import schema
-from tasks.calling import engine_of, read_table, requests_of, scorers_of, shard_rows
+from tasks.calling import read_table, requests_of, scorers_of, shard_rows
+from tasks.counts import added_counts, answer_all
 from tasks.session import current
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, stage_fingerprint, transient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable
 
-    from safetycatch.calls import CallCounts, Reply, Request
+    from safetycatch.calls import Reply, Request
     from safetycatch.scoring import Scorer
 
 STAGE, VERSION = "evaluate", "2"
@@ -116,8 +115,7 @@ def _answered(
     requests = requests_of(place, settings, items, shots, shown, replicates)
 
     def ask(some: Iterable[Request]) -> dict[str, Any]:
-        engine = engine_of(place, [settings], settings["candidate"]["id"])
-        return counts_as_dict(asyncio.run(engine.answer(some, keep)))
+        return answer_all(place, [settings], settings["candidate"]["id"], some, keep)
 
     counts: list[dict[str, Any]] = []
     own = [one for one in scorers if one.raw]
@@ -160,24 +158,3 @@ def row_of(request: Request, reply: Reply, parse: Callable[[str], str | None]) -
         "call_key": request.key,
         "error_class": reply.error_class,
     }
-
-
-def counts_as_dict(counts: CallCounts) -> dict[str, Any]:
-    """Return call counts for a manifest."""
-    return {
-        "sent": counts.sent,
-        "answered": counts.answered,
-        "from_journal": counts.from_journal,
-        "perhaps_paid": counts.perhaps_paid,
-        "errors": counts.errors,
-        "retried": counts.retried,
-        "spent_usd": counts.spent_usd,
-        "by_error_class": dict(counts.by_error_class or {}),
-    }
-
-
-def added_counts(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the sums of call counts, of which there is one at least."""
-    names = [name for name in counts[0] if name != "by_error_class"]
-    classes = sum((Counter(one["by_error_class"]) for one in counts), Counter[str]())
-    return {**{name: sum(one[name] for one in counts) for name in names}, "by_error_class": dict(classes)}

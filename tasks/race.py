@@ -15,8 +15,9 @@ from safetycatch.identity import keyed_fraction
 from safetycatch.scoring import row_values
 from safetycatch.stats.racing import MeanERace
 from safetycatch.store import Ref
-from tasks.calling import engine_of, read_table, requests_of, scorers_of, shard_rows
-from tasks.evaluate import counts_as_dict, keep_rows, key_of, row_of
+from tasks.calling import read_table, requests_of, scorers_of, shard_rows
+from tasks.counts import answer_all
+from tasks.evaluate import keep_rows, key_of, row_of
 from tasks.stage import CacheKey, Place, parents_of, stage_fingerprint, transient
 
 if TYPE_CHECKING:
@@ -88,12 +89,10 @@ def race(
         return found.as_dict()
     with store.lock(STAGE, stage_fingerprint(STAGE, VERSION, settings, parents)):
         rung = _Rung(place, settings, examples, parts, pool or examples)
-        counts = asyncio.run(
-            engine_of(place, rung.entries, f"rung {settings['rung']}").answer(rung.requests(), rung.keep)
-        )
+        counts = answer_all(place, rung.entries, f"rung {settings['rung']}", rung.requests(), rung.keep)
         rung.end()
         rows = rung.ordered_rows()
-        facts = {"calls": counts_as_dict(counts), **rung.facts(rows)}
+        facts = {"calls": counts, **rung.facts(rows)}
     return keep_rows(STAGE, VERSION, place, settings, parents, rows, facts)
 
 

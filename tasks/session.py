@@ -60,6 +60,7 @@ class Session:
     lanes: Lanes = field(default_factory=Lanes)
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     made: set[str] = field(default_factory=set)
+    counts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _sandbox: RunningSandbox | None = None
 
     def sandbox_url(self) -> str:

@@ -134,3 +134,17 @@ def test_models_that_no_ceiling_in_dollars_bounds_are_named(project):
         "passed",
         "the price of openai/gpt-4o-mini is not known: 2,000 calls bound them, $1 do not",
     )
+
+
+def test_a_rerun_tells_its_own_calls_where_a_row_fails_again(project):
+    def flaky(row):
+        if row["example_id"] == "R003":
+            raise ValueError("planted")
+        return project.right(80)(row)
+
+    project.answers["b"] = flaky
+    first, second = project.run()["calls"], project.run()["calls"]
+    assert (first["sent"], first["errors"], first["from_journal"]) == (200, 1, 0)
+    assert (second["sent"], second["errors"], second["from_journal"]) == (1, 1, 199)
+    assert len(project.calls) == 201
+    assert second["spent_usd"] == pytest.approx(project.stored().summary["result"]["spent_usd"]) == pytest.approx(0.001)
