@@ -18,7 +18,7 @@ from flows.ladder import race_metric
 from flows.varying import vary
 from flows.watching import failed
 from safetycatch.catches.fewshot import dynamic_is_worth_it, shots_are_steady
-from safetycatch.results.advice import champions, fixed_against_dynamic
+from safetycatch.results.advice import champions, retrieval
 from safetycatch.results.bench import moving_parts
 from safetycatch.scoring import scorer
 from tasks.bench import DEFAULT_K, DEFAULT_SEEDS, SIMPLEST, STRATEGIES, BenchSettings, band_of, bench_inputs
@@ -127,7 +127,7 @@ class _Bench:
         def observations(policy: Policy) -> Iterator[Observation]:
             unit = found.metric.unit
             yield shots_are_steady(moves=varied.moves, reason=varied.reason, unit=unit, policy=policy)
-            won = fixed_against_dynamic(found.tried, found.rows, found.metric, found.clusters)
+            won = retrieval(found.tried, found.rows, found.advice, found.metric, found.clusters)
             yield dynamic_is_worth_it(found=won, band=self._band, unit=unit)
 
         return Measured(varied.parts, facts, observations)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safetycatch.experiment import Experiment
     from tasks.start import Inputs
 
-VERSION = "1"
+VERSION = "2"
 SIMPLEST = "zero"
 STRATEGIES: tuple[str, ...] = tuple(name for name in get_args(ShotSettings.model_fields["select"].annotation))[1:]
 DEFAULT_K = (4, 8)

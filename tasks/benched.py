@@ -93,17 +93,21 @@ class Benched:
         )
 
     def _next(self, *, band_stated: bool) -> list[str]:
-        """Return the lines that give the recommended strategy its look at test; none where nothing is gained."""
+        """Return the lines that give the advice its look at test, the best one beside it; none where nothing is gained.
+
+        The claim is about the recommended strategy, or about the best one where no examples are recommended.
+        """
         advice = self.advice
-        if advice is None or advice.candidate == SIMPLEST:
+        if advice is None or advice.best == SIMPLEST:
             return []
+        claimed = advice.best if advice.candidate == SIMPLEST else advice.candidate
         candidates = {one.id: one for one in self.prepared.experiment.candidates}
-        wanted = [candidates[SIMPLEST], candidates[advice.candidate]]
+        wanted = [candidates[name] for name in dict.fromkeys((SIMPLEST, advice.candidate, advice.best))]
         keys = {"id", "prompt", "model", "params", "shots"}
         written = [one.model_dump(mode="json", include=keys, exclude_defaults=True) for one in wanted]
         points = f"{100 * self.band:g} points" if self.metric.unit == "points" else f"{self.band:g}"
         comment = "" if band_stated else "   # the smallest gain that would matter to you"
-        claim = f"{{metric: {self.metric.name}, smallest_effect: {points}, candidate: {advice.candidate}}}"
+        claim = f"{{metric: {self.metric.name}, smallest_effect: {points}, candidate: {claimed}}}"
         return ["candidates:", *(f"  - {_line(one)}" for one in written), f"claim: {claim}{comment}"]
 
 

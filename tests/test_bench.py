@@ -94,6 +94,22 @@ def test_the_lines_to_paste_are_an_experiment_whose_claim_is_the_advice(bench):
     assert {one.prompt for one in found.candidates} == {"route.md"}
 
 
+def test_the_best_one_is_claimed_where_no_examples_are_recommended(bench):
+    bench.config["claim"]["smallest_effect"] = "80 points"
+    found = bench.bench()["bench"]
+    assert (found["advice"]["candidate"], found["advice"]["best"]) == ("zero", "knn4")
+    assert [line[:11] for line in found["next"]] == ["candidates:", "  - {id: ze", "  - {id: kn", "claim: {met"]
+    assert "candidate: knn4}" in found["next"][-1]
+
+
+def test_the_best_one_is_pasted_beside_the_recommended_one(bench):
+    bench.config["claim"]["smallest_effect"] = "55 points"
+    found = bench.bench()["bench"]
+    assert (found["advice"]["candidate"], found["advice"]["best"]) == ("static4", "knn4")
+    assert [line.split(",")[0] for line in found["next"][1:4]] == ["  - {id: zero", "  - {id: static4", "  - {id: knn4"]
+    assert "candidate: static4}" in found["next"][-1]
+
+
 def test_the_same_bench_again_asks_nothing_and_another_band_only_decides_anew(bench):
     first, sent = bench.bench(), bench.sent()
     again = bench.bench()
@@ -103,7 +119,6 @@ def test_the_same_bench_again_asks_nothing_and_another_band_only_decides_anew(be
     assert (bench.sent(), other["calls"]["sent"]) == (sent, 0)
     assert other["run_id"] != first["run_id"]
     assert other["bench"]["advice"]["candidate"] == "zero"
-    assert other["bench"]["next"] == []
 
 
 def test_a_stopped_bench_goes_on_for_what_is_missing(bench):

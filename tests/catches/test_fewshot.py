@@ -2,6 +2,7 @@ import math
 
 from safetycatch.catches import CATCHES, Policy, fewshot
 from safetycatch.experiment import CatchSettings
+from safetycatch.results.advice import Retrieval
 from safetycatch.results.bench import Measure
 from safetycatch.results.spread import Spread
 
@@ -10,8 +11,9 @@ def move(sd, gain, *, name="static8", against="zero", reason=""):
     return fewshot.Move(Spread(name, "seed", (0.78, 0.82, 0.8), sd, sd / 2, 3 * sd, 300, 0.2, reason), gain, against)
 
 
-def gain(estimate):
-    return "knn8", "static8", Measure(estimate, estimate - 0.01, estimate + 0.01, 300, 0, 300, "cr2_t")
+def gain(estimate, *, worth=True, shown=True):
+    measure = Measure(estimate, estimate - 0.01, estimate + 0.01, 300, 0, 300, "cr2_t")
+    return Retrieval("knn8", "static8", measure, worth, shown)
 
 
 def steady(*moves, policy=None):
@@ -52,20 +54,32 @@ def test_sc902_fires_on_the_luck_of_the_fixed_examples_that_lose(fired):
 
 
 def test_sc902_silent_on_steady_examples(silent):
-    silent(steady(move(0.019, 0.04), move(0.01, 0.3)), "passed", "static8")
+    silent(steady(move(0.006, 0.04), move(0.01, 0.3)), "passed", "static8")
     silent(steady(), "not_applicable", "no examples")
     silent(steady(move(math.nan, 0.1, reason="no spread: one item")), "not_checked", "one item")
-    settings = {"SC902": CatchSettings(thresholds={"sds": 1.5})}
+    settings = {"SC902": CatchSettings(thresholds={"sds": 0.5})}
     silent(steady(move(0.021, 0.04), policy=Policy(settings=settings)), "passed")
     assert CATCHES["SC902"].thresholds == {"sds": 2}
 
 
-def test_sc903_fires_on_a_gain_of_retrieval_inside_the_band(fired):
-    found = fewshot.dynamic_is_worth_it(found=gain(0.012), band=0.02, unit="points")
+def test_sc902_does_not_pass_where_so_few_variants_cannot_tell(silent):
+    found = steady(move(0.019, 0.04), move(0.01, 0.3))
+    silent(found, "not_checked", "3 variants cannot tell: 3 seeds of static8")
+    assert found.evidence == {"static8 seed": 0.01}
+
+
+def test_sc903_fires_where_the_advice_needs_no_retrieval(fired):
+    found = fewshot.dynamic_is_worth_it(found=gain(0.012, worth=False), band=0.02, unit="points")
     fired(found, "warn", "knn8 over static8: +1.2 points [+0.2, +2.2] (n = 300); the band is 2 points")
     assert found.fix == "take static8"
+    doubted = fewshot.dynamic_is_worth_it(found=gain(0.012, worth=False, shown=False), band=0.02, unit="points")
+    fired(doubted, "warn", "which 300 rows do not settle")
+    assert doubted.fix == "take static8 for now"
 
 
 def test_sc903_silent_on_a_gain_beyond_it_or_without_retrieval(silent):
     silent(fewshot.dynamic_is_worth_it(found=gain(0.03), band=0.02, unit="points"), "passed", "+3.0 points")
+    silent(
+        fewshot.dynamic_is_worth_it(found=gain(0.03, shown=False), band=0.02, unit="points"), "passed", "do not settle"
+    )
     silent(fewshot.dynamic_is_worth_it(found=None, band=0.02, unit="points"), "passed", "no retrieval")

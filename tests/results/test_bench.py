@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safetycatch.results.advice import advise, champions, fixed_against_dynamic, rule, sentence
+from safetycatch.results.advice import advise, champions, retrieval, rule, sentence
 from safetycatch.results.bench import FILE, INDEX, RETRIEVAL, Tried, bench_rows, difference, moving_parts, told
 from safetycatch.results.comparing import Metric
 from safetycatch.results.spread import spread
@@ -21,6 +21,14 @@ BAND = 0.05
 def right(n, n_right):
     """Scores of `n` items, the first `n_right` of them right."""
     return np.r_[np.ones(n_right), np.zeros(n - n_right)]
+
+
+def answers(n, n_one, n_other, n_only_one):
+    """Scores of two strategies with so many right each, of which `n_only_one` are right for the first one alone."""
+    one = right(n, n_one)
+    both = n_one - n_only_one
+    other = np.r_[np.ones(both), np.zeros(n_only_one), np.ones(n_other - both), np.zeros(n - n_only_one - n_other)]
+    return one, other
 
 
 def tried(
@@ -203,20 +211,48 @@ def test_where_nothing_simpler_comes_close_the_best_is_taken():
 
 
 def test_items_that_cannot_tell_say_how_many_could():
-    draw = np.random.default_rng(2)
-    zero, knn = (draw.random(60) < 0.6).astype(float), (draw.random(60) < 0.65).astype(float)
-    found = advice(tried("zero", zero), tried("knn8", knn))
-    wanted = noninferiority(zero, knn, BAND)
+    one, other = answers(60, 36, 38, 10)
+    zero, knn = tried("zero", one), tried("knn8", other)
+    found, wanted = advice(zero, knn), noninferiority(one, other, BAND)
     assert wanted.status == "undecided"
     assert (found.candidate, found.shown, found.n_to_settle) == ("zero", False, wanted.n_to_settle)
-    assert "cannot tell whether it is more than 5 points worse" in words(tried("zero", zero), tried("knn8", knn))
+    assert "cannot tell whether it is more than 5 points worse" in words(zero, knn)
 
 
-def test_too_few_items_for_any_interval_decide_nothing():
+def test_fewer_parts_that_score_beyond_the_band_do_not_win_in_doubt():
+    one, other = answers(100, 60, 68, 30)
+    zero, static, knn = tried("zero", right(100, 10)), tried("static8", one), tried("knn8", other)
+    found, wanted = advice(zero, static, knn), noninferiority(one, other, BAND)
+    assert wanted.status == "undecided"
+    assert (found.candidate, found.shown, found.behind) == ("knn8", False, None)
+    assert (found.rival, found.rival_behind.estimate) == ("static8", pytest.approx(-0.08))
+    assert found.n_to_settle == wanted.n_to_settle
+    said = words(zero, static, knn)
+    assert said.startswith("take knn8, the best, for now: +58.0 points")
+    assert "100 rows cannot tell whether static8, which has fewer parts, is more than 5 points worse (-8.0" in said
+
+
+def test_an_estimate_at_the_band_is_within_it():
+    for n_less, taken in ((5, "static8"), (6, "knn8")):
+        one, other = answers(100, 60, 60 + n_less, 20)
+        all_tried = tried("zero", right(100, 10)), tried("static8", one), tried("knn8", other)
+        assert advice(*all_tried).candidate == taken
+
+
+def test_a_leader_that_is_truly_far_ahead_is_hardly_ever_passed_over():
+    draw, n, taken = np.random.default_rng(3), 400, []
+    for _ in range(60):
+        hard = draw.normal(size=n)
+        cells = {name: hard + draw.normal(size=n) < at for name, at in (("zero", 0.3), ("static8", 0.3), ("knn8", 1.2))}
+        taken.append(advice(*(tried(name, scores) for name, scores in cells.items())).candidate)
+    assert taken.count("knn8") >= 58
+
+
+def test_too_few_items_for_any_interval_go_by_the_scores():
     found = advice(tried("zero", [1.0]), tried("knn8", [1.0]))
     assert (found.candidate, found.shown) == ("zero", True)  # equal scores: the simplest leads
     found = advice(tried("zero", [0.0]), tried("knn8", [1.0]))
-    assert (found.candidate, found.shown, found.n_to_settle) == ("zero", False, None)
+    assert (found.candidate, found.shown, found.rival, found.n_to_settle) == ("knn8", False, "zero", None)
 
 
 def test_who_left_the_race_is_never_advised():
@@ -290,6 +326,7 @@ def test_that_nothing_helps_is_said():
 
 def test_the_rule_names_the_band_and_where_it_is_from():
     assert "at most 3 points worse" in (text := rule(0.03, "points", stated=True))
+    assert "has fewer parts and scores at most that much less" in text
     assert text.endswith("the claim's smallest effect")
     assert "the default" in rule(0.02, "points", stated=False)
 
@@ -302,13 +339,36 @@ def test_a_difference_without_interval_says_so():
 # -- static against dynamic, and who is measured to the end -----------------------------------------------------------
 
 
+def worth(*all_tried, **more):
+    return retrieval(all_tried, table(*all_tried), advice(*all_tried, **more), ACCURACY)
+
+
 def test_the_best_dynamic_one_is_held_against_the_best_without_retrieval():
-    all_tried = [tried(name, right(100, n)) for name, n in (("zero", 50), ("static4", 60), ("knn4", 65))]
-    found = fixed_against_dynamic(all_tried, table(*all_tried), ACCURACY)
-    assert found is not None
-    dynamic, fixed, gain = found
-    assert (dynamic, fixed, gain.estimate) == ("knn4", "static4", pytest.approx(0.05))
-    assert fixed_against_dynamic(all_tried[:2], table(*all_tried[:2]), ACCURACY) is None
+    all_tried = [tried(name, right(400, n)) for name, n in (("zero", 100), ("static4", 240), ("knn4", 300))]
+    found = worth(*all_tried)
+    assert (found.dynamic, found.fixed, found.gain.estimate) == ("knn4", "static4", pytest.approx(0.15))
+    assert found.worth
+    assert worth(*all_tried[:2]) is None
+    assert worth(all_tried[2], left_out(all_tried[1])) is None
+    assert retrieval([], [], None, ACCURACY) is None
+
+
+def left_out(one):
+    return tried(one.candidate, np.full(len(one.scores), math.nan))
+
+
+@given(st.lists(st.tuples(*[st.booleans()] * 4), min_size=2, max_size=60), st.sampled_from([0.02, 0.1, 0.3]))
+def test_retrieval_is_worth_it_exactly_where_the_advice_keeps_it(items, band):
+    columns = np.array(items, float).T
+    names = ["zero", "static4", "knn4", "hybrid4"]
+    all_tried = [tried(name, column) for name, column in zip(names, columns, strict=True)]
+    found, taken = worth(*all_tried, band=band), advice(*all_tried, band=band)
+    if found is None:
+        assert taken.best in {"zero", "static4"}
+    else:
+        assert found.worth == (taken.candidate in {"knn4", "hybrid4"})
+        assert found.worth == (found.gain.estimate > band)
+        assert found.worth or found.fixed == taken.candidate
 
 
 def test_champions_are_the_best_of_each_smaller_number_of_parts():

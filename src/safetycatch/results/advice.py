@@ -1,9 +1,9 @@
-"""Which few-shot strategy to take: the simplest that is not shown to be worse than the best by more than a band."""
+"""Which few-shot strategy to take: the simplest whose score is at most a band below the best."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetycatch.errors import StatisticsError
 from safetycatch.results.bench import FILE, BenchRow, Measure, Tried, difference, paired_scores, simplicity, told
@@ -21,10 +21,12 @@ DEFAULT_BAND = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The strategy to take. `shown`: it is the best one, or shown to be at most `band` worse than it.
+    """The strategy to take. `shown`: that it is at most `band` worse than the best, or that nothing simpler is.
 
-    `behind` is the strategy's difference to the best (None: it is the best); `n_to_settle` how many dev items would
-    show what is not shown yet, where that can be said; `remarks` what else the table says.
+    `behind` is the strategy's difference to the best (None: it is the best). Where the best is taken though simpler
+    ones may come within the band, `rival` is the closest of them and `rival_behind` its difference to the best.
+    `n_to_settle`: how many dev items would show what is not shown yet, where that can be said; `remarks`: what else
+    the table says.
     """
 
     candidate: str
@@ -34,6 +36,22 @@ class Advice:
     behind: Measure | None
     n_to_settle: int | None
     remarks: tuple[str, ...]
+    rival: str | None = None
+    rival_behind: Measure | None = None
+
+
+class Retrieval(NamedTuple):
+    """The best strategy, which is dynamic, against the one to take instead: `gain` is how much better it is.
+
+    `fixed` is the advised strategy where that needs no retrieval (then `worth` is false), else the best of those that
+    need none; `shown` as in the advice.
+    """
+
+    dynamic: str
+    fixed: str
+    gain: Measure
+    worth: bool
+    shown: bool
 
 
 def advise(
@@ -49,8 +67,9 @@ def advise(
     """Return the simplest strategy that is at most `band` (> 0, metric's unit) worse than the best.
 
     `rows` as `bench_rows` orders them. Only strategies that were asked every dev row compete; None when none has a
-    score. "At most the band worse" is non-inferiority at 5 %. Where the items cannot tell, one with fewer moving parts
-    than the best is taken all the same, and that is said; one that is only cheaper is not. Assumes as
+    score. A strategy that is shown to be at most the band worse (non-inferiority at 5 %) is taken, the simplest first.
+    Where the items cannot tell, one with fewer moving parts than the best is taken for now if its estimate is within
+    the band: with these items alone, that is then more likely than not. One that is only cheaper is not. Assumes as
     `stats.noninferiority`. The best one was chosen on these very items, so its score is a little too high.
     """
     competing = [row for row in rows if row.complete]
@@ -58,17 +77,23 @@ def advise(
         return None
     by_name, best = {one.candidate: one for one in tried}, competing[0]
     remarks = _remarks(rows, best, simplest, band, metric.unit, n_labels)
+    open_yet: list[tuple[Measure, str, int | None]] = []
     for row in sorted(competing, key=simplicity):
         if row is best:
             break
         pair = by_name[row.candidate], by_name[best.candidate]
-        found = _within(*pair, band, metric, clusters)
-        status = found.status if found else "undecided"
-        if status == "passed" or (status == "undecided" and len(row.moving) < len(best.moving)):
-            shown, n_more = status == "passed", found.n_to_settle if found else None
-            behind = difference(*pair, metric, clusters)
-            return Advice(row.candidate, best.candidate, band, shown, behind, n_more, remarks)
-    return Advice(best.candidate, best.candidate, band, True, None, None, remarks)
+        behind, found = difference(*pair, metric, clusters), _within(*pair, band, metric, clusters)
+        status, n_more = (found.status, found.n_to_settle) if found else ("undecided", None)
+        simpler = len(row.moving) < len(best.moving)
+        if status == "passed" or (status == "undecided" and simpler and behind.estimate >= -band):
+            shown = status == "passed"
+            return Advice(row.candidate, best.candidate, band, shown, behind, None if shown else n_more, remarks)
+        if status == "undecided" and simpler:
+            open_yet.append((behind, row.candidate, n_more))
+    if not open_yet:
+        return Advice(best.candidate, best.candidate, band, True, None, None, remarks)
+    behind, rival, n_more = max(open_yet, key=lambda one: one[0].estimate)
+    return Advice(best.candidate, best.candidate, band, False, None, n_more, remarks, rival, behind)
 
 
 def _within(one: Tried, best: Tried, band: float, metric: Metric, clusters: np.ndarray | None) -> NonInferiority | None:
@@ -100,17 +125,23 @@ def _remarks(
     return tuple(said)
 
 
-def fixed_against_dynamic(
-    tried: Sequence[Tried], rows: Sequence[BenchRow], metric: Metric, clusters: np.ndarray | None = None
-) -> tuple[str, str, Measure] | None:
-    """Return the best strategy where it is dynamic, the best of those without retrieval, and how much better it is."""
-    competing = [row for row in rows if row.complete]
-    fixed = next((row for row in competing if not row.dynamic), None)
-    if fixed is None or not competing[0].dynamic:
+def retrieval(
+    tried: Sequence[Tried],
+    rows: Sequence[BenchRow],
+    advice: Advice | None,
+    metric: Metric,
+    clusters: np.ndarray | None = None,
+) -> Retrieval | None:
+    """Return what retrieval is worth where the best strategy is dynamic; None where it is not, or nothing else ran."""
+    competing = {row.candidate: row for row in rows if row.complete}
+    fixed = next((row for row in competing.values() if not row.dynamic), None)
+    if advice is None or fixed is None or not competing[advice.best].dynamic:
         return None
+    worth = competing[advice.candidate].dynamic
+    other = fixed.candidate if worth else advice.candidate
     by_name = {one.candidate: one for one in tried}
-    found = difference(by_name[competing[0].candidate], by_name[fixed.candidate], metric, clusters)
-    return competing[0].candidate, fixed.candidate, found
+    gain = difference(by_name[advice.best], by_name[other], metric, clusters)
+    return Retrieval(advice.best, other, gain, worth, advice.shown)
 
 
 def champions(standing: Sequence[Mapping[str, Any]], moving: Mapping[str, int]) -> tuple[str, ...]:
@@ -132,8 +163,9 @@ def rule(band: float, unit: str, *, stated: bool) -> str:
     """Return the rule of the advice in words."""
     source = "the claim's smallest effect" if stated else "the default, since the claim states no smallest effect"
     return (
-        f"the simplest strategy (fewest moving parts, then cheapest) that is at most {_size(band, unit)} worse than "
-        f"the best one, or has fewer parts and is not shown to be worse by more; the band is {source}"
+        f"the simplest strategy (fewest moving parts, then cheapest) that is shown to be at most {_size(band, unit)} "
+        "worse than the best one, or, where the rows cannot tell, has fewer parts and scores at most that much less; "
+        f"the band is {source}"
     )
 
 
@@ -144,7 +176,14 @@ def sentence(advice: Advice | None, rows: Sequence[BenchRow], simplest: str, uni
     chosen = next(row for row in rows if row.candidate == advice.candidate)
     best = next(row for row in rows if row.candidate == advice.best)
     over = f": {told(chosen.gain, unit)} over {simplest}" if chosen.gain is not None else ""
-    if advice.behind is None:
+    more = f"; about {advice.n_to_settle:,} dev rows would show it" if advice.n_to_settle else ""
+    if advice.rival_behind is not None:
+        words = (
+            f"take {advice.candidate}, the best, for now{over}; {advice.rival_behind.n:,} rows cannot tell whether "
+            f"{advice.rival}, which has fewer parts, is more than {_size(advice.band, unit)} worse "
+            f"({told(advice.rival_behind, unit)}){more}"
+        )
+    elif advice.behind is None:
         simpler = any(len(row.moving) < len(best.moving) for row in rows if row.complete)
         why = f"; nothing simpler comes within {_size(advice.band, unit)}" if simpler and over else ""
         words = f"take {advice.candidate}, the best{over}{why}"
@@ -154,7 +193,6 @@ def sentence(advice: Advice | None, rows: Sequence[BenchRow], simplest: str, uni
             f"{advice.best} ({told(advice.behind, unit)}), and {_simpler(chosen, best)}"
         )
     else:
-        more = f"; about {advice.n_to_settle:,} dev rows would show it" if advice.n_to_settle else ""
         words = (
             f"take {advice.candidate} for now{over}; {advice.behind.n:,} rows cannot tell whether it is more than "
             f"{_size(advice.band, unit)} worse than the best, {advice.best} ({told(advice.behind, unit)}){more}"
