@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import SIZES, Cell
+from benchmarks.coverage import FEW, SIZES, Cell
 from safetycatch.stats import paired_difference
 
 SIMULATIONS = 500
@@ -35,3 +35,9 @@ def test_equal_candidates_are_rarely_called_different(design):
         a, b = cell.draw(rng, sizes)
         claims += paired_difference(a, b, cluster).p_value <= 0.05
     assert claims / SIMULATIONS <= 0.05 + SLACK
+
+
+@pytest.mark.parametrize("n_clusters", FEW)
+def test_a_few_large_clusters_are_covered(n_clusters):
+    share, _ = Cell("paired", "few large clusters", n_clusters, (0.5, 0.5)).simulate(SIMULATIONS, seed=2)
+    assert 0.95 - SLACK <= share <= 0.98 + SLACK / 3

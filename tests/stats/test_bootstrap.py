@@ -142,7 +142,7 @@ def test_few_clusters_warn_and_rates_below_200():
         ([[1, 2], [3]], None, "neither one column"),
         ([math.nan] * 9, None, "0 observed values"),
         ([1.0, 2.0] * 4, [1] * 8, "1 clusters of x"),
-        (np.column_stack([np.arange(8.0), np.full(8, math.nan)]), None, r"x\[:, 1\]"),
+        (np.full((8, 2), math.nan), None, r"x\[:, 0\]"),
         ([1, 0, 1, 0], list("abcd"), "no interval below 5"),
         ([1, 0, 1, 0, 1], list("abcd"), "expected one cluster name"),
     ],
@@ -156,3 +156,21 @@ def test_refuses(x, cluster, said):
 def test_refuses_settings(bad):
     with pytest.raises(StatisticsError):
         cluster_bootstrap(np.arange(10.0), None, **{"n_resamples": 200, "seed": 1, **bad})
+
+
+def test_a_column_without_values_or_clusters_leaves_the_others_theirs():
+    x, nothing = np.random.default_rng(1).normal(size=40), np.full(40, np.nan)
+    few = np.where(np.arange(40) < 8, x, np.nan)  # 4 clusters of 2
+    cluster = np.arange(40) // 2
+    found = cluster_bootstrap(np.column_stack([x, nothing, few]), cluster, 500, seed=3).intervals
+    assert (found[0].low, found[0].high) == (
+        pytest.approx((alone := cluster_bootstrap(x, cluster, 500, seed=3).interval).low, abs=0.1),
+        pytest.approx(alone.high, abs=0.1),
+    )
+    assert [np.isnan(one.low) for one in found] == [False, True, True]
+    assert (found[1].n, found[1].n_missing, found[2].n, found[2].n_clusters) == (0, 40, 8, 4)
+    assert found[2].estimate == pytest.approx(x[:8].mean())
+    assert "no interval: 0 observed values of x[:, 1]" in found[1].warnings[0]
+    assert "4 clusters of x[:, 2]" in found[2].warnings[0]
+    with pytest.raises(StatisticsError, match="4 clusters"):
+        cluster_bootstrap(few, cluster, 500)

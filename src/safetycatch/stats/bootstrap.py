@@ -66,9 +66,10 @@ def cluster_bootstrap(
 
     Each resample draws as many clusters as there are, with replacement, and takes the mean over their observed values;
     columns share the resamples. `bca` corrects the percentiles for bias and skewness. Where all resamples agree there
-    is no interval: NaN, with the reason in `warnings`; never a width of 0. `cluster=None`: each item is its own.
+    is no interval: NaN, with the reason in `warnings`; never a width of 0. So it is with a column that has values in
+    under 5 clusters, beside others that have more. `cluster=None`: each item is its own.
     Assumes independent clusters, and enough of them: a warning below 30, and for 0/1 values below 200, where
-    `rate_interval` covers better. Raises: StatisticsError for under 5 clusters with a value in some column, under 100
+    `rate_interval` covers better. Raises: StatisticsError for under 5 clusters with a value in every column, under 100
     resamples, or an unknown method. Source: Efron & Tibshirani 1993, chapters 8, 13 and 14; Davison & Hinkley 1997,
     section 3.8 (whole clusters).
     """
@@ -81,17 +82,38 @@ def cluster_bootstrap(
     n = len(columns[0])
     codes = np.arange(n, dtype=np.intp) if cluster is None else cluster_codes(cluster, n)
     one = len(columns) == 1
-    samples = [
-        read_sample(column, codes, least=1, name="x" if one else f"x[:, {place}]")
-        for place, column in enumerate(columns)
-    ]
+    samples = [_sample(column, codes, "x" if one else f"x[:, {place}]") for place, column in enumerate(columns)]
+    refused = [sample for sample in samples if isinstance(sample, StatisticsError)]
+    if len(refused) == len(samples):
+        raise refused[0]
     sums, sizes = sums_by_cluster(columns, codes)
     means = _resampled_means(sums, sizes, n_resamples, np.random.default_rng(seed))
     intervals = tuple(
-        _interval(sample, means[:, place], sums[:, place], sizes[:, place % sizes.shape[1]], level, method)
+        _undefined(columns[place], codes, sample, level, method)
+        if isinstance(sample, StatisticsError)
+        else _interval(sample, means[:, place], sums[:, place], sizes[:, place % sizes.shape[1]], level, method)
         for place, sample in enumerate(samples)
     )
     return ClusterBootstrap(intervals, n_resamples, seed, level, method)
+
+
+def _sample(column: Floats, codes: NDArray[np.intp], name: str) -> Sample | StatisticsError:
+    try:
+        return read_sample(column, codes, least=1, name=name)
+    except StatisticsError as error:
+        return error
+
+
+def _undefined(
+    column: Floats, codes: NDArray[np.intp], reason: StatisticsError, level: float, method: Method
+) -> Interval:
+    """Return the mean of a column that has too few clusters for an interval, with the reason."""
+    seen, nan = ~np.isnan(column), math.nan
+    return Interval(
+        float(column[seen].mean()) if seen.any() else nan, nan, nan, nan, nan, int(seen.sum()),
+        len(np.unique(codes[seen])), int((~seen).sum()), f"cluster_bootstrap_{method}", level,
+        (f"no interval: {reason}",), nan,
+    )  # fmt: skip
 
 
 def _resampled_means(sums: Floats, sizes: Floats, n_resamples: int, rng: np.random.Generator) -> Floats:
