@@ -172,6 +172,26 @@ def test_missing_scores_are_counted_and_never_0(cli, files):
     assert missing["fix"].startswith("fill in the missing scores")
 
 
+def test_who_lacks_the_hard_items_is_not_ranked_first_for_it(cli, files):
+    """Right on all 30 that it answered, where the other is right on 33 of 40 and on these 30: equal, not better."""
+    scores(files / "ra.csv", [1] * 33 + [0] * 7)
+    scores(files / "rb.csv", [0, *[1] * 29, *[""] * 10])
+    told = cli("compare", "ra.csv", "rb.csv", "--json").document
+    assert [(row["n"], row["n_own"], row["n_missing"]) for row in told["estimates"]] == [(30, 40, 0), (30, 30, 10)]
+    assert told["estimates"][1]["estimate"] - told["estimates"][0]["estimate"] == pytest.approx(-1 / 30)
+    assert told["comparisons"][0]["estimate"] == pytest.approx(-1 / 30)
+    ended = cli("compare", "ra.csv", "rb.csv").out
+    assert ended.index("ra.csv") < ended.index("rb.csv")
+    assert "n = 30 of its 40" in ended
+    assert "rb.csv lacks 10 of 40 scores and ra.csv 0" in ended
+    assert "counted as wrong, rb.csv - ra.csv is -10 points" in ended
+
+
+def test_a_copy_of_a_file_is_told(cli, files):
+    (files / "copy.csv").write_bytes((files / "a.csv").read_bytes())
+    assert "hold the same bytes" in cli("compare", "a.csv", "copy.csv").out
+
+
 def test_clusters_and_slices_of_one_file_are_enough(cli, files):
     more = {"customer": lambda number: f"k{number // 10}", "lang": lambda number: ["de", "en"][number % 2]}
     scores(files / "a.csv", drawn("a", 0.5), **more)
@@ -200,7 +220,8 @@ def test_runs_of_an_item_give_its_noise(cli, files):
     ("words", "part"),
     [
         (["a.csv"], "one system"),
-        (["a.csv", "a.csv"], "one system"),
+        (["a.csv", "a.csv"], "both sides are the same file a.csv"),
+        (["x=a.csv", "y=a.csv"], "both sides are the same file"),
         (["a.csv", "nope.csv"], "no such file"),
         (["a.csv", "b.csv:x"], "no name: the file holds one system"),
         (["x=a.csv", "x=b.csv"], "NAME=RUN"),
@@ -282,7 +303,11 @@ def test_a_stored_run_against_a_file_by_example_id(cli, stored, tmp_path):
 def test_one_run_alone_compares_its_candidates(cli, stored):
     run = stored({**A, "half": {name: float(number % 2) for number, name in enumerate("abcdefghij")}})
     told = cli("compare", run, "--json").document
-    assert [row["candidate"] for row in told["comparisons"]] == [f"{run}:knn", f"{run}:half"]
+    assert [row["candidate"] for row in told["comparisons"]] == ["knn", "half"]
+    assert all(run in side["source"] for side in told["sides"])
+    told = cli("compare", f"{run}:zero", f"{run}:half", "--smallest-effect", "5 points", "--json").document
+    assert run not in told["verdicts"]["half"]["sentence"]
+    assert "the same candidate" in cli("compare", f"{run}:zero", f"{run}:zero").err
 
 
 def test_real_runs_show_slices_outputs_and_are_looks(project, cli, monkeypatch):

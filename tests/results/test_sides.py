@@ -82,6 +82,31 @@ def test_differences_are_paired_and_holm_adjusted():
     assert {pair.verdict for pair in found([a, b, c]).pairs} == {None}
 
 
+@settings(max_examples=40)
+@given(st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, math.nan])] * 3), min_size=2, max_size=30))
+def test_the_order_never_contradicts_a_difference(rows):
+    sides = [side(name, [row[at] for row in rows]) for at, name in enumerate("abc")]
+    got = found(sides)
+    means = {row.candidate: row.estimate for row in got.estimates}
+    for row in (*got.differences, *got.pairs):
+        if not math.isnan(row.estimate):
+            assert row.estimate == pytest.approx(means[row.candidate] - means[row.baseline], abs=1e-9)
+
+
+def test_sides_are_ranked_on_the_items_that_all_have():
+    b = [1.0] * 8 + [math.nan] * 2
+    got = found([side("a", [1.0] * 8 + [0.0] * 2), side("b", b), side("none", [math.nan] * 10)])
+    assert [(row.estimate, row.n, row.n_missing) for row in got.estimates[:2]] == [(1.0, 8, 0), (1.0, 8, 2)]
+    assert got.own == {"a": 10, "b": 8, "none": 0}
+    gap = got.uneven[0]
+    assert (gap.candidate, gap.baseline_missing, gap.candidate_missing, gap.counted_wrong) == ("b", 0, 2, 0.0)
+
+
+def test_equally_many_missing_scores_are_not_told_as_uneven():
+    got = found([side("a", [math.nan, *[1.0] * 9]), side("b", [*[1.0] * 9, math.nan])])
+    assert got.uneven == ()
+
+
 def test_where_lower_is_better_the_headline_is_the_lowest():
     sides = [side(name, np.random.default_rng(1).normal(mean, 1, 50)) for name, mean in (("a", 5), ("b", 3), ("c", 7))]
     cost = Metric("accuracy", "usd", higher_is_better=False, rate=False)

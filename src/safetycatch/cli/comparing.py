@@ -111,7 +111,9 @@ def _show(found: Compared, output: Output) -> None:
             (
                 f"  {row.candidate}",
                 shown(row.estimate, row.low, row.high, found.unit).text,
-                f"n = {row.n:,}" + (f", {row.n_missing:,} missing" if row.n_missing else ""),
+                f"n = {row.n:,}"
+                + (f" of its {facts.own[row.candidate]:,}" if facts.own[row.candidate] > row.n else "")
+                + (f", {row.n_missing:,} missing" if row.n_missing else ""),
             )
             for row in ranked
         ]
@@ -155,7 +157,7 @@ def _differences(rows: Sequence[Comparison], found: Compared, output: Output) ->
             )
             text += f", clustered ({d.n_clusters:,})" if d.n_clusters < d.n else ""
             text += f", {row.verdict}" if row.verdict else ""
-        text += f"; left out without both scores: {row.n_missing:,}" if row.n_missing else ""
+        text += f"; left out without every side's score: {row.n_missing:,}" if row.n_missing else ""
         where = (row.slice,) if sliced else ()
         cells.append((f"  {row.candidate}", "vs", row.baseline, *where, text))
     output.table(cells)

@@ -71,12 +71,13 @@ def compared(texts: Sequence[str], options: Options) -> Compared:
     """
     from safetycatch.catches import judge, refuse
     from safetycatch.cli.sides import arranged, chosen_metric, fitted
-    from safetycatch.cli.sources import FileSource, read_source
+    from safetycatch.cli.sources import read_source
     from safetycatch.results.sides import joined, side_by_side
 
     sources = tuple(read_source(text, options.wanted) for text in texts)
-    if len(sources) == 1 and isinstance(sources[0], FileSource):
-        sources = (replace(sources[0], label=""),)  # the systems' own names tell them apart
+    if len({source.key for source in sources}) == 1 and not any(source.renamed for source in sources):
+        # The systems' own names tell them apart.
+        sources = tuple(replace(source, label="") if all(source.parts) else source for source in sources)
     arrangement = arranged(sources)
     chosen = chosen_metric(arrangement.systems, options.metric, lower_is_better=options.lower_is_better)
     sides = [source.side(part, chosen.scores[source.name(part)]) for source, part in arrangement.systems]
@@ -95,7 +96,8 @@ def compared(texts: Sequence[str], options: Options) -> Compared:
     told = [note for source in sources for note in source.notes]
     findings = judge([*same, *_observed(matrix, metric, facts, options.policy)], options.policy)
     looks = _looked(sources)
-    notes = tuple(dict.fromkeys([*told, *chosen.notes, *scale, *joining, *unknown]))
+    missing = _missing_notes(facts, metric, len(matrix.items.ids))
+    notes = tuple(dict.fromkeys([*missing, *_twins(sources), *told, *chosen.notes, *scale, *joining, *unknown]))
     return Compared(arrangement, sources, metric, effect, matrix, facts, findings, notes, looks)
 
 
@@ -157,6 +159,46 @@ def _same_items(
     return seen, notes
 
 
+def _missing_notes(facts: SideBySide, metric: Metric, n_items: int) -> list[str]:
+    """Return which items the figures leave out, and where one side lacks more than the other."""
+    from safetycatch.report.numbers import effect
+
+    n_shared = max((row.n for row in facts.estimates), default=0)
+    notes: list[str] = []
+    if n_shared < n_items:
+        lacks = ", ".join(f"{row.candidate} {row.n_missing:,}" for row in facts.estimates if row.n_missing)
+        notes.append(
+            f"all figures are of the {n_shared:,} items of {n_items:,} that every side has a score of; missing: {lacks}"
+        )
+    for gap in facts.uneven:
+        more, fewer = gap.candidate, gap.baseline
+        if gap.baseline_missing > gap.candidate_missing:
+            more, fewer = fewer, more
+        most, least = sorted((gap.candidate_missing, gap.baseline_missing), reverse=True)
+        text = f"{more} lacks {most:,} of {gap.n_items:,} scores and {fewer} {least:,}: if those are the hard items, "
+        text += f"{more} looks better here than it is"
+        if not math.isnan(gap.counted_wrong):
+            sign = "+" if gap.counted_wrong > 0 else "-" if gap.counted_wrong < 0 else ""
+            size = effect(round(abs(gap.counted_wrong), 3), UNITS.get(metric.unit, metric.unit))
+            text += f"; counted as wrong, {gap.candidate} - {gap.baseline} is {sign}{size}"
+        notes.append(text)
+    return notes
+
+
+def _twins(sources: Sequence[Source]) -> list[str]:
+    """Return a note on files that hold the same bytes."""
+    from safetycatch.cli.sources import FileSource
+
+    files = {source.key: source for source in sources if isinstance(source, FileSource)}
+    first: dict[str, FileSource] = {}
+    notes: list[str] = []
+    for source in files.values():
+        twin = first.setdefault(source.file.sha256, source)
+        if twin is not source:
+            notes.append(f"{twin.file.path} and {source.file.path} hold the same bytes: one is a copy of the other")
+    return notes
+
+
 def _check_columns(sources: Sequence[Source], sides: Sequence[Side], wanted: Wanted) -> None:
     """Refuse a cluster or slice column that nothing has: one file is enough."""
     from safetycatch.cli.sources import FileSource
@@ -190,8 +232,14 @@ def _observed(matrix: ScoreMatrix, metric: Metric, facts: SideBySide, policy: Po
     from safetycatch.catches.statistics import clusters, errors, family
 
     luck = facts.health.luck if facts.health else None
-    yield family(n_compared=len(facts.differences), k_history=len(matrix.candidates), luck=luck, metric=metric.name)
-    failed = {row.candidate: (row.n_missing, row.n + row.n_missing) for row in facts.estimates}
+    yield family(
+        n_compared=len(facts.differences),
+        n_scored=len(matrix.candidates),
+        k_history=len(matrix.candidates),
+        luck=luck,
+        metric=metric.name,
+    )
+    failed = {row.candidate: (row.n_missing, len(matrix.items.ids)) for row in facts.estimates}
     missing = errors(failed=failed, policy=policy, classes={})
     # Sending again, which a run advises, brings no score into a file.
     yield (
@@ -237,7 +285,7 @@ def document(found: Compared) -> dict[str, Any]:
             {"name": name, "source": source.told}
             for name, (source, _) in zip(names, found.arrangement.systems, strict=True)
         ],
-        "estimates": [asdict(row) for row in facts.estimates],
+        "estimates": [{**asdict(row), "n_own": facts.own[row.candidate]} for row in facts.estimates],
         "comparisons": [row.row() for row in facts.differences],
         "verdicts": {
             name: {"kind": one.kind, "sentence": one.sentence, "check": one.check, "n_to_settle": one.n_to_settle}

@@ -48,6 +48,13 @@ def arranged(sources: Sequence[Source]) -> Arrangement:
         there = {(source.key, part) for source, part in systems}
         systems.extend((other, part) for part in parts if (other.key, part) not in there)
     if len(systems) < 2:
+        if others:
+            what = "the same file" if isinstance(first, FileSource) else "the same candidate of"
+            raise UsageError(
+                f"one system: both sides are {what} {first.label or first.key}",
+                where=VERB,
+                expected="two or more runs or files",
+            )
         raise UsageError("one system", where=VERB, expected="two or more runs or files", fix="safetycatch ls")
     baseline = systems[0][0].name(systems[0][1])
     return Arrangement(_distinct(systems), tuple((baseline, source.name(part)) for source, part in systems[1:]))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from safetycatch.results.comparing import Metric
     from safetycatch.results.matrix import Floats
 
+UNEVEN = 0.02  # share of the items by which the sides' missing scores may differ unmentioned: SC207's limit
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -122,10 +124,57 @@ class Noise:
     reason: str = ""
 
 
+def on_shared_scores(matrix: ScoreMatrix, metric: str) -> tuple[ScoreMatrix, dict[str, int]]:
+    """Return the matrix without the scores of items that some side has no score of, and each side's own scored items.
+
+    Means over each side's own items rank by which items a side answered, against the paired differences; on the items
+    that all have, order and differences are one arithmetic. A side without any score holds nobody back.
+    """
+    seen = {name: ~np.isnan(matrix.means(name, metric)) for name in matrix.candidates}
+    holding = [rows for rows in seen.values() if rows.any()]
+    shared = np.logical_and.reduce(holding) if holding else np.zeros(len(matrix.items.ids), dtype=bool)
+    values = {
+        key: np.where(shared[:, None], array, np.nan) if key[1] == metric else array
+        for key, array in matrix.values.items()
+    }
+    return replace(matrix, values=values), {name: int(rows.sum()) for name, rows in seen.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Uneven:
+    """A pair of which one side lacks clearly more scores; `counted_wrong` is candidate - baseline where missing is 0.
+
+    `counted_wrong` is NaN where scores are no rights and wrongs.
+    """
+
+    baseline: str
+    candidate: str
+    baseline_missing: int
+    candidate_missing: int
+    n_items: int
+    counted_wrong: float
+
+
+def uneven(matrix: ScoreMatrix, metric: Metric, versus: Sequence[tuple[str, str]]) -> tuple[Uneven, ...]:
+    """Return the pairs (baseline, candidate) whose shares of missing scores differ by `UNEVEN` or more."""
+    found: list[Uneven] = []
+    n_items = len(matrix.items.ids)
+    for base, name in versus:
+        theirs, ours = matrix.means(base, metric.name), matrix.means(name, metric.name)
+        missing = int(np.isnan(theirs).sum()), int(np.isnan(ours).sum())
+        if abs(missing[0] - missing[1]) >= max(1.0, UNEVEN * n_items):
+            gain = np.nan_to_num(ours) - np.nan_to_num(theirs)
+            wrong = float(gain.mean()) if metric.rate and metric.higher_is_better else math.nan
+            found.append(Uneven(base, name, *missing, n_items, wrong))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """What is said about the sides; `verdicts` by candidate, only with a smallest effect.
+    """What is said about the sides, on the items that all have a score of; `verdicts` only with a smallest effect.
 
+    An estimate's `n_missing` counts what the side itself lacks, `own` the items that it has; `uneven` names the pairs
+    of which one side lacks clearly more.
     `differences` are those asked for (candidate - its baseline, p-values Holm-adjusted over them; `headline` the one
     with the largest gain), `pairs` every pair of the best few (Holm over the pairs), `slices` the differences by slice
     (Benjamini-Hochberg over all of them), where there is one baseline.
@@ -141,6 +190,8 @@ class SideBySide:
     health: Health | None
     noise: tuple[Noise, ...]
     headline: Comparison | None
+    own: Mapping[str, int]
+    uneven: tuple[Uneven, ...]
 
 
 def side_by_side(
@@ -155,7 +206,9 @@ def side_by_side(
 
     `smallest_effect` is in the metric's unit and gives verdicts. Items are paired; runs of an item are averaged first.
     """
-    names = matrix.candidates
+    gaps = uneven(matrix, metric, versus)
+    matrix, own = on_shared_scores(matrix, metric.name)
+    names, n_items = matrix.candidates, len(matrix.items.ids)
     differences, verdicts = _differences(matrix, metric, versus, smallest_effect)
     paired = [name for name in names if name in set(best(matrix, names, metric))] if pairs else []
     rates = metric.rate and bool(matrix.items.ids)
@@ -164,7 +217,7 @@ def side_by_side(
     alone = len(baselines) == 1 and not metric.corpus  # a part of the contributions to F1 is no F1 of a slice
     measured = [row for row in differences if not math.isnan(row.estimate)]
     return SideBySide(
-        estimates=tuple(estimate(matrix, name, metric) for name in names),
+        estimates=tuple(replace(estimate(matrix, name, metric), n_missing=n_items - own[name]) for name in names),
         differences=differences,
         verdicts=verdicts,
         pairs=_pairs(matrix, paired, metric, smallest_effect) if len(paired) > 2 else (),
@@ -176,6 +229,8 @@ def side_by_side(
         health=item_health(matrix, names, metric.name, len(names), higher_is_better=better) if rates else None,
         noise=tuple(_noise(matrix, name, metric.name) for name in names),
         headline=max(measured, key=lambda row: row.estimate if better else -row.estimate, default=None),
+        own=own,
+        uneven=gaps,
     )
 
 
