@@ -1,11 +1,12 @@
 """Power: how often a true gain as large as the stated effect ends BETTER, with as many items as the plan asks for.
 
-python -m benchmarks power [--simulations 1000]      (half a minute)
+python -m benchmarks power [--simulations 1000] [--seed 1]      (a minute)
 
 Right/wrong answers in unequal clusters. n comes from the plan's own function, given the spread in one of three ways:
 as it truly is (SC202's discordance and icc), as a pilot run measured it (a new pilot in every simulation), or not at
 all (the default assumption, which has no bar). The verdict is the one of a run. The oracle's interval knows the true
-variance. Exit code 1 when a bar is missed.
+variance. A second table: few large clusters, and few independent items; the true gain is what the plan says they can
+show, given the true spread. Exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    DataSet = tuple[Floats, Floats, NDArray[np.intp]]
+    Sizes = NDArray[np.intp]
+    DataSet = tuple[Floats, Floats, Sizes]
 
 LEAST_POWER, MOST_WIDTH = 0.78, 1.1
 DEFAULTS = CATCHES["SC202"].thresholds
@@ -36,6 +38,13 @@ ITEM, OWN = 0.5, 0.1
 TRUTH_ITEMS = 600_000
 PILOTS = (200, 500)
 Z = 1.959964
+# Clusters, items a cluster, and what a cluster adds to one candidate's answers.
+FEW = ((6, 60, 0.05), (8, 60, 0.05), (12, 40, 0.05), (20, 40, 0.05), (60, 20, 0.05))
+FEW_ALONE = (65, 100, 180)
+SETTINGS: dict[str, Any] = {
+    "is_rate": True, "unit": "points", "n_compared": 1, "power": DEFAULTS["power"], "replicates": 1,
+    "smallest_effect": None, "noise": 0.0, "sampled": False, "warm": False, "measured": None,
+}  # fmt: skip
 
 
 @dataclass
@@ -59,12 +68,8 @@ class World:
 
     def planned(self, discordance: float, icc: float, measured: dict[str, Any] | None = None) -> int:
         """Return the items that the plan says the claim needs."""
-        settings = {
-            "is_rate": True, "unit": "points", "n_compared": 1, "power": DEFAULTS["power"], "replicates": 1,
-            "smallest_effect": self.gain, "discordance": discordance, "icc": icc, "noise": 0.0, "sampled": False,
-            "warm": False, "measured": measured,
-        }  # fmt: skip
-        return design_facts(unequal_sizes(1000).tolist(), settings)["n_needed"]
+        stated = {"smallest_effect": self.gain, "discordance": discordance, "icc": icc, "measured": measured}
+        return design_facts(unequal_sizes(1000).tolist(), {**SETTINGS, **stated})["n_needed"]
 
     def draw(self, rng: np.random.Generator, n: int) -> DataSet:
         """Return one data set of `n` items."""
@@ -81,7 +86,42 @@ class World:
         return self.draw(rng, self.planned(DEFAULTS["discordance"], DEFAULTS["icc"], measured))
 
 
-def main(simulations: int) -> bool:
+def few_power(sizes: Sizes, rate: float, own: float, simulations: int, seed: int) -> tuple[float, float]:
+    """Return the gain that the plan says items in clusters of `sizes` can show, and how often it ends BETTER."""
+    rng, gain = np.random.default_rng(0), 0.1
+    for _ in range(3):  # the spread depends a little on the gain
+        size = int(sizes[0])
+        many = np.full(TRUTH_ITEMS // size, size)
+        candidate, baseline = answers(rng, many, (rate + gain, rate), ITEM, own)
+        cluster, discordance = np.repeat(np.arange(len(many)), many), float((candidate != baseline).mean())
+        truth = difference_noise(candidate[:, None], baseline[:, None], cluster)
+        effect = truth.between / (discordance - float((candidate - baseline).mean()) ** 2)
+        icc = (effect - 1) / (size - 1) if size > 1 else 0.0
+        found = design_facts(sizes.tolist(), {**SETTINGS, "discordance": discordance, "icc": icc})
+        gain = found["detectable"]
+
+    def draw(rng: np.random.Generator, _: int) -> DataSet:
+        candidate, baseline = answers(rng, sizes, (rate + gain, rate), ITEM, own)
+        return candidate, baseline, np.repeat(np.arange(len(sizes)), sizes)
+
+    found = simulated_power(draw, int(sizes.sum()), smallest_effect=gain, repetitions=simulations, seed=seed)
+    return gain, found.better
+
+
+def few(simulations: int, seed: int) -> bool:
+    print("\n| items | baseline's rate | the plan can show, points | BETTER | bar |\n|---|---|---|---|---|")
+    cells = [(f"{k} clusters of {m}", np.full(k, m), 0.5, own) for k, m, own in FEW]
+    cells += [(f"{n} independent", np.ones(n, dtype=np.intp), rate, 0.0) for n in FEW_ALONE for rate in (0.5, 0.8)]
+    held = True
+    for name, sizes, rate, own in cells:
+        gain, better = few_power(sizes, rate, own, simulations, seed)
+        good = better >= LEAST_POWER
+        held &= good
+        print(f"| {name} | {rate:g} | {100 * gain:.1f} | {better:.3f} | {'held' if good else 'missed'} |", flush=True)
+    return held
+
+
+def main(simulations: int, seed: int) -> bool:
     print(f"{simulations} simulations a row, Monte Carlo SE of .8: {math.sqrt(0.16 / simulations):.3f}")
     print(
         "| rates | gain | spread given to the plan | n | BETTER | EQUIVALENT | WORSE | width | oracle | ratio | bar |"
@@ -99,7 +139,7 @@ def main(simulations: int) -> bool:
         rows += [("default: 20 %, icc 0.05", world.planned(DEFAULTS["discordance"], DEFAULTS["icc"]), world.draw)]
         for name, n, draw in rows:
             world.asked.clear()
-            found = simulated_power(draw, n, smallest_effect=gain, repetitions=simulations, seed=1)
+            found = simulated_power(draw, n, smallest_effect=gain, repetitions=simulations, seed=seed)
             oracle = float(np.mean([2 * Z * truth.sd() / math.sqrt(asked) for asked in world.asked]))
             ratio = found.width / oracle
             good = found.better >= LEAST_POWER and ratio <= MOST_WIDTH
@@ -112,10 +152,12 @@ def main(simulations: int) -> bool:
                 f"| {ratio:.3f} | {'held' if good else 'missed'} |",
                 flush=True,
             )
-    return held
+    return few(simulations, seed) and held
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=1000)
-    sys.exit(0 if main(parser.parse_args().simulations) else 1)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    sys.exit(0 if main(options.simulations, options.seed) else 1)

@@ -224,6 +224,7 @@ def prepare(
     degrees = temperatures(experiment.candidates).values()
     n_rivals = len(entries) - (0 if experiment.baseline_is_run else 1)
     n_rivals = max(1, min([n_rivals, *(keep for keep in ladder.keeps if keep)] if ladder else [n_rivals]))
+    n_paid = experiment.budget.calls if experiment.budget else None
     planned = call(
         plan,
         place=place,
@@ -244,6 +245,7 @@ def prepare(
             "measured": measured_noise(place, experiment, main.name, examples),
             "smallest_effect": effect.value if effect and not effect.relative else None,
             "power": policy.threshold("SC202", "power"),
+            **({"pair_calls": 2 * n_paid / len(entries)} if n_paid else {}),
             "race": _race_settings(ladder, experiment.baseline, len(shots)),
             **(
                 {"bootstraps": [{"entry": one.entry, "ids": list(one.ids)} for one in bootstraps]} if bootstraps else {}

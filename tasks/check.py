@@ -55,6 +55,7 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
     yield statistics.power(
         effect=effect.value if effect and not effect.relative else None,
         detectable=plan["detectable"],
+        impossible=plan["impossible"],
         n=plan["n"],
         n_needed=plan["n_needed"],
         assumption=plan["assumption"],

@@ -6,14 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from safetycatch.errors import StatisticsError
-from safetycatch.stats import DifferenceNoise, detectable_effect, required_n
+from safetycatch.stats import DifferenceNoise, detectable_effect, replicates_or_items, required_n
+from safetycatch.stats.clusters import MIN_CLUSTERS, degrees_of_freedom
+from safetycatch.stats.power import least_clusters
 from safetycatch.store import Runs
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from safetycatch.experiment import Candidate, Experiment
     from tasks.stage import Place
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 # Fewer pairs, or fewer that differ, give too rough a spread to plan with.
 LEAST_PAIRS, LEAST_DIFFERENT = 50, 10
 NEWEST_RUNS = 100
+MOST_POWER = 0.999
+MORE_CHANGE = 1.75  # 35 % of the items instead of the default 20 %: two models that are right half of the time
 UNKNOWN = "what difference can be shown is not known for this metric before it was measured"
 
 
@@ -136,7 +142,8 @@ def design_facts(sizes: Sequence[int], settings: dict[str, Any]) -> dict[str, An
 
     `settings` hold `is_rate, unit, n_compared, power, smallest_effect, replicates`, the assumptions `discordance, icc,
     noise` (the share of the spread that is noise between runs, where a candidate is `sampled`), `warm` (a temperature
-    above 0), and what an earlier run `measured`. Undefined figures are None, and `told` says why.
+    above 0), what an earlier run `measured`, and perhaps `pair_calls`, the calls that the budget pays for two
+    candidates. Undefined figures are None, and `told` says why; `impossible` says it where no difference can be shown.
     """
     n, runs = sum(sizes), settings["replicates"]
     facts: dict[str, Any] = {
@@ -148,49 +155,136 @@ def design_facts(sizes: Sequence[int], settings: dict[str, Any]) -> dict[str, An
         "unit": settings["unit"],
         "measured_in": settings["measured"]["run_id"] if settings["measured"] else None,
         "replicates": None,
+        "impossible": None,
     }
     spread = _spread(sizes, settings) if n > 1 else None
     if spread is None:
         return facts
-    # Holm tests the first of several candidates at this level.
-    level = {"alpha": 0.05 / settings["n_compared"], "power": settings["power"]}
-
-    def shown(n_items: int, n_runs: int) -> float:
-        return detectable_effect(n_items, **spread.arguments(n_runs), **level)
-
+    test = _Test(sizes, settings)
     facts["assumption"] = spread.told
     unit, power = settings["unit"], f"{100 * settings['power']:g} % power"
     wanted = runs > 1 or settings["warm"] or spread.shows_noise
+    facts["impossible"] = test.impossible(runs)
     try:
-        facts["detectable"] = shown(n, runs)
-        facts["replicates"] = replicates = _replicates(n, runs, spread, shown, unit) if wanted else None
+        if not facts["impossible"]:
+            facts["detectable"] = test.shown(spread, n, runs)
+            facts["replicates"] = _replicates(n, test, spread, settings) if wanted else None
     except StatisticsError:
-        facts |= {
-            "detectable": None,
-            "told": [f"{n:,} items are too few to show any difference ({power})", spread.told],
-        }
-        return facts
+        facts["impossible"] = f"{n:,} items are too few to show any difference ({power})"
+    if facts["impossible"]:
+        return facts | {"detectable": None, "told": [facts["impossible"], spread.told]}
     line = f"a difference of {_size(facts['detectable'], unit)} {unit} or more can be shown ({power})"
     if settings["smallest_effect"]:
         asked = settings["smallest_effect"]
         line += f"; the claim asks for {100 * asked if unit == 'points' else asked:g}"
-        try:
-            facts["n_needed"] = required_n(asked, **spread.arguments(runs), **level)
+        facts["n_needed"] = test.needed(spread, asked, runs)
+        if facts["n_needed"]:
             line += f": about {facts['n_needed']:,} items"
-        except StatisticsError:
-            pass  # an effect above the discordance: any items that show something show it
-    facts["told"] = [line, spread.told, *([replicates["told"]] if replicates else [])]
+    replicates = facts["replicates"]
+    lines = [line, spread.told, _if_wrong(test, sizes, settings), replicates["told"] if replicates else ""]
+    facts["told"] = [line for line in lines if line]
     return facts
+
+
+class _Test:
+    """The test that a run over clusters of `sizes` takes, as `paired_difference` chooses it."""
+
+    def __init__(self, sizes: Sequence[int], settings: dict[str, Any]) -> None:
+        self.n, self.n_clusters, self.n_compared = sum(sizes), len(sizes), settings["n_compared"]
+        # Holm tests the first of several candidates at this level.
+        self.level = {"alpha": 0.05 / self.n_compared, "power": settings["power"]}
+        self.is_rate, self.sampled = settings["is_rate"], settings["sampled"]
+        df = degrees_of_freedom(np.asarray(sizes, dtype=np.float64)) if len(sizes) > 1 else 0.0
+        self.cluster_size = max(1.0, self.n / (df + 1))
+
+    def _single(self, runs: int) -> bool:
+        """Whether scores are 0 or 1, as averages of runs that differ are not."""
+        return self.is_rate and (runs == 1 or not self.sampled)
+
+    def arguments(self, spread: _Spread, runs: int) -> dict[str, Any]:
+        exact = self._single(runs) and self.n_clusters == self.n
+        cluster_size = None if exact else self.cluster_size
+        return {**spread.arguments(runs), **self.level, "exact": exact, "cluster_size": cluster_size}
+
+    def shown(self, spread: _Spread, n: int, runs: int) -> float:
+        """Return the effect that `n` items with `runs` runs each can show."""
+        arguments = self.arguments(spread, runs)
+        effect = detectable_effect(n, **arguments)
+        if not self._single(runs) or self.n_clusters > least_clusters(self.level["alpha"]) or self.n_clusters == self.n:
+            return effect
+        # With the fewest clusters that have such a p-value, a single one without a net difference takes it away.
+        size, variance = self.n / self.n_clusters, spread.noise.sd(runs) ** 2
+        tie = math.exp(-size * effect**2 / (2 * variance)) / math.sqrt(2 * math.pi * size * variance)
+        power = self.level["power"] / max(0.5, 1 - tie) ** self.n_clusters
+        return detectable_effect(n, **{**arguments, "power": min(power, MOST_POWER)})
+
+    def needed(self, spread: _Spread, effect: float, runs: int) -> int | None:
+        """Return the items that show `effect`; None above the discordance: what shows anything shows it."""
+        try:
+            n = required_n(effect, **self.arguments(spread, runs))
+        except StatisticsError:
+            return None
+        least = least_clusters(self.level["alpha"]) if self._single(runs) else MIN_CLUSTERS
+        return max(n, math.ceil(least * self.n / self.n_clusters - 1e-9))
+
+    def impossible(self, runs: int) -> str | None:
+        """Return why so few clusters show no difference, however large it is."""
+        alpha, k = self.level["alpha"], self.n_clusters
+        what = "items" if k == self.n else "clusters"
+        if k < MIN_CLUSTERS:
+            return f"{k} {what} cannot show any difference: there is no interval below {MIN_CLUSTERS} {what}"
+        if self._single(runs) and k < least_clusters(alpha):
+            asked = f"{self.n_compared} candidates ask" if self.n_compared > 1 else "a claim asks"
+            return (
+                f"{k} {what} cannot show any difference: rights and wrongs have no p-value below {2.0 ** (1 - k):.2g} "
+                f"there, and {asked} for {alpha:.2g}; it takes {least_clusters(alpha)} {what} or more"
+            )
+        return None
+
+
+def _if_wrong(test: _Test, sizes: Sequence[int], settings: dict[str, Any]) -> str:
+    """Return what it costs if more items change sides than is assumed; nothing where the spread was measured."""
+    if settings["measured"]:
+        return ""
+    share = min(1.0, MORE_CHANGE * settings["discordance"])
+    spread, runs, effect = _spread(sizes, {**settings, "discordance": share}), settings["replicates"], None
+    if spread is None:
+        return ""
+    if settings["smallest_effect"]:
+        needed = test.needed(spread, settings["smallest_effect"], runs)
+        effect = f"about {needed:,} items are needed; a run on dev without the claim measures it" if needed else None
+    else:
+        try:
+            shown = _size(test.shown(spread, test.n, runs), settings["unit"])
+            effect = f"only {shown} {settings['unit']} or more; the first run measures it"
+        except StatisticsError:
+            pass  # too few items for any effect, told above
+    return f"if {100 * share:g} % do, {effect}" if effect else ""
 
 
 def _size(effect: float, unit: str) -> str:
     return f"{100 * effect:.1f}" if unit == "points" else f"{effect:.3g}"
 
 
-def _replicates(n: int, runs: int, spread: _Spread, shown: Callable[[int, int], float], unit: str) -> dict[str, Any]:
-    """Return what `n` items show with several runs each, and so many times the items with one, at equal calls."""
+def _replicates(n: int, test: _Test, spread: _Spread, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what `n` items show with several runs each, and so many times the items with one, at equal calls.
+
+    Where the budget counts calls, also the best that it pays of these items.
+    """
+    runs, unit = settings["replicates"], settings["unit"]
     most = max(2, runs)
-    with_runs, with_items = shown(n, most), shown(n * most, 1)
+    with_runs, with_items = test.shown(spread, n, most), test.shown(spread, n * most, 1)
+    told = (
+        f"for {'the same' if runs > 1 else 'twice the'} calls {n:,} items x {most} runs can show "
+        f"{_size(with_runs, unit)} {unit}, {n * most:,} items x 1 run {_size(with_items, unit)} ({spread.of_runs})"
+    )
+    best = _best_paid(n, test, spread, settings.get("pair_calls"))
+    if best:
+        runs_told = f"{best['runs']} run{'s' if best['runs'] > 1 else ''}"
+        told += (
+            f"; the budget's calls are best spent on {best['n_items']:,} items x {runs_told}: "
+            f"{_size(best['detectable'], unit)} {unit}"
+        )
     of_runs = spread.noise.candidate + spread.noise.baseline
     return {
         "runs": most,
@@ -198,8 +292,21 @@ def _replicates(n: int, runs: int, spread: _Spread, shown: Callable[[int, int], 
         "with_items": with_items,
         "share_of_noise": of_runs / spread.noise.sd(1) ** 2,
         "measured": spread.runs_measured,
-        "told": (
-            f"for {'the same' if runs > 1 else 'twice the'} calls {n:,} items x {most} runs can show "
-            f"{_size(with_runs, unit)} {unit}, {n * most:,} items x 1 run {_size(with_items, unit)} ({spread.of_runs})"
-        ),
+        "best": best,
+        "told": told,
     }
+
+
+def _best_paid(n: int, test: _Test, spread: _Spread, calls: float | None) -> dict[str, Any] | None:
+    """Return runs and items, of `n` there are, that show the smallest effect for the calls of two candidates."""
+    if calls is None:
+        return None
+    try:
+        best = replicates_or_items(spread.noise, calls, most_items=n)
+        return {
+            "runs": best.runs,
+            "n_items": best.n_items,
+            "detectable": test.shown(spread, best.n_items, best.runs),
+        }
+    except StatisticsError:
+        return None  # the calls pay too few items to show anything

@@ -41,7 +41,7 @@ def test_no_other_whole_numbers_do_better(between, within, item_calls, calls):
     found = replicates_or_items(given_noise, calls, item_calls=item_calls)
     for runs in range(1, 40):
         n_items = int(calls / (item_calls + 2 * runs))
-        if n_items >= 2:
+        if n_items >= min(30, found.n_items):
             assert given_noise.sd(runs) / math.sqrt(n_items) >= found.se * (1 - 1e-9)
 
 
@@ -50,10 +50,12 @@ def test_without_noise_between_runs_more_of_them_are_waste():
     assert replicates_or_items(noise(0.1, 0), 600, item_calls=10).best_runs == 1
 
 
-def test_without_spread_between_items_only_runs_count():
-    found = replicates_or_items(noise(0, 0.4), 400, item_calls=10)
+@pytest.mark.parametrize(("calls", "n_items"), [(4000, 30), (400, 33), (100, 8)])
+def test_without_spread_between_items_thirty_are_asked_or_all_that_can_be_paid(calls, n_items):
+    found = replicates_or_items(noise(0, 0.4), calls, item_calls=10)
     assert found.best_runs == math.inf
-    assert found.n_items == 2
+    assert found.n_items == pytest.approx(n_items, abs=2)
+    assert found.n_items >= min(30, n_items)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from safetycatch.errors import StatisticsError
-from safetycatch.stats import DifferenceNoise, detectable_effect, required_n
+from safetycatch.stats import DifferenceNoise, detectable_effect, paired_difference, required_n
+from safetycatch.stats.paired import EXACT_BELOW_PAIRS
+from safetycatch.stats.power import least_clusters
 
 EFFECTS = st.floats(0.005, 0.5)
 SPREADS = st.one_of(
@@ -80,6 +82,55 @@ def test_agrees_with_statsmodels():
     power = pytest.importorskip("statsmodels.stats.power")
     n = power.NormalIndPower(ddof=0).solve_power(0.03 / 0.5, power=0.9, alpha=0.01, ratio=0)
     assert required_n(0.03, sd_difference=0.5, power=0.9, alpha=0.01) == math.ceil(n)
+
+
+@pytest.mark.parametrize("k", [5, 6, 8, 12, 20])
+def test_few_clusters_have_the_noncentral_t(k):
+    from scipy.stats import nct, t
+
+    effect = detectable_effect(40 * k, sd_difference=0.5, cluster_size=40)
+    critical, ncp = t.ppf(0.975, k - 1), effect * math.sqrt(40 * k) / 0.5
+    assert nct.sf(critical, k - 1, ncp) == pytest.approx(0.8, abs=1e-6)
+    n = required_n(effect * (1 + 1e-9), sd_difference=0.5, cluster_size=40)
+    assert n == 40 * k
+
+
+def test_fewer_than_five_clusters_have_no_interval():
+    with pytest.raises(StatisticsError, match="no interval below 5 clusters"):
+        detectable_effect(100, sd_difference=0.5, cluster_size=30)
+    assert required_n(10.0, sd_difference=0.5, cluster_size=30) == 150
+
+
+@pytest.mark.parametrize(("effect", "discordance"), [(0.15, 0.3), (0.2, 0.35), (0.12, 0.2)])
+def test_few_independent_answers_have_the_power_that_was_asked_for(effect, discordance):
+    """Power of the exact McNemar test at the planned n, enumerated."""
+    from scipy.stats import binom
+
+    n = required_n(effect, discordance=discordance, exact=True)
+    assert n < EXACT_BELOW_PAIRS
+    power = 0.0
+    for total in range(1, n + 1):
+        counts = np.arange(total + 1)
+        p_values = np.minimum(1, 2 * binom.cdf(np.minimum(counts, total - counts), total, 0.5))
+        shown = binom.pmf(counts, total, (1 + effect / discordance) / 2)[p_values <= 0.05].sum()
+        power += binom.pmf(total, n, discordance) * shown
+    assert power >= 0.78
+
+
+def test_the_exact_test_is_planned_where_a_run_takes_it():
+    rng = np.random.default_rng(1)
+    for n in (EXACT_BELOW_PAIRS - 1, EXACT_BELOW_PAIRS):
+        a, b = (rng.random((2, n)) < 0.5).astype(float)
+        assert (paired_difference(a, b).p_method == "exact McNemar") is (n < EXACT_BELOW_PAIRS)
+
+
+@pytest.mark.parametrize(("alpha", "k"), [(0.05, 6), (0.0125, 8), (2.0**-7, 8), (0.5, 5)])
+def test_the_fewest_clusters_that_can_have_a_p_value_so_small(alpha, k):
+    assert least_clusters(alpha) == k
+    right = np.repeat(np.arange(k), 40)
+    rng = np.random.default_rng(2)
+    a, b = (rng.random(40 * k) < 0.95).astype(float), (rng.random(40 * k) < 0.2).astype(float)
+    assert paired_difference(a, b, right).p_value >= min(2.0 ** (1 - k), alpha)
 
 
 @given(EFFECTS, SPREADS, st.floats(0.5, 5), st.floats(0.6, 0.95))

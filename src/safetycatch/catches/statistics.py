@@ -34,8 +34,21 @@ def power(
     assumption: str,
     unit: str = "points",
     wanted: float = 0.8,
+    impossible: str | None = None,
 ) -> Observation:
-    """SC202: the effect that `n` items can show with the `wanted` power (0-1) is at most the stated one."""
+    """SC202: the effect that `n` items can show with the `wanted` power (0-1) is at most the stated one.
+
+    `impossible` says why the items can show no difference at all.
+    """
+    if effect is not None and impossible:
+        return Observation(
+            "SC202",
+            "fired",
+            impossible,
+            "the run can only end INCONCLUSIVE",
+            "score more rows, of new groups",
+            {"n": n, "detectable": None, "effect": effect, "n_needed": n_needed},
+        )
     if effect is None or detectable is None:
         return Observation("SC202", "not_checked", "no stated effect, or its noise is not known")
     scale = 100 if unit == "points" else 1

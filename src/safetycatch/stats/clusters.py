@@ -215,9 +215,14 @@ def mean_variance(sample: Sample) -> MeanVariance:
     residuals = sample.values - sample.values.mean()
     variance = float((np.square(sample.cluster_sums(residuals)) / (1 - sizes / n)).sum()) / n**2
     independent = float(np.square(residuals).sum()) / (n * (n - 1))
+    return MeanVariance(variance, degrees_of_freedom(sizes), variance / independent if independent > 0 else math.nan)
+
+
+def degrees_of_freedom(sizes: Floats) -> float:
+    """Return Bell and McCaffrey's degrees of freedom of a mean over clusters of these sizes (two or more of them)."""
+    n = sizes.sum()
     cross = np.square(sizes) / (n - sizes)
-    df = n**2 / (np.square(sizes).sum() + cross.sum() ** 2 - np.square(cross).sum())
-    return MeanVariance(variance, float(df), variance / independent if independent > 0 else math.nan)
+    return float(n**2 / (np.square(sizes).sum() + cross.sum() ** 2 - np.square(cross).sum()))
 
 
 def steady_design_effect(observed: float, doubt: float, sample: Sample, *, least: float) -> float:

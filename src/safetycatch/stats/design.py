@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 1000  # more runs of one item are not searched
 SIDES = 2  # candidate and baseline
+LEAST_ITEMS = 30  # as many clusters an interval asks for before it warns; items beyond are not given up for more runs
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ def replicates_or_items(
     A run of an item costs two calls, candidate and baseline; a new item besides `item_calls` (its labelling, in calls).
     `most_items` is how many there are. Where new items cost nothing one run each is always best: the variance is
     2 (between runs + noise) / calls. Else the optimum is sqrt(noise / between * item_calls / 2) runs; whole numbers
-    are searched, fewest runs first. Assumes runs of an item independent. Raises: StatisticsError where the noise
-    between runs is not known, or calls do not pay two items. Source: Cochran 1977, "Sampling Techniques", chapter 10.
+    are searched, fewest runs first; never fewer than 30 items, or all that can be paid: a spread between items that
+    came out as 0 is no reason to ask two of them only. Assumes runs of an item independent. Raises: StatisticsError
+    where the noise between runs is not known, or calls do not pay two items.
+    Source: Cochran 1977, "Sampling Techniques", chapter 10.
     """
     if not noise.runs_measured:
         raise StatisticsError("the noise between runs is not known: measure it with two runs an item, or assume it")
@@ -58,12 +61,13 @@ def replicates_or_items(
         raise StatisticsError(f"most_items is {most_items}: a difference needs at least 2 items")
     limit = math.inf if most_items is None else most_items
     found: Allocation | None = None
-    best_runs = _best_runs(noise, item_calls)
+    best_runs, fewest = _best_runs(noise, item_calls), 2
     for runs in range(1, MOST_RUNS + 1):
         cost = item_calls + SIDES * runs
         n_items = int(min(limit, calls / cost * (1 + 1e-12)))
-        if n_items < 2:
+        if n_items < (2 if found is None else fewest):
             break
+        fewest = min(n_items, LEAST_ITEMS) if found is None else fewest
         se = noise.sd(runs) / math.sqrt(n_items)
         if found is None or se < found.se * (1 - 1e-12):
             found = Allocation(runs, n_items, SIDES * runs * n_items, se, best_runs)
