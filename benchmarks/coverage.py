@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Sizes = NDArray[np.intp]
     Draw = Callable[[np.random.Generator, Sizes], tuple[NDArray[np.float64], ...]]
 
+RUNS = "4 runs an item"
 UNEQUAL = (1, 1, 2, 3, 5, 8, 10)
 
 
@@ -49,7 +50,7 @@ SIZES: dict[str, Callable[[int], Sizes]] = {
     "iid": lambda n: np.ones(n, dtype=np.intp),
     "clusters of 5": lambda n: np.full(n // 5, 5),
     "unequal clusters": unequal_sizes,
-    "4 runs an item": lambda n: np.full(n, 4),
+    RUNS: lambda n: np.full(n, 4),
 }
 FEW = (5, 6, 8)  # clusters
 
@@ -113,9 +114,13 @@ class Cell:
         if self.statistic == "mean":
             cluster = np.repeat(rng.normal(size=len(sizes)), sizes) * np.sqrt(0.2)
             return (np.exp(0.8 * (cluster + rng.normal(size=sizes.sum()) * np.sqrt(0.8))) * np.exp(0.5 - 0.32),)
-        return (binary(rng, sizes, self.rates[0], 0.4 if self.design == "4 runs an item" else 0.2),)
+        return (binary(rng, sizes, self.rates[0], 0.4 if self.design == RUNS else 0.2),)
 
     def interval(self, columns: tuple[NDArray[np.float64], ...], cluster: Sizes | None) -> Interval | Plain:
+        if self.design == RUNS:  # averaged item by item before anything else, as in a run
+            columns, cluster = tuple(column.reshape(self.n, -1).mean(axis=1) for column in columns), None
+            if self.statistic == "paired":
+                return paired_difference(columns[0], columns[1], binary=True)
         if self.statistic == "paired":
             return paired_difference(columns[0], columns[1], cluster)
         if self.statistic == "rate, clusters ignored":
