@@ -7,8 +7,9 @@ from safetycatch.results.bench import Measure
 from safetycatch.results.spread import Spread
 
 
-def move(sd, gain, *, name="static8", against="zero", reason=""):
-    return fewshot.Move(Spread(name, "seed", (0.78, 0.82, 0.8), sd, sd / 2, 3 * sd, 300, 0.2, reason), gain, against)
+def move(sd, gain, *, name="static8", against="zero", reason="", low=None):
+    low = sd / 2 if low is None else low
+    return fewshot.Move(Spread(name, "seed", (0.78, 0.82, 0.8), sd, low, 3 * sd, 300, 0.2, reason), gain, against)
 
 
 def gain(estimate, *, worth=True, shown=True):
@@ -66,6 +67,7 @@ def test_sc902_does_not_pass_where_so_few_variants_cannot_tell(silent):
     found = steady(move(0.019, 0.04), move(0.01, 0.3))
     silent(found, "not_checked", "3 variants cannot tell: 3 seeds of static8")
     assert found.evidence == {"static8 seed": 0.01}
+    silent(steady(move(0.021, 0.04, low=0.0)), "not_checked", "3 variants cannot tell")
 
 
 def test_sc903_fires_where_the_advice_needs_no_retrieval(fired):

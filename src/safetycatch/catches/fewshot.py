@@ -59,8 +59,8 @@ class Move(NamedTuple):
 def shots_are_steady(*, moves: Sequence[Move], reason: str, unit: str, policy: Policy) -> Observation:
     """SC902: other seeds or orders of the examples move the score less than the gain that they are chosen for.
 
-    Fires on the estimate of the spread, which a handful of variants leaves a little too small; passes only where the
-    upper end of its 95 % interval stays below the gain.
+    Fires on the estimate of the spread, where that is more than the noise of the items (lower end of its 95 % interval
+    above 0); passes only where the upper end stays below the gain; else so few variants cannot tell.
     """
     if not moves:
         return Observation("SC902", "not_applicable", f"other seeds and orders: {reason}")
@@ -68,16 +68,17 @@ def shots_are_steady(*, moves: Sequence[Move], reason: str, unit: str, policy: P
     known = [move for move in moves if not math.isnan(move.spread.sd)]
     if not known:
         return Observation("SC902", "not_checked", f"other seeds and orders: {moves[0].spread.reason}")
-    worst = max(known, key=lambda move: sds * move.spread.sd - abs(move.gain))
     texts = [_moved(move, unit) for move in known]
     evidence = {f"{move.spread.candidate} {move.spread.what}": move.spread.sd for move in known}
-    if sds * worst.spread.sd <= abs(worst.gain):
-        vague = [move for move in known if sds * move.spread.sd_high > abs(move.gain)]
-        if not vague:
-            return Observation("SC902", "passed", "; ".join(texts), evidence=evidence)
+    shown = [move for move in known if move.spread.sd_low > 0 and sds * move.spread.sd > abs(move.gain)]
+    vague = [move for move in known if sds * move.spread.sd_high > abs(move.gain)]
+    if not vague:
+        return Observation("SC902", "passed", "; ".join(texts), evidence=evidence)
+    if not shown:
         said = "; ".join(_moved(move, unit) for move in vague)
         few = min(len(move.spread.means) for move in vague)
         return Observation("SC902", "not_checked", f"{few} variants cannot tell: {said}", evidence=evidence)
+    worst = max(shown, key=lambda move: sds * move.spread.sd - abs(move.gain))
     scale, name = (100, " points") if unit == "points" else (1, "")
     one, what = worst.spread.candidate, worst.spread.what
     gain = f"the gain of {scale * worst.gain:+.1f}{name}"
