@@ -668,7 +668,8 @@ def test_every_threshold_is_read_by_a_run(project, monkeypatch):
     monkeypatch.setattr(Policy, "threshold", reading)
     project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
     project.run()
-    assert read == {(code, name) for code, catch in CATCHES.items() for name in catch.thresholds}
+    of_a_bench = {("SC902", "sds")}  # tests/test_bench.py
+    assert read == {(code, name) for code, catch in CATCHES.items() for name in catch.thresholds} - of_a_bench
 
 
 @pytest.mark.parametrize(("own", "bigger"), [({"power": 0.9}, True), ({"discordance": 0.1}, False)])
