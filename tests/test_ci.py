@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from safetycatch.configuration import parse_mapping
+from safetycatch.report.comment import marker
 
 CI = Path(__file__).parents[1] / "deployments" / "ci"
 GITHUB = parse_mapping((CI / "github-actions.yml").read_text(encoding="utf-8"), "github-actions.yml")
@@ -54,6 +55,40 @@ def test_gates_of_one_pull_request_do_not_overlap():
     assert "pull_request.number" in GITHUB["concurrency"]["group"]
 
 
+CACHES = [step for step in STEPS if step.get("uses", "").startswith("actions/cache/")]
+
+
+def cached(step, event, number):
+    """A cache's path, key and the beginnings that it falls back to, as the runner reads them."""
+    own = f"safetycatch-pr-{number}" if event == "pull_request" else "safetycatch-main"
+    read = {"env.CACHE": own, "github.run_id": "7", "github.run_attempt": "1"}
+    texts = [step["with"][name] for name in ("path", "key")] + step["with"].get("restore-keys", "").splitlines()
+    found = [re.sub(r"\$\{\{ (\S+) \}\}", lambda match: read[match[1]], text) for text in texts]
+    (there,) = set(re.findall(r"event_name == '(\w+)'", step.get("if", ""))) or {event}
+    return found if there == event else None
+
+
+def test_no_push_to_a_pull_request_hides_main_s_runs_from_last():
+    steps = {step["name"]: cached(step, "pull_request", 5) for step in CACHES}
+    path, key, *_ = steps["Keep paid answers"]
+    assert steps["Keep main's runs"] is None
+    newest, _, beginning = steps["Fetch the newest runs of main"]
+    assert newest == f"{path}/runs"
+    assert not key.startswith(beginning)
+    names = [step["name"] for step in CACHES]
+    assert names.index("Fetch paid answers") < names.index("Fetch the newest runs of main")
+    kept = cached(CACHES[names.index("Keep main's runs")], "push", None)
+    assert kept[0] == newest
+    assert kept[1].startswith(beginning)
+
+
+def test_a_pull_request_starts_from_its_own_answers_else_from_main_s():
+    fetched = next(step for step in CACHES if step["name"] == "Fetch paid answers")
+    assert cached(fetched, "pull_request", 5)[2:] == ["safetycatch-pr-5-", "safetycatch-main-"]
+    assert cached(fetched, "push", None)[1].startswith("safetycatch-main-")
+    assert "format('safetycatch-pr-{0}', github.event.pull_request.number)" in GITHUB["jobs"]["gate"]["env"]["CACHE"]
+
+
 def test_gitlab_shows_an_inconclusive_gate_as_a_warning_and_nothing_else():
     assert GITLAB["safetycatch"]["allow_failure"] == {"exit_codes": [21]}
 
@@ -94,7 +129,19 @@ def test_a_gate_that_died_without_a_word_is_no_pass(tmp_path):
     code, comment, _ = ran(SCRIPTS["Gate"], tmp_path, CODE="137", COMMENT="")
     assert code == 137
     assert "This is not a pass" in comment
+    assert comment.splitlines()[0] == marker("gate")
     assert "This is not a pass" in (tmp_path / "summary").read_text()
+
+
+def test_a_long_comment_is_cut_between_lines(tmp_path):
+    (tmp_path / "safetycatch").write_text(PLAYED)
+    (tmp_path / "safetycatch").chmod(0o755)
+    lines = [f"{number} {'é▼' * 20}" for number in range(1000)]
+    _, comment, _ = ran(SCRIPTS["Gate"], tmp_path, CODE="0", COMMENT="\n".join(lines))
+    *kept, _, told = comment.split("\n")
+    assert kept == lines[: len(kept)]
+    assert 59_000 < len("\n".join(kept).encode()) <= 60_000
+    assert "cut" in told
 
 
 @pytest.mark.flow

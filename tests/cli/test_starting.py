@@ -44,6 +44,21 @@ def test_with_flows_copies_what_deployments_name(cli, tmp_path):
     assert all((tmp_path / path).is_file() for path in named)
 
 
+def test_with_ci_writes_the_workflow_once(cli, tmp_path):
+    path = tmp_path / ".github" / "workflows" / "safetycatch.yml"
+    assert str(path.relative_to(tmp_path)) in cli("init", "--with-ci", "--json").document["written"]
+    ours = Path(__file__).parents[2] / "deployments" / "ci" / "github-actions.yml"
+    assert path.read_bytes() == ours.read_bytes()
+    path.write_text("mine")
+    assert str(path.relative_to(tmp_path)) in cli("init", "--with-ci", "--json").document["kept"]
+    assert path.read_text() == "mine"
+
+
+def test_without_ci_there_is_no_workflow(cli, tmp_path):
+    cli("init")
+    assert not (tmp_path / ".github").exists()
+
+
 @pytest.mark.parametrize("claim", [False, True])
 def test_the_example_explores_and_claims_when_uncommented(claim):
     text = EXPERIMENT.replace("# claim:", "claim:") if claim else EXPERIMENT

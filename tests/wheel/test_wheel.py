@@ -97,7 +97,8 @@ def test_the_only_import_name_is_safetycatch(built):
 def test_the_pipeline_is_inside(built):
     held = {name.removeprefix(PIPELINE) for name in zipfile.ZipFile(built[0]).namelist() if name.startswith(PIPELINE)}
     files = {str(path.relative_to(ROOT)) for folder in ("flows", "tasks") for path in (ROOT / folder).rglob("*.py")}
-    assert held == files | {"deployments/prefect.yaml"}
+    ci = {f"deployments/ci/{name}" for name in ("README.md", "github-actions.yml", "gitlab-ci.yml")}
+    assert held == files | ci | {"deployments/prefect.yaml"}
 
 
 def test_it_holds_the_library_and_nothing_else(built):
@@ -135,7 +136,8 @@ def test_a_new_project_needs_nothing_else_and_runs_none_of_its_modules(installed
     for name in ("flows", "tasks", "datasets"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('executed')")
     home = {"HOME": str(tmp_path / "home"), "PREFECT_HOME": str(tmp_path / "home")}
-    run(installed / "safetycatch", "init", cwd=tmp_path, **home)
+    run(installed / "safetycatch", "init", "--with-ci", cwd=tmp_path, **home)
+    assert "safetycatch gate" in (tmp_path / ".github" / "workflows" / "safetycatch.yml").read_text(encoding="utf-8")
     checked = json.loads(
         run(installed / "safetycatch", "check", "experiments/example.yaml", "--json", cwd=tmp_path, **home)
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SAMPLE_TICKETS = 240
 DEPLOYMENTS = Path("deployments") / "prefect.yaml"
+CI = Path("deployments") / "ci" / "github-actions.yml"
+WORKFLOW = Path(".github") / "workflows" / "safetycatch.yml"
 
 PROJECT_FILE = """\
 # Settings of this project. Keys stay in the environment: OPENAI_API_KEY, SAFETYCATCH_KEY_<NAME>.
@@ -71,6 +73,9 @@ def init(
     with_flows: Annotated[
         bool, typer.Option("--with-flows", help="Copy flows/ and tasks/ too, to change and to deploy them.")
     ] = False,
+    with_ci: Annotated[
+        bool, typer.Option("--with-ci", help="Write a GitHub workflow with the gate, to change its five settings.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Start a project with an example that runs without a key; never overwrites a file."""
@@ -79,7 +84,7 @@ def init(
     output = Output(json=json)
     written: list[str] = []
     kept: list[str] = []
-    for name, content in _files(with_flows=with_flows):
+    for name, content in _files(with_flows=with_flows, with_ci=with_ci):
         (written if _create(folder / name, content) else kept).append(str(name))
     output.document({"folder": str(folder.absolute()), "written": written, "kept": kept})
     if json:
@@ -90,9 +95,11 @@ def init(
         output.field("kept", f"{name} (it was there)")
     where = "" if folder == Path() else f"cd {folder} && "
     output.field("next", f"{where}safetycatch check experiments/example.yaml")
+    if str(WORKFLOW) in written:
+        output.field("", f"then name your experiment and your key in {WORKFLOW}")
 
 
-def _files(*, with_flows: bool) -> Iterator[tuple[Path, bytes]]:
+def _files(*, with_flows: bool, with_ci: bool) -> Iterator[tuple[Path, bytes]]:
     """Yield the files of a new project: path and content."""
     from safetycatch.sandbox.tickets import make_tickets, tickets_csv
 
@@ -103,6 +110,10 @@ def _files(*, with_flows: bool) -> Iterator[tuple[Path, bytes]]:
     yield Path("experiments/tickets.csv"), tickets_csv(make_tickets()[:SAMPLE_TICKETS]).encode()
     if with_flows:
         yield from _flow_files()
+    if with_ci:
+        from safetycatch.cli.pipeline import home
+
+        yield WORKFLOW, (home() / CI).read_bytes()
 
 
 def _flow_files() -> Iterator[tuple[Path, bytes]]:
