@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from coverage import answers, unequal_sizes
 
+from benchmarks.coverage import answers, unequal_sizes
 from safetycatch.results.comparing import Metric, compare_all
 from safetycatch.results.matrix import Items, ScoreMatrix
 

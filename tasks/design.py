@@ -231,8 +231,8 @@ class _Test:
         """Return why so few clusters show no difference, however large it is."""
         alpha, k = self.level["alpha"], self.n_clusters
         what = "items" if k == self.n else "clusters"
-        if k < MIN_CLUSTERS:
-            return f"{k} {what} cannot show any difference: there is no interval below {MIN_CLUSTERS} {what}"
+        if k < MIN_CLUSTERS and k < self.n:
+            return f"{k} clusters cannot show any difference: there is no interval below {MIN_CLUSTERS} clusters"
         if self._single(runs) and k < least_clusters(alpha):
             asked = f"{self.n_compared} candidates ask" if self.n_compared > 1 else "a claim asks"
             return (
