@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from safetycatch.results.matrix import Items, ScoreMatrix
 
-STAGE, VERSION = "compare", "5"
+STAGE, VERSION = "compare", "6"
 
 
 @task(
