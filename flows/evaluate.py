@@ -218,7 +218,7 @@ def _evaluated(
     progress = CallsArtifact(n_replies)
     dev = answer(of_dev, call, progress.add) if of_dev else {}
     # Before test is asked.
-    check_dev(prepared, dev)
+    dev_notes = check_dev(prepared, dev)
     parts = answer(prepared, call, progress.add)
     vote = voted(prepared, call, parts, dev)
     for line in vote_lines(prepared, vote):
@@ -252,6 +252,7 @@ def _evaluated(
     effect = claim.smallest_effect if claim else None
     # Before the first comparison, so that a kill cannot hide it.
     looks = record_look(prepared, policy)
+    k_history = _history(Runs(store), prepared, looks)
     compared = call(
         compare,
         place=place,
@@ -268,7 +269,7 @@ def _evaluated(
             "baseline": stored["name"] if stored else inputs.experiment.baseline,
             "stored": stored,
             "power": policy.threshold("SC202", "power"),
-            "k_history": _history(Runs(store), prepared, looks),
+            "k_history": k_history,
             "leaked": leaks["leaked_ids"],
             "crossed": leaks["crossed_ids"],
             "similar": leaks["similar_ids"],
@@ -283,13 +284,14 @@ def _evaluated(
     changed = [*(found.name for found in run.changed_inputs(inputs.files)), *inputs.changed_data()]
     spent = shared.journal.spent(run.run_id)
     unpriced = store.facts(Ref.from_dict(prepared.plan))["unknown_prices"]
-    after = [*observe_after(prepared, policy, summary, scored, spent, changed, climbed), *more.observations(policy)]
+    after = [*observe_after(prepared, policy, summary, scored, spent, changed, climbed, k_history)]
+    after += more.observations(policy)
     after += observe_ensemble(prepared, ensemble)
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]
     findings = tuple(sorted([*findings, *before], key=_code_order))
-    for line in (notes := _unreadable(scored)):
+    for line in (notes := [*dev_notes, *_unreadable(scored)]):
         say("note", line)
     result = Result(
         run_id=run.run_id,
@@ -322,6 +324,7 @@ def _evaluated(
         "command": result.command,
         "items": prepared.items_key(),
         "candidates": [*prepared.candidate_keys(), *prepared.ensemble_keys()],
+        "names": list(prepared.names),
         "raced": everybody.candidate_keys() if climbed else [],
         "chosen": climbed.chosen if climbed else None,
         "look": prepared.look.content if prepared.look else None,
@@ -375,7 +378,7 @@ def _saved(
     """Return what the answers of this run cost when they were bought, less what was paid now."""
     own = {name: facts for name, facts in scored.items() if ensemble is None or name != ensemble["id"]}
     bought = sum(facts["cost_usd"] or 0.0 for facts in own.values()) + (climbed.cost_usd if climbed else 0.0)
-    bought += ensemble["extra_usd"] + ensemble["fit_usd"] if ensemble else 0.0
+    bought += (ensemble["extra_usd"] or 0.0) + (ensemble["fit_usd"] or 0.0) if ensemble else 0.0
     return max(0.0, bought - paid_now)
 
 

@@ -21,6 +21,8 @@ from safetycatch.results.comparing import Metric
 from safetycatch.results.gate import decide_gate
 from safetycatch.results.matrix import build_matrix, stored_items
 from safetycatch.store import Runs
+from safetycatch.store.looks import look_of_run, looks_of
+from tasks.looks import rivals_on_test
 from tasks.start import read_inputs
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from flows.chain import Call
     from safetycatch.results.gate import Gate
     from safetycatch.results.matrix import Floats, Items
-    from safetycatch.store import StoredRun
+    from safetycatch.store import Store, StoredRun
     from tasks.start import Inputs
 
 EXIT_CODES = {"passed": EXIT_OK, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_GATE_INCONCLUSIVE}
@@ -133,6 +135,7 @@ def _decided(run: StoredRun, margin: float, most_missing: float, inputs: Inputs)
     theirs = _means(theirs_run, other or baseline, metric.name, items)
     shared = _shared(theirs_run, items) if other else [True] * len(items.ids)
     verdict = summary["verdicts"].get(headline) or {"guardrails": []}
+    picked, n_besides = _history(run, inputs.place("").open_store(), headline, baseline, theirs_run)
     return decide_gate(
         ours[shared],
         theirs[shared],
@@ -143,7 +146,8 @@ def _decided(run: StoredRun, margin: float, most_missing: float, inputs: Inputs)
         interval=(row["low"], row["high"]),
         clusters=items.clusters[shared] if items.clustered else None,
         guardrails=verdict["guardrails"],
-        picked=len(rows) if summary["selected"] else 1,
+        picked=max(picked, len(rows) if summary["selected"] else 1),
+        n_besides=n_besides,
         most_missing=most_missing,
         unreadable=(
             _unreadable(run, headline, metric, items),
@@ -151,6 +155,25 @@ def _decided(run: StoredRun, margin: float, most_missing: float, inputs: Inputs)
         ),
         same_system=bool(other) and _requests(run, headline) == _requests(theirs_run, other) != {},
     )
+
+
+def _history(run: StoredRun, store: Store, candidate: str, baseline: str, theirs_run: StoredRun) -> tuple[int, int]:
+    """Return of how many candidates looks at these items chose this one, and how many more they showed."""
+    other = baseline.partition(":")[2]
+    look = look_of_run(run, "gate", "", store.clock())
+    if look is None:
+        return 1, 0
+    with looks_of(store) as looks:
+        seen = looks.on(look)
+    keys = _keys(run)
+    if other:
+        keys[baseline] = _keys(theirs_run).get(other, "")
+    return rivals_on_test(seen, keys, candidate, baseline, look.terms["candidate"])
+
+
+def _keys(run: StoredRun) -> dict[str, str]:
+    """Return the fingerprints of a run's candidates by name; empty where the run is too old to say."""
+    return dict(zip(run.summary.get("names", ()), run.summary["candidates"], strict=False))
 
 
 def _means(run: StoredRun, candidate: str, metric: str, items: Items) -> Floats:
@@ -217,8 +240,12 @@ def as_json(found: Gate, run: StoredRun, *, margin_given: bool) -> dict[str, Any
         "n": found.n,
         "n_clusters": found.n_clusters,
         "n_missing": found.n_missing,
+        "missing_decides": found.missing_decides,
         "n_to_settle": found.n_to_settle,
+        "settles_as": found.settles_as,
+        "settle": found.settle,
         "picked_of": found.picked,
+        "seen_besides": found.n_besides,
         "unchanged": found.unchanged,
         "guardrails": [asdict(rail) for rail in found.guardrails],
         "sentence": found.sentence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from dataclasses import replace
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,17 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
         declared=prepared.pool is not None, ids=_pool_overlap(prepared), pool=experiment.data.pool or "train"
     )
     yield from _vote(prepared)
+    yield from _unrecorded(prepared, policy)
     yield _run_id(prepared)
+
+
+def _unrecorded(prepared: Prepared, policy: Policy) -> Iterator[Observation]:
+    """Yield that recorded answers lack too many rows; else the answers of all candidates tell it together."""
+    found = prepared.unrecorded
+    n_missing = sum(missing for missing, _ in found.values())
+    seen = statistics.errors(failed=found, policy=policy, classes={"not_recorded": n_missing})
+    if seen.seen == "fired":
+        yield replace(seen, fix="record the missing answers, or leave the candidate out")
 
 
 def _vote(prepared: Prepared) -> Iterator[Observation]:
@@ -243,8 +254,12 @@ def observe_after(
     spent: Spent,
     changed: list[str],
     climbed: Climbed | None,
+    k_history: int,
 ) -> Iterator[Observation]:
-    """Yield what the answers show; `scored` holds the score stage's facts by candidate, `climbed` the race before."""
+    """Yield what the answers show; `scored` holds the score stage's facts by candidate, `climbed` the race before.
+
+    `k_history` candidates were ever scored on these items.
+    """
     experiment = prepared.experiment
     claim = experiment.claim
     effect = claim.smallest_effect if claim else None
@@ -265,10 +280,12 @@ def observe_after(
     luck = summary["health"]["luck"] if summary["health"] else None
     yield statistics.family(
         n_compared=n_compared,
-        k_history=summary["health"]["k"] if summary["health"] else len(main),
+        n_scored=len(main),
+        k_history=max(k_history, len(main)),
         luck=luck,
         metric=metric["name"],
         correction=claim.correction if claim else "holm",
+        claiming=experiment.claiming,
     )
     # An ensemble makes no calls of its own: its rows fail with its members'.
     scored = {name: facts for name, facts in scored.items() if name not in prepared.ensemble_ids}

@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetycatch.catches import Policy, judge, refuse
 from safetycatch.catches.aggregation import terms_kept
 from safetycatch.catches.illusory import LookFacts, looked_at
 from safetycatch.identity import fingerprint
 from safetycatch.results.matrix import hash_of
-from safetycatch.store.looks import Look, content_of, distinct, looker, looks_of, sketch_of, terms_of
+from safetycatch.store.looks import (
+    BEST_ON_DEV,
+    Look,
+    content_of,
+    contents,
+    distinct,
+    is_replay,
+    looker,
+    looks_of,
+    sketch_of,
+    terms_of,
+)
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.prepared import candidate_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from safetycatch.catches import Observation
     from tasks.prepared import Prepared
 
 SHOWN = 5
+TYPED_AT_A_GATE = frozenset({"baseline", "candidate"})
 
 
 def look_ahead(prepared: Prepared, purpose: str) -> Look | None:
     """Return the look that this run would be; None while exploring, which never opens test."""
     if not prepared.experiment.claiming:
         return None
-    store, terms = prepared.place.open_store(), terms_of(prepared.experiment.model_dump(mode="json"))
-    contents = set(_contents(prepared, prepared.ids).values())
+    store, terms = prepared.place.open_store(), _terms(prepared)
+    items = set(_contents(prepared, prepared.ids).values())
     content = content_of(
         items=prepared.items_key(),
         candidates=[*prepared.candidate_keys(), *_judge(prepared)],
@@ -47,8 +59,8 @@ def look_ahead(prepared: Prepared, purpose: str) -> Look | None:
         looked_at=store.clock(),
         terms=terms,
         candidates=_tried(prepared),
-        n_items=len(contents),
-        sketch=sketch_of(contents),
+        n_items=len(items),
+        sketch=sketch_of(items),
     )
 
 
@@ -57,6 +69,10 @@ def _contents(prepared: Prepared, ids: Sequence[str]) -> dict[str, str]:
     table = with_ids(read_table(prepared.place, prepared.examples), list(ids))
     columns = (table[name].to_pylist() for name in ("example_id", "input", "target"))
     return {example_id: hash_of(text, target) for example_id, text, target in zip(*columns, strict=True)}
+
+
+def _terms(prepared: Prepared) -> dict[str, Any]:
+    return terms_of(prepared.experiment.model_dump(mode="json"), prepared.names)
 
 
 def _tried(prepared: Prepared) -> tuple[str, ...]:
@@ -76,8 +92,8 @@ def _chosen_by(prepared: Prepared) -> str:
         return ""
     race = None
     if ladder is not None:
-        contents = _contents(prepared, list(ladder.clusters))
-        blocks = [[[contents[name] for name in block] for block in rung] for rung in ladder.blocks]
+        hashes = _contents(prepared, list(ladder.clusters))
+        blocks = [[[hashes[name] for name in block] for block in rung] for rung in ladder.blocks]
         race = [blocks, ladder.keeps, ladder.metric]
     fitted = sorted(_contents(prepared, ensemble.dev_ids).values()) if ensemble else None
     return fingerprint(race, fitted)
@@ -101,25 +117,58 @@ def observe_looks(look: Look | None, looks: Sequence[Look], policy: Policy) -> I
         yield terms_kept(claim="", first=None, now=None, seen="")
         return
     own = [one for one in looks if one.claim == look.claim]
-    sights: dict[str, Look] = {}
-    for one in own:
-        sights.setdefault(one.content, one)
+    before = contents(own)
+    told = {one.content: one.told for one in reversed(own)}
     yield looked_at(
         LookFacts(
             claim=look.claim,
             is_gate=look.purpose == "gate",
-            seen=any(one.content == look.content for one in own),
-            n_claim=len(sights),
+            seen=is_replay(look.content, before),
+            n_claim=len(before),
             n_all=distinct(looks),
             n_items=look.n_items,
-            told=[one.told for one in list(sights.values())[-SHOWN:]],
+            told=[told[content] for content in before[-SHOWN:]],
         ),
         policy,
     )
-    first = own[0] if own else None
     yield terms_kept(
-        claim=look.claim, first=first.terms if first else None, now=look.terms, seen=first.told if first else ""
+        claim=look.claim,
+        first=_first_terms(own) if own else None,
+        now=_fixed(look),
+        seen=own[0].told if own else "",
     )
+
+
+def _fixed(look: Look) -> dict[str, Any]:
+    """Return the terms that the file fixes: whom a gate compares with whom is an option of its command."""
+    return {name: term for name, term in look.terms.items() if look.purpose != "gate" or name not in TYPED_AT_A_GATE}
+
+
+def _first_terms(own: Sequence[Look]) -> dict[str, Any]:
+    """Return each term of a claim as the first look says it that knows it, and every candidate that a look showed."""
+    first: dict[str, Any] = {}
+    for one in own:
+        first = {**_fixed(one), **first}
+    return {**first, "candidates": sorted({name for one in own for name in one.terms.get("candidates", ())})}
+
+
+def rivals_on_test(
+    looks: Sequence[Look], keys: Mapping[str, str], candidate: str, baseline: str, claimed: str
+) -> tuple[int, int]:
+    """Return of how many candidates one was chosen by scores on test, itself included, and how many more looks showed.
+
+    It was chosen among those of each look that showed it beside others and was not the one claimed there, by name or as
+    it is `claimed` now (best on dev). `keys` are the fingerprints by name of those scored now; looks that do not know
+    whom they claimed chose nobody.
+    """
+    own, known = keys.get(candidate, ""), {keys.get(baseline)}
+    beforehand = {candidate, *({claimed} & {BEST_ON_DEV})}
+    choosing = (one for one in looks if own in one.candidates)
+    among = {own}.union(
+        *(one.candidates for one in choosing if one.terms.get("candidate", candidate) not in beforehand)
+    )
+    every = {key for one in looks for key in one.candidates}
+    return len(among - known), len(every - among - {*keys.values()})
 
 
 def record_look(prepared: Prepared, policy: Policy) -> list[Look]:
@@ -131,7 +180,7 @@ def record_look(prepared: Prepared, policy: Policy) -> list[Look]:
         return []
     store = prepared.place.open_store()
     # Those who left the race were not seen on test.
-    look = replace(prepared.look, candidates=_tried(prepared), looked_at=store.clock())
+    look = replace(prepared.look, candidates=_tried(prepared), terms=_terms(prepared), looked_at=store.clock())
 
     def check(before: list[Look]) -> None:
         refuse(judge(observe_looks(look, before, policy), policy))

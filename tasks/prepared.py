@@ -115,7 +115,10 @@ class Climbed:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The references, settings and findings of a run that is ready to send; `look` is the one it takes at test."""
+    """The references, settings and findings of a run that is ready to send; `look` is the one it takes at test.
+
+    `unrecorded`: of recorded answers, how many rows have none, and rows.
+    """
 
     place: Place
     inputs: Inputs
@@ -141,6 +144,7 @@ class Prepared:
     ladder: Ladder | None = None
     bootstraps: tuple[Bootstrap, ...] = field(default=(), kw_only=True)
     ensemble: Ensemble | None = field(default=None, kw_only=True)
+    unrecorded: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]], kw_only=True)
 
     @property
     def experiment(self) -> Experiment:
@@ -166,6 +170,11 @@ class Prepared:
         rule = made.settings.model_dump(mode="json", exclude={"id", "members"})
         judge = candidate_key(made.judge) if made.judge else ""
         return [fingerprint(rule, judge, sorted(keys[name] for name in made.settings.members))]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Who is scored, in the order of `candidate_keys` and `ensemble_keys`."""
+        return (*(entry["candidate"]["id"] for entry in self.entries), *self.ensemble_ids)
 
     def candidate_keys(self) -> list[str]:
         """Fingerprints of what was tried: a changed prompt or function is another candidate."""

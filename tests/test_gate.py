@@ -35,6 +35,14 @@ def test_what_is_not_shown_does_not_pass(project, gate):
     found = gate(noninferior="0.5 points")
     assert (found["gate"], found["passed"], found["exit_code"]) == ("inconclusive", False, 21)
     assert found["n_to_settle"] > 100
+    assert (found["settles_as"], found["missing_decides"]) == ("passed", False)
+
+
+def test_just_beyond_the_margin_more_items_would_settle_it_as_failed(project, gate):
+    project.answers |= {"a": project.right(60), "b": project.right(57)}
+    found = gate(noninferior="2 points")
+    assert (found["gate"], found["settles_as"]) == ("inconclusive", "failed")
+    assert "would settle it, as FAILED" in found["settle"]
 
 
 def test_without_a_margin_the_claims_smallest_effect_is_one(gate):
@@ -57,8 +65,36 @@ def test_the_best_of_several_is_held_to_a_stricter_bound_and_says_so(project, ga
     assert (two["candidate"], two["picked_of"], two["level"]) == ("b", 2, 0.975)
     assert two["bound"] < one["bound"]
     assert "best of 2" in two["sentence"]
+
+
+def test_who_was_named_beforehand_is_held_to_no_more_however_often(project, gate):
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
     project.config["claim"]["candidate"] = "b"
-    assert gate()["picked_of"] == 1
+    for _ in range(2):
+        found = gate()
+        assert (found["picked_of"], found["seen_besides"]) == (1, 0)
+
+
+@pytest.mark.parametrize("purpose", ["claim", "gate"])
+def test_losers_deleted_or_the_winner_named_after_a_look_still_count(project, gate, purpose):
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    project.run(purpose=purpose)
+    project.config["claim"]["candidate"] = "b"
+    assert gate()["picked_of"] == 2
+    del project.config["candidates"][2], project.config["claim"]["candidate"]
+    project.config["name"] = "another"
+    found = gate()
+    assert (found["picked_of"], found["level"], found["seen_besides"]) == (2, 0.975, 0)
+    assert "best of 2" in found["sentence"]
+
+
+def test_what_one_gate_after_another_showed_is_told_and_not_corrected(project, gate):
+    assert "earlier looks" not in gate()["sentence"]
+    for version in "23":
+        project.config["candidates"][1]["version"] = version
+        found = gate()
+    assert (found["picked_of"], found["seen_besides"]) == (1, 2)
+    assert "earlier looks at these items showed 2 other candidates, which the bound does not count" in found["sentence"]
 
 
 def test_against_a_stored_run_the_named_candidate_counts(project, gate):
@@ -115,7 +151,8 @@ def test_missing_rows_never_pass_even_where_the_catch_is_overridden(project, gat
     project.answers["b"] = project.failing(share)
     project.config["catches"] = {"SC207": "warn"}
     found = gate(noninferior="20 points")
-    assert (found["gate"], found["n_missing"]) == ("inconclusive", share)
+    assert (found["gate"], found["n_missing"], found["missing_decides"]) == ("inconclusive", share, True)
+    assert found["settle"] is None
 
 
 @pytest.mark.parametrize("mute", ["a", "b", "ab"])
@@ -143,8 +180,14 @@ def test_a_missing_row_counts_against_the_candidate(project, gate):
 
     project.answers |= {"a": project.right(78), "b": answer}
     found = gate(noninferior="2 points")
-    assert (found["gate"], found["n_missing"]) == ("inconclusive", 1)
+    assert (found["gate"], found["n_missing"], found["missing_decides"]) == ("inconclusive", 1, True)
     assert found["bound"] > -0.02
+    project.answers["b"] = lambda row: answer(row) if row["example_id"] == "R000" else project.right(77)(row)
+    project.config["candidates"][1]["version"] = "worse"
+    found = gate(noninferior="2 points")
+    assert (found["gate"], found["n_missing"], found["missing_decides"]) == ("inconclusive", 1, False)
+    del project.config["candidates"][1]["version"]
+    project.answers["b"] = answer
     assert gate(noninferior="4 points")["gate"] == "passed"
 
 

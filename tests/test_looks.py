@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -247,10 +249,75 @@ def test_sc1001_overridden_stays_in_sight_and_the_first_terms_go_on(project):
     assert project.findings()["SC1001"]["status"] == "passed"
 
 
-def test_sc1001_fires_when_the_correction_changes_and_not_when_the_effect_does(project):
+def test_another_smallest_effect_is_no_replay_and_sc1001_warns_from_then_on(project):
     project.run()
-    project.config["claim"] |= {"smallest_effect": "31 points", "correction": "holm"}
+    project.config["claim"] |= {"smallest_effect": 0.3, "correction": "holm", "candidate": "b"}
     assert project.check()["SC1001"].status == "passed"
+    project.config["claim"]["smallest_effect"] = "31 points"
+    for saw in ("look 2 of 3", "a replay is no look (2 of 3"):
+        found = project.findings()
+        assert saw in found["SC504"]["saw"]
+        assert (found["SC1001"]["status"], found["SC1001"]["level"]) == ("fired", "warn")
+        assert "smallest_effect was 0.3, now 0.31" in found["SC1001"]["saw"]
+    assert counted(project) == 2
+    project.config["claim"]["smallest_effect"] = "30 points"
+    found = project.findings()
+    assert ("replay" in found["SC504"]["saw"], found["SC1001"]["status"]) == (True, "passed")
+
+
+def test_the_losers_left_out_after_a_look_are_told_and_counted(project):
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    assert project.findings()["SC1001"]["status"] == "passed"
+    del project.config["candidates"][2]
+    for _ in range(2):
+        found = project.findings()
+        assert (found["SC1001"]["level"], found["SC1001"]["status"]) == ("warn", "fired")
+        assert "left out: c, whose scores were seen" in found["SC1001"]["saw"]
+        assert (found["SC205"]["level"], found["SC205"]["status"]) == ("warn", "fired")
+        assert "3 were ever scored" in found["SC205"]["saw"]
+        assert "best of 3 equal ones would look" in found["SC205"]["matters"]
+
+
+def test_edits_more_candidates_nights_and_gates_against_others_leave_sc1001_and_sc205_silent(project):
+    for _ in range(2):
+        found = project.findings()
+        assert (found["SC205"]["status"], found["SC1001"]["status"]) == ("passed", "passed")
+    change(project, 2)
+    assert project.findings()["SC1001"]["status"] == "passed"
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    assert project.findings()["SC1001"]["status"] == "passed"
+    project.config["claim"] |= {"baseline": "b", "candidate": "c"}
+    assert project.findings(purpose="gate")["SC1001"]["status"] == "passed"
+
+
+def test_whoever_lost_on_dev_may_be_left_out(race):
+    race.run()
+    seen = race.stored().summary["names"]
+    race.config["candidates"] = [one for one in race.config["candidates"] if one["id"] in seen]
+    race.config |= {"runs": {"ladder": ["all"]}, "claim": {**race.config["claim"], "candidate": "b"}}
+    del race.config["claim"]["candidate"]
+    found = race.check()["SC1001"]
+    assert "left out" not in found.saw
+
+
+def test_looks_that_know_no_effect_are_the_replay_of_whatever_reads_their_scores(project):
+    project.run()
+    with closing(sqlite3.connect(project.store / LEDGER)) as ledger, ledger:
+        content, terms = ledger.execute("SELECT content, terms FROM look").fetchone()
+        known = {name: json.loads(terms)[name] for name in ("metric", "correction")}
+        ledger.execute("UPDATE look SET content = ?, terms = ?", (content.partition(":")[0], json.dumps(known)))
+    found = project.findings()
+    assert "a replay is no look (1 of 3" in found["SC504"]["saw"]
+    assert found["SC1001"]["status"] == "passed"
+    assert (counted(project), len(looks(project))) == (1, 2)
+    project.config["claim"]["smallest_effect"] = "31 points"
+    found = project.check()
+    assert "look 2 of 3" in found["SC504"].saw
+    assert "smallest_effect was 0.3, now 0.31" in found["SC1001"].saw
+
+
+def test_sc1001_fires_when_the_correction_changes(project):
+    project.run()
     project.config["claim"]["correction"] = "max_t"
     found = project.check()["SC1001"]
     assert (found.status, "correction was holm, now max_t" in found.saw) == ("fired", True)

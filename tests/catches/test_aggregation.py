@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from safetycatch.catches.aggregation import Gain, gain_is_worth_it, terms_kept, ties_are_settled, weights_are_foreign
 
 FIRST = {"metric": "accuracy", "rule": "majority", "members": ["a", "b"], "tie": None, "correction": "holm"}
@@ -16,6 +18,35 @@ def test_sc1001_fires_and_names_old_and_new(fired):
     fired(kept(members=["a"], tie="best"), "refuse", "members was a, b, now a; tie was not set, now best")
     weighed = terms_kept(claim="t", first=FIRST, now={**FIRST, "weights": {"a": 2}}, seen=SEEN)
     assert 'weights was not set, now {"a":2}' in weighed.saw
+
+
+READ = {"smallest_effect": "0.03", "guardrails": None, "baseline": "a", "candidate": "b", "candidates": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"smallest_effect": "0.12"}, "smallest_effect was 0.03, now 0.12"),
+        ({"guardrails": ["cost_usd by 0"]}, "guardrails was not set, now cost_usd by 0"),
+        ({"baseline": "c"}, "baseline was a, now c"),
+        ({"candidate": "c"}, "candidate was b, now c"),
+        ({"candidates": ["a", "d"]}, "left out: b, c, whose scores were seen"),
+    ],
+)
+def test_sc1001_warns_of_another_reading_of_scores_that_were_seen(fired, changes, told):
+    first = {**FIRST, **READ}
+    fired(terms_kept(claim="tickets", first=first, now={**first, **changes}, seen=SEEN), "warn", told, SEEN)
+    both = terms_kept(claim="tickets", first=first, now={**first, **changes, "metric": "macro_f1"}, seen=SEEN)
+    fired(both, "refuse", "metric was accuracy", told)
+
+
+def test_sc1001_silent_on_one_more_candidate_and_on_what_older_looks_do_not_know(silent):
+    now = {**FIRST, **READ}
+    silent(terms_kept(claim="t", first=FIRST, now=now, seen=SEEN), "passed")
+    silent(terms_kept(claim="t", first=now, now={**now, "candidates": list("abcd")}, seen=SEEN), "passed")
+    more = {**now, "candidates": list("abcd")}
+    for claimed in ("d", "the best on test"):
+        silent(terms_kept(claim="t", first=now, now={**more, "candidate": claimed}, seen=SEEN), "passed")
 
 
 def test_sc1001_silent_on_the_same_terms_and_before_the_first_look(silent):

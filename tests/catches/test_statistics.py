@@ -89,13 +89,28 @@ def test_sc204_silent_on_the_same_items(silent):
     silent(same_items(only_left=["x1"], intersect=True), "passed", "shared items only")
 
 
+def family(**changes):
+    return statistics.family(luck=0.021, metric="accuracy", **changes)
+
+
 def test_sc205_fires_with_several_candidates(fired):
-    found = statistics.family(n_compared=5, k_history=12, luck=0.021, metric="accuracy")
-    fired(found, "warn", "5 candidates", "best of 12 equal ones would look 2.1 points better")
+    found = family(n_compared=5, n_scored=6, k_history=12)
+    fired(found, "warn", "5 candidates", "do not count the 6", "best of 12 equal ones would look 2.1 points better")
+    assert "do not count" not in family(n_compared=5, n_scored=6, k_history=6).matters
+
+
+def test_sc205_fires_with_one_where_earlier_looks_showed_others(fired):
+    found = family(n_compared=1, n_scored=2, k_history=17)
+    fired(found, "warn", "17 were ever scored", "not the 15 that earlier looks showed", "best of 17 equal ones")
 
 
 def test_sc205_silent_with_one(silent):
-    silent(statistics.family(n_compared=1, k_history=1, luck=None, metric="accuracy"))
+    silent(family(n_compared=1, n_scored=2, k_history=2), "passed", "one candidate against the baseline")
+
+
+def test_sc205_tells_of_one_after_another_on_dev_and_does_not_warn(silent):
+    found = family(n_compared=1, n_scored=2, k_history=9, claiming=False)
+    silent(found, "passed", "9 were ever scored", "best of 9 equal ones")
 
 
 def errors(failed, classes=None, policy=None):

@@ -21,9 +21,12 @@ from safetycatch.store.looks import (
     Look,
     Looks,
     content_of,
+    contents,
     distinct,
+    is_replay,
     looker,
     looks_text,
+    scores_of,
     share_seen,
     sketch_of,
     terms_of,
@@ -157,23 +160,45 @@ def test_content_changes_with_what_is_seen_and_not_with_order_or_correction():
     assert len(set(same)) == 1
     changes = (
         *({"items": "j"}, {"candidates": ["a", "c"]}, {"terms": {**TERMS, "metric": "macro_f1"}}, {"replicates": 2}),
+        *({"terms": {**TERMS, "smallest_effect": "0.1"}}, {"terms": {**TERMS, "guardrails": ["cost_usd by 0"]}}),
         *({"terms": {**TERMS, "rule": "majority"}}, {"chosen_by": "r"}, {"source": "s"}),
     )
-    assert len({content(), *(content(**change) for change in changes)}) == 8
+    assert len({content(), *(content(**change) for change in changes)}) == 10
 
 
 def test_terms_of_an_experiment():
     claim = {"claim": {"metric": "accuracy", "smallest_effect": None}}
-    assert terms_of(claim) == terms_of({**claim, "aggregate": None}) == TERMS
+    assert terms_of(claim) == terms_of({**claim, "aggregate": None})
+    assert TERMS.items() <= terms_of(claim).items()
     assert terms_of({**claim, "aggregate": {"members": ["a"], "rule": "weighted"}})["weights"] == "dev"
     aggregate = {"members": ["b", "a"], "rule": "majority", "more": 1}
-    assert terms_of({"claim": {**claim["claim"], "correction": "max_t"}, "aggregate": aggregate}) == {
-        **TERMS,
-        "rule": "majority",
-        "members": ["a", "b"],
-        "tie": "best",
-        "correction": "max_t",
-    }
+    found = terms_of({"claim": {**claim["claim"], "correction": "max_t"}, "aggregate": aggregate})
+    changed = {"rule": "majority", "members": ["a", "b"], "tie": "best", "correction": "max_t"}
+    assert {**TERMS, **changed}.items() <= found.items()
+
+
+def test_terms_say_what_scores_are_read_by():
+    effect, rail = (
+        {"value": 0.03, "relative": False},
+        {"metric": "cost_usd", "worse_by": {"value": 0.1, "relative": True}},
+    )
+    claim = {"metric": "accuracy", "smallest_effect": effect, "guardrails": [rail]}
+    config = {"claim": claim, "candidates": [{"id": name} for name in "bac"]}
+    found = terms_of(config)
+    names = ("smallest_effect", "guardrails", "baseline", "candidate", "candidates")
+    assert [found[name] for name in names] == ["0.03", ["cost_usd by 10%"], "b", "the best on test", ["a", "b", "c"]]
+    assert terms_of({**config, "claim": {**claim, "baseline": "last"}})["baseline"] == "a stored run"
+    assert terms_of({**config, "candidates": config["candidates"][:2]})["candidate"] == "a"
+    raced = terms_of({**config, "runs": {"ladder": [{"items": 9}]}})
+    assert (raced["candidate"], "candidates" in raced) == ("the best on dev", False)
+
+
+@given(st.lists(st.sampled_from(["s1", "s2"]).flatmap(lambda s: st.sampled_from([s, f"{s}:r1", f"{s}:r2"]))))
+def test_scores_of_unknown_reading_are_no_look_beside_known_ones(seen):
+    found = contents(replace(LOOK, content=content) for content in seen)
+    assert set(map(scores_of, found)) == set(map(scores_of, seen))
+    assert all(is_replay(content, found) for content in seen if ":" in content)
+    assert set(found) == set(contents(replace(LOOK, content=content) for content in reversed(seen)))
 
 
 # -- who --------------------------------------------------------------------------------------------------------------

@@ -13,27 +13,45 @@ if TYPE_CHECKING:
 
     Terms = Mapping[str, Any]
 
+# Terms that change no score and no p-value, but what is said of them.
+READ_BY = ("smallest_effect", "guardrails", "baseline", "candidate")
+SHOWN = 3
+
 
 def terms_kept(*, claim: str, first: Terms | None, now: Terms | None, seen: str) -> Observation:
-    """SC1001: the terms of a claim (metric, aggregation, correction) are those of its first look at this test set.
+    """SC1001: the terms of a claim are those of its first look at this test set, and its candidates are still there.
 
-    `seen` says who saw the first results and when; `first` is None before there are any, `now` while exploring.
+    Other scores or p-values (metric, aggregation, correction) refuse. Another reading of the same ones (`READ_BY`), or
+    `candidates` that are left out, warn. `seen` says who saw the first results and when; `first` is None before there
+    are any, `now` while exploring; what `first` does not hold was not recorded then, and counts as unchanged.
     """
     if now is None:
         return Observation("SC1001", "not_applicable", "exploring: nothing is claimed")
     if first is None:
         return Observation("SC1001", "passed", f"no results of {claim} on this test set yet: its terms are frozen now")
-    names = [name for name in dict.fromkeys([*first, *now]) if first.get(name) != now.get(name)]
+    fixed = [name for name in dict.fromkeys([*first, *now]) if name not in {*READ_BY, "candidates"}]
+    refused = [name for name in fixed if first.get(name) != now.get(name)]
+    names = [*refused, *(name for name in READ_BY if name in first and name in now and first[name] != now[name])]
+    # Who was not seen before can be chosen by no score, and the best of several is corrected for.
+    if "candidate" in names and now["candidate"] not in (first.get("candidates") or ()):
+        names.remove("candidate")
     changed = [f"{name} was {_text(first.get(name))}, now {_text(now.get(name))}" for name in names]
+    left_out = sorted(set(first.get("candidates") or ()).difference(now.get("candidates") or ()))
+    if left_out:
+        more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+        changed.append(f"left out: {', '.join(left_out[:SHOWN])}{more}, whose scores were seen")
     if not changed:
         return Observation("SC1001", "passed", f"the terms of {claim} are those of its first look ({seen})")
     return Observation(
         "SC1001",
         "fired",
         f"{claim} changed its terms after its results were seen ({seen}): {'; '.join(changed)}",
-        "a rule chosen after the results fits their noise, and no p-value accounts for that choice",
+        "a rule chosen after the results fits their noise, and no p-value accounts for that choice"
+        if refused
+        else "what is chosen after the results fits their noise: no p-value, and no verdict, accounts for that choice",
         f"a new claim with a name of its own, on rows not looked at yet: name: {claim}-2; or the first terms again",
-        {"first": dict(first), "now": dict(now), "changed": names},
+        {"first": dict(first), "now": dict(now), "changed": names, "left_out": left_out},
+        level=None if refused else "warn",
     )
 
 

@@ -113,7 +113,7 @@ CATCHES: dict[str, Catch] = {
             "SC205",
             "warn",
             "several candidates: the best one is also the luckiest",
-            "more than one candidate is compared with the baseline",
+            "more than one candidate is compared with the baseline, or earlier looks at a claim's items showed others",
             "the best of k equal candidates looks better than it is; p-values are adjusted over the claim",
             "Holm 1979; Westfall and Young 1993; Dodge et al. 2019, Show Your Work",
         ),
@@ -371,7 +371,7 @@ CATCHES: dict[str, Catch] = {
             "refuse",
             "the terms changed after the results",
             "a claim's metric, aggregation (rule, members, tie) or correction differs from that of its first look at "
-            "this test set",
+            "this test set; another smallest effect, guardrail, baseline, or candidates left out only warn",
             "a rule chosen after the results fits their noise: it is a new claim, for rows not looked at yet",
             "Simmons, Nelson and Simonsohn 2011, False-Positive Psychology",
         ),

@@ -133,24 +133,46 @@ def same_items(
 
 
 def family(
-    *, n_compared: int, k_history: int, luck: float | None, metric: str, correction: str = "holm"
+    *,
+    n_compared: int,
+    n_scored: int,
+    k_history: int,
+    luck: float | None,
+    metric: str,
+    correction: str = "holm",
+    claiming: bool = True,
 ) -> Observation:
-    """SC205: how much better the best of `k_history` equal candidates would look by luck (`luck`, a fraction)."""
-    if n_compared <= 1:
-        return Observation("SC205", "passed", "one candidate against the baseline")
+    """SC205: several candidates, here or in earlier looks: how much better the best of equal ones would look by luck.
+
+    `n_scored` are scored here, the baseline included, `k_history` were ever on these items; `luck` is a fraction, of
+    `k_history` ones. Where nothing is claimed one candidate after another is work on dev, and only told.
+    """
+    before = max(0, k_history - n_scored)
     lucky = (
         ""
         if luck is None
         else f": the best of {k_history} equal ones would look {100 * luck:.1f} points better by luck"
     )
+    evidence = {"n_compared": n_compared, "k_history": k_history, "luck": luck}
+    ever = f"{k_history} were ever scored on these items"
+    if n_compared <= 1 and not (before and claiming):
+        more = f"; {ever}{lucky}" if before else ""
+        return Observation("SC205", "passed", f"one candidate against the baseline{more}", evidence=evidence)
+    one = n_compared <= 1
+    if one:
+        counted = f"its p-value counts this one and not the {before} that earlier looks showed"
+    else:
+        counted = f"p-values are adjusted over the {n_compared} by {'max-T' if correction == 'max_t' else 'Holm'}"
+        counted += f" and do not count the {before} that earlier looks showed" if before and claiming else ""
     return Observation(
         "SC205",
         "fired",
-        f"{n_compared} candidates are compared with the baseline on {metric}; "
-        f"{k_history} were ever scored on these items",
-        f"p-values are adjusted over the {n_compared} by {'max-T' if correction == 'max_t' else 'Holm'}{lucky}",
-        "compare fewer candidates on test; choose among many on dev",
-        {"n_compared": n_compared, "k_history": k_history, "luck": luck},
+        f"{'1 candidate is' if one else f'{n_compared} candidates are'} compared with the baseline on {metric}; {ever}",
+        f"{counted}{lucky}",
+        "confirm it on rows that no look has shown; choose among many on dev"
+        if one
+        else "compare fewer candidates on test; choose among many on dev",
+        evidence,
     )
 
 

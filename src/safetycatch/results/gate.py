@@ -52,7 +52,9 @@ class Gate:
     """How a gate ended; `estimate`, `bound`, `low`, `high` are candidate - baseline in the metric's unit, NaN unknown.
 
     `bound` is one-sided at `level`, on the bad side; `low` and `high` are the run's two-sided 95 % interval. `picked`
-    counts the candidates that this one was the best of on these items (1: it was chosen beforehand).
+    counts the candidates that this one was the best of on these items, now or in an earlier look (1: it was chosen
+    beforehand), `n_besides` those that earlier looks at the items showed besides.
+    `missing_decides`: it is inconclusive because scores are missing, and for nothing else.
     """
 
     status: Status
@@ -69,10 +71,28 @@ class Gate:
     n_clusters: int
     n_missing: int
     picked: int
+    n_besides: int
     n_to_settle: int | None
     guardrails: tuple[Kept, ...]
     reasons: tuple[str, ...]
     unchanged: bool = False
+    missing_decides: bool = False
+
+    @property
+    def settles_as(self) -> Literal["passed", "failed"] | None:
+        """How the gate would end after `n_to_settle` items if the difference stays as it is."""
+        if self.n_to_settle is None:
+            return None
+        gain = self.estimate if self.metric.higher_is_better else -self.estimate
+        return "failed" if gain < -self.margin else "passed"
+
+    @property
+    def settle(self) -> str | None:
+        """How many items would settle it, and which way it leans; None where more items are not what it lacks."""
+        if self.n_to_settle is None:
+            return None
+        word = "FAILED: so far it is worse by more than the margin" if self.settles_as == "failed" else "passed"
+        return f"about {self.n_to_settle:,} items would settle it, as {word}"
 
     @property
     def sentence(self) -> str:
@@ -106,6 +126,7 @@ def decide_gate(
     clusters: np.ndarray | None = None,
     guardrails: Sequence[Mapping[str, Any]] = (),
     picked: int = 1,
+    n_besides: int = 0,
     most_missing: float = 0.02,
     unreadable: tuple[float, float] = (0.0, 0.0),
     same_system: bool = False,
@@ -131,7 +152,9 @@ def decide_gate(
     broken = [rail for rail in kept if rail.status == "failed"]
     open_rails = [rail for rail in kept if rail.status == "inconclusive"]
     beyond = found is not None and found.status == "violated"
+    missing_decides = by_bound = False
     if n_missing > most_missing * len(ours):
+        missing_decides = True
         reasons.append(f"{n_missing:,} of {len(ours):,} items have no score on one side: run the same command again")
     elif max(unreadable) > MOST_UNREADABLE:
         reasons += [
@@ -149,8 +172,10 @@ def decide_gate(
         status = "passed"
         reasons.append("prompt, model and parameters are the same, and so is the score of every item")
     elif found is None or found.status != "passed":
+        by_bound = True
         reasons.append(reason or "the bound lies beyond the margin")
     elif n_missing and metric.rate and not _at_worst(ours, theirs, margin, clusters, alpha, metric):
+        missing_decides = not open_rails
         reasons.append(
             f"{n_missing:,} of {len(ours):,} items have no score on one side, and counted against the candidate they "
             "decide: run the same command again"
@@ -162,6 +187,9 @@ def decide_gate(
         reasons += [reason] if reason else []
     if picked > 1:
         reasons.append(f"selected as the best of {picked} on these items, so the bound is Bonferroni-corrected")
+    if n_besides:
+        others = "1 other candidate" if n_besides == 1 else f"{n_besides} other candidates"
+        reasons.append(f"earlier looks at these items showed {others}, which the bound does not count")
     return Gate(
         status=status,
         candidate=candidate,
@@ -177,10 +205,12 @@ def decide_gate(
         n_clusters=n if clusters is None else len(set(clusters[~missing].tolist())),
         n_missing=n_missing,
         picked=picked,
-        n_to_settle=found.n_to_settle if found is not None and status == "inconclusive" else None,
+        n_besides=n_besides,
+        n_to_settle=found.n_to_settle if found is not None and status == "inconclusive" and by_bound else None,
         guardrails=kept,
         reasons=tuple(reasons),
         unchanged=unchanged and status == "passed",
+        missing_decides=missing_decides,
     )
 
 

@@ -35,6 +35,11 @@ SHOWN = 3
 MOST_RUNS = 10_000
 # The rule that corrects for several candidates where the file names none.
 CORRECTION = "holm"
+# What fixes the scores; the other terms say how they are read.
+SCORED_BY = ("metric", "rule", "members", "tie", "weights", "samples")
+BEST_ON_DEV = "the best on dev"
+# Between the two fingerprints of a content.
+READ = ":"
 # Who started a job, as the CI services tell it; the login name there is the runner's.
 CI_USERS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME")
 _COLUMNS = "claim, content, purpose, run_id, who, looked_at, terms, candidates, n_items, sketch"
@@ -183,9 +188,30 @@ class Looks:
         self._connection.execute(f"INSERT INTO look (look_id, {_COLUMNS}) VALUES ({marks})", values)  # noqa: S608
 
 
+def contents(looks: Iterable[Look], claim: str | None = None) -> list[str]:
+    """Return the different contents that were looked at, by one claim or by all, the first one first.
+
+    Looks older than what a content says of effect and guardrails (`content_of`) hold the scores alone. What they were
+    read by is not known, so that they are the content that a later look has at the same scores, not one more.
+    """
+    found = dict.fromkeys(look.content for look in looks if claim in (None, look.claim))
+    told = {scores_of(content) for content in found if scores_of(content) != content}
+    return [content for content in found if content not in told]
+
+
+def is_replay(content: str, before: Iterable[str]) -> bool:
+    """Whether a content is one of the `contents` seen before."""
+    return not {content, scores_of(content)}.isdisjoint(before)
+
+
+def scores_of(content: str) -> str:
+    """Return the part of a content that names the scores, without what they are read by."""
+    return content.partition(READ)[0]
+
+
 def distinct(looks: Iterable[Look], claim: str | None = None) -> int:
     """Return how many different contents were looked at, by one claim or by all: a replay is none."""
-    return len({look.content for look in looks if claim in (None, look.claim)})
+    return len(contents(looks, claim))
 
 
 def looks_text(looks: Sequence[Look], claim: str) -> str:
@@ -222,22 +248,38 @@ def content_of(
     chosen_by: str = "",
     source: str = "",
 ) -> str:
-    """Return the fingerprint of what a look sees; the same one is a replay.
+    """Return the fingerprints of what a look sees, scores and what they are read by; the same ones are a replay.
 
     `items` and `candidates` are fingerprints (`Prepared.items_key`, `Prepared.candidate_keys`; with a race, of all who
     enter it), `chosen_by` is that of the dev items and rungs that choose among them or fit weights, `source` that of an
-    own metric's code. How p-values are corrected changes no score, so it is no part.
+    own metric's code. How p-values are corrected changes no score, so it is no part. The same scores read by another
+    smallest effect or other guardrails can end in another verdict, so these are the second fingerprint.
     """
-    seen = {name: value for name, value in terms.items() if name != "correction" and value is not None}
-    return fingerprint(items, sorted(set(candidates)), seen, replicates, chosen_by, source)
+    seen = {name: terms[name] for name in SCORED_BY if terms.get(name) is not None}
+    return read_by(fingerprint(items, sorted(set(candidates)), seen, replicates, chosen_by, source), terms)
 
 
-def terms_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a claim fixes before its results exist, of an experiment's JSON: metric, aggregation, correction.
+def read_by(scores: str, terms: Mapping[str, Any]) -> str:
+    """Return the content of a look at `scores`, which says what they are read by."""
+    return f"{scores_of(scores)}{READ}{fingerprint([terms.get(name) for name in ('smallest_effect', 'guardrails')])}"
 
-    What the file leaves open is said as it is done: the best member decides ties, weights are fitted on dev.
+
+def terms_of(config: Mapping[str, Any], names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what a claim fixes before its results exist, of an experiment's JSON; `names` are those whom test sees.
+
+    Metric, aggregation, correction, smallest effect, guardrails, baseline, who is claimed, and the candidates where
+    they are known. What the file leaves open is said as it is done: the best member decides ties, weights are fitted
+    on dev. A stored run is no name that could change: a night's baseline is another run each time.
     """
     claim, aggregate = config.get("claim") or {}, config.get("aggregate") or {}
+    laddered = bool((config.get("runs") or {}).get("ladder"))
+    own = [candidate["id"] for candidate in config.get("candidates") or ()]
+    own += [aggregate["id"]] if aggregate.get("id") else []
+    named = claim.get("baseline") or (own[0] if own else None)
+    rivals = [name for name in own if name != named]
+    best = BEST_ON_DEV if laddered else "the best on test"
+    if names is None and not laddered:
+        names = own
     rule, members, tie, weights = (aggregate.get(name) for name in ("rule", "members", "tie", "weights"))
     return {
         "metric": claim.get("metric"),
@@ -247,7 +289,21 @@ def terms_of(config: Mapping[str, Any]) -> dict[str, Any]:
         "weights": weights or ("dev" if rule == "weighted" else None),
         "samples": aggregate.get("samples"),
         "correction": claim.get("correction") or CORRECTION,
+        "smallest_effect": _size(claim.get("smallest_effect")),
+        "guardrails": sorted(f"{rail['metric']} by {_size(rail['worse_by'])}" for rail in claim.get("guardrails") or ())
+        or None,
+        "baseline": named if named in own else named and "a stored run",
+        "candidate": claim.get("candidate") or (rivals[0] if len(rivals) == 1 else best),
+        **({} if names is None else {"candidates": sorted(names)}),
     }
+
+
+def _size(amount: Mapping[str, Any] | None) -> str | None:
+    """Return a smallest effect or limit as it could be typed."""
+    if amount is None:
+        return None
+    value = float(amount["value"])
+    return f"{100 * value:.12g}%" if amount.get("relative") else f"{value:.12g}"
 
 
 def looker() -> str:
@@ -278,7 +334,8 @@ def _stored(store: Store) -> Iterator[Look]:
     for run in reversed(Runs(store).ls(limit=MOST_RUNS)):
         # A run that cannot be read shows nothing; `verify` names it.
         with contextlib.suppress(StoreError, UsageError):
-            look = look_of_run(run, "claim", "", run.finished_at or store.clock())
+            purpose = "gate" if run.summary.get("command", "").startswith("safetycatch gate ") else "claim"
+            look = look_of_run(run, purpose, "", run.finished_at or store.clock())
             if look is not None:
                 yield look
 
@@ -292,14 +349,17 @@ def look_of_run(run: StoredRun, purpose: str, who: str, now: datetime) -> Look |
     summary, config = run.summary, run.manifest.get("config") or {}
     if run.status != "done" or not config.get("claim") or not summary.get("items"):
         return None
-    terms = terms_of(config)
-    content = summary.get("look") or content_of(
-        items=summary["items"],
-        candidates=summary.get("raced") or summary["candidates"],
-        terms=terms,
-        replicates=(config.get("runs") or {}).get("replicates", 1),
-    )
-    contents = set(run.table("items", ["content"])["content"].to_pylist())
+    terms = terms_of(config, summary.get("names"))
+    if summary.get("look"):
+        content = read_by(summary["look"], terms)
+    else:
+        content = content_of(
+            items=summary["items"],
+            candidates=summary.get("raced") or summary["candidates"],
+            terms=terms,
+            replicates=(config.get("runs") or {}).get("replicates", 1),
+        )
+    items = set(run.table("items", ["content"])["content"].to_pylist())
     return Look(
         claim=run.name,
         content=content,
@@ -309,8 +369,8 @@ def look_of_run(run: StoredRun, purpose: str, who: str, now: datetime) -> Look |
         looked_at=now,
         terms=terms,
         candidates=tuple(summary["candidates"]),
-        n_items=len(contents),
-        sketch=sketch_of(contents),
+        n_items=len(items),
+        sketch=sketch_of(items),
     )
 
 
