@@ -18,6 +18,7 @@ from flows.ceilings import ceilings_of
 from flows.ensemble import asked_besides, ensemble_lines, make_ensemble, planned_besides
 from flows.entries import affordable, entries_of, labels_of, scorer_names
 from flows.ladder import make_ladder, race_metric, raceable
+from flows.recordings import recordings, unrecorded
 from flows.watching import StageError, quietly
 from safetycatch.calls.transports.litellm_keys import check_provider, require_litellm_key
 from safetycatch.catches import Policy, judge, refuse
@@ -124,6 +125,7 @@ def prepare(
     examples = call(load, place=place, settings=inputs.data_settings(data.path))
     pool = call(load, place=place, settings=inputs.data_settings(data.pool, pool=True)) if data.pool else None
     table = read_table(place, examples)
+    answered = recordings(inputs, place, dict.fromkeys(table["example_id"].to_pylist()))
     task, reason = (experiment.task, "as the file says") if experiment.task else infer_task(table)
     thresholds = {name: policy.threshold("SC501", name) for name in ("near", "similar", "prompt")}
     splits = call(
@@ -202,6 +204,7 @@ def prepare(
         dev=dev,
         besides=besides,
     )
+    missing = unrecorded(answered, ids, experiment.runs.replicates, ensemble, f"{experiment.name}: aggregate")
     if experiment.runs.ladder:
         why = raceable(experiment, entries, dev)
         if why:
@@ -281,6 +284,7 @@ def prepare(
         tuple(notes),
         exclude,
         ladder,
+        unrecorded=missing,
     )
     found = as_known(replace(found, bootstraps=bootstraps, ensemble=ensemble))
     if ceiling(experiment).ask_above is not None:
@@ -403,6 +407,7 @@ def answer(prepared: Prepared, call: Call, done: Callable[[int], None]) -> dict[
             settings = {
                 **entry,
                 "ids": ids,
+                "id": prepared.experiment.data.id,
                 "sha256": prepared.inputs.sha256[candidate["outputs"]],
                 "replicates": replicates,
             }

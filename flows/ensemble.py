@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from flows.entries import entries_of, entry_of
-from safetycatch.errors import DataError, ExperimentError, UsageError
+from safetycatch.errors import ExperimentError, TooManyErrorsError, UsageError
 from safetycatch.experiment import no_votes
 from safetycatch.results.matrix import hash_of
 from safetycatch.scoring import scorer
@@ -19,6 +19,7 @@ from tasks.aggregate import FAILED, aggregate
 from tasks.calling import read_table
 from tasks.gain import gain
 from tasks.prepared import Besides, Ensemble
+from tasks.session import current
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,21 +201,31 @@ def asked_of_dev(prepared: Prepared) -> Prepared | None:
     return replace(prepared, entries=made.dev_entries, shots=made.dev_shots, ids=made.dev_ids, ensemble=None)
 
 
-def check_dev(prepared: Prepared, dev: dict[str, list[Ref]]) -> None:
-    """Refuse a member without any answer to a dev row, from which weights and the best member come.
+def check_dev(prepared: Prepared, dev: dict[str, list[Ref]]) -> list[str]:
+    """Return what is to be said of members that lack answers to dev rows, from which weights and the best member come.
 
-    Raises: DataError.
+    Raises: TooManyErrorsError where more of them failed than SC207 allows, or all; the same command asks those again.
     """
-    store = prepared.place.open_store()
+    store, limit, notes = prepared.place.open_store(), prepared.place.error_limit, list[str]()
     for name, parts in dev.items():
+        if name in prepared.unrecorded:
+            continue
         tables = [store.read(StoreRef.from_dict(part), ["status"]) for part in parts]
-        if not any(set(table["status"].to_pylist()) - FAILED for table in tables):
-            raise DataError(
-                f"the member {name!r} has no answer to a dev row",
-                where=f"{prepared.experiment.name}: aggregate",
-                expected="answers to dev rows, from which weights and the best member come",
-                fix="record its answers to dev rows as well, or: tie: MEMBER and weights: {member: number}",
+        failed = [status in FAILED for table in tables for status in table["status"].to_pylist()]
+        n_failed, n = sum(failed), len(failed)
+        if not n_failed:
+            continue
+        told = f"the member {name!r} has no answer to {n_failed} of {n} dev rows, from which weights and ties come"
+        last = current().last_error.get(name, "no reason given")
+        if n_failed == n or (limit is not None and n_failed > limit * n):
+            allowed = "" if limit is None else f", more than the {limit:.1%} of SC207"
+            raise TooManyErrorsError(
+                f"{told}{allowed}; the last: {last}"
+                "\n  fix      mend it and run the same command again: only the missing calls are sent; "
+                "or: tie: MEMBER and weights: {member: number}"
             )
+        notes.append(f"{told}; the last: {last}")
+    return notes
 
 
 def voted(prepared: Prepared, call: Call, parts: dict[str, list[Ref]], dev: dict[str, list[Ref]]) -> list[Ref]:

@@ -27,11 +27,17 @@ def answer_all(
 
     Raises: what the engine raises; what was sent until then is counted.
     """
-    engine = engine_of(place, entries, label)
+    engine, shared = engine_of(place, entries, label), current()
+
+    def kept(request: Request, reply: Reply) -> None:
+        if reply.state in {"error", "invalid"}:
+            shared.last_error[request.candidate] = reply.error_text or reply.error_class or reply.state
+        keep(request, reply)
+
     try:
-        asyncio.run(engine.answer(requests, keep))
+        asyncio.run(engine.answer(requests, kept))
     finally:
-        current().counts.append(counts_as_dict(engine.counts))
+        shared.counts.append(counts_as_dict(engine.counts))
     return counts_as_dict(engine.counts)
 
 

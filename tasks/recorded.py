@@ -19,8 +19,8 @@ from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transi
 if TYPE_CHECKING:
     from pathlib import Path
 
-STAGE, VERSION = "recorded", "2"
-REQUIRED = ("example_id", "output")
+STAGE, VERSION = "recorded", "3"
+ID, OUTPUT = "example_id", "output"
 OPTIONAL = ("candidate", "replicate", "latency_s", "cost_usd")
 
 
@@ -36,16 +36,15 @@ OPTIONAL = ("candidate", "replicate", "latency_s", "cost_usd")
 def recorded(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
     """Return the reference of the `rows` of a candidate with `outputs:`.
 
-    The file has `example_id` and `output`; `candidate`, `replicate`, `latency_s` and `cost_usd` are read when there.
+    The file has `example_id` (or the data's own id column, `settings[id]`) and `output`; `candidate`, `replicate`,
+    `latency_s` and `cost_usd` are read when there.
     Raises: DataError when an item has two outputs; items without one count as missing.
     """
 
     def produce() -> Produced:
         candidate = Candidate.model_validate(settings["candidate"])
-        path = candidate.outputs or ""
-        columns = _columns(place.folder / path, path, settings["sha256"])
         parse = scorers_of(place, settings)[0].parse
-        found = _by_row(columns, candidate.id, path)
+        found = read_recorded(place, candidate, settings["sha256"], settings["id"])
         rows = [
             _row(candidate.id, example_id, replicate, found.get((example_id, replicate)), parse)
             for example_id in settings["ids"]
@@ -56,14 +55,34 @@ def recorded(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -
     return run_stage(STAGE, VERSION, place, settings, parents_of({"examples": examples}), produce)
 
 
-def _columns(path: Path, shown: str, sha256: str) -> dict[str, list[Any]]:
+def read_recorded(
+    place: Place, candidate: Candidate, sha256: str, own_id: str | None
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the recorded cells of a candidate by item and replicate; `own_id` is what the data calls its ids.
+
+    Raises: DataError for a file that is not what `sha256` says, or that cannot be read as one output an item.
+    """
+    path = candidate.outputs or ""
+    return _by_row(_columns(place.folder / path, path, sha256, own_id), candidate.id, path)
+
+
+def _columns(path: Path, shown: str, sha256: str, own_id: str | None) -> dict[str, list[Any]]:
     data, kind = path.read_bytes(), path.suffix.lower()
     if kind not in KINDS:
         raise DataError(f"{kind or 'no'} extension", where=shown, expected=", ".join(KINDS))
     if hashlib.sha256(data).hexdigest() != sha256:
         raise DataError("the file changed while the run was starting", where=shown, fix="run it again")
-    found = read_columns(data, kind, REQUIRED, shown, optional=OPTIONAL)
-    return {name: [None if cell is None else str(cell) for cell in column] for name, column in found.cells.items()}
+    ids = [ID, *([own_id] if own_id and own_id not in {OUTPUT, *OPTIONAL} else [])]
+    found = read_columns(data, kind, [OUTPUT], shown, optional=[*ids, *OPTIONAL])
+    known = next((name for name in ids if name in found.cells), None)
+    if known is None:
+        there = ", ".join(found.names[:30])
+        raise DataError(f"no column {' or '.join(map(repr, ids))}", where=shown, expected=f"ids; there: {there}")
+    return {
+        ID if name == known else name: [None if cell is None else str(cell) for cell in column]
+        for name, column in found.cells.items()
+        if name == known or name not in ids
+    }
 
 
 def _by_row(columns: dict[str, list[str | None]], candidate: str, path: str) -> dict[tuple[str, int], dict[str, Any]]:

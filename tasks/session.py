@@ -51,7 +51,10 @@ _CURRENT: ContextVar[Session] = ContextVar("session")
 
 @dataclass(slots=True)
 class Session:
-    """Shared, process-wide state of one flow run; made by `session`."""
+    """Shared, process-wide state of one flow run; made by `session`.
+
+    `counts` are those of every answering, `made` the artifacts that were asked for, `last_error` texts by candidate.
+    """
 
     journal: Journal
     budget: Budget
@@ -61,6 +64,7 @@ class Session:
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     made: set[str] = field(default_factory=set)
     counts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    last_error: dict[str, str] = field(default_factory=dict[str, str])
     _sandbox: RunningSandbox | None = None
 
     def sandbox_url(self) -> str:

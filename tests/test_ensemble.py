@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from safetycatch.ensembles import vote_weight
-from safetycatch.errors import BudgetReachedError, DataError, ExperimentError, SafetycatchError
+from safetycatch.errors import BudgetReachedError, ExperimentError, SafetycatchError, TooManyErrorsError
 from tasks.bench import BenchSettings, bench_inputs
 from tasks.start import read_inputs
 from tests.wiring import rows
@@ -215,14 +215,48 @@ def test_a_stopped_run_resumes_to_the_same_rows(votes):
     assert whole["ensemble"] == resumed["ensemble"]
 
 
-def test_a_recorded_member_without_dev_answers_ends_the_run_before_test(votes):
-    votes.write("old.csv", [{"example_id": row["id"], "output": "refund"} for row in votes.rows[:1]])
-    votes.config["candidates"][2] = {"id": "c", "outputs": "old.csv"}
-    votes.rows = votes.rows[1:]
-    with pytest.raises(DataError, match="'c' has no answer to a dev row"):
+def broken_on_dev(votes, n_answered):
+    """The member c answers `n_answered` of 48 dev rows, too few for the engine to stop at, and all of test."""
+    votes.config["split"] = {"dev": 0.4, "test": 0.6, "train": 0}
+    votes.check()
+    dev = sorted(name for name, split in votes.splits().items() if split == "dev")
+    assert len(dev) == 48
+    answer = votes.answers["c"]
+
+    def failing(row):
+        if row["example_id"] in dev[n_answered:]:
+            raise ValueError("the endpoint is down")
+        return answer(row)
+
+    votes.answers["c"] = failing
+    return answer
+
+
+@pytest.mark.parametrize("n_answered", [0, 1, 46])
+def test_a_member_whose_dev_calls_fail_ends_the_run_before_test_and_resumes(votes, n_answered):
+    answer = broken_on_dev(votes, n_answered)
+    with pytest.raises(TooManyErrorsError, match=f"no answer to {48 - n_answered} of 48 .*the endpoint is down") as end:
         votes.run()
-    splits = votes.splits()
-    assert len(votes.calls) == 2 * list(splits.values()).count("dev")
+    assert end.value.exit_code == 50
+    stopped = votes.stored()
+    assert (stopped.status, votes.sent()) == ("provider", len(votes.calls))
+    votes.answers["c"] = answer
+    found = votes.run()
+    assert found["run_id"] == stopped.run_id
+    assert found["ensemble"]["records"]["c"]["n_answered"] == 48
+
+
+def test_a_member_with_few_dev_answers_is_named_where_sc207_lets_it_pass(votes):
+    broken_on_dev(votes, 1)
+    votes.config["catches"] = {"SC207": "warn"}
+    assert any("'c' has no answer to 47 of 48 dev rows" in note for note in votes.run()["notes"])
+
+
+def test_no_dev_answer_at_all_makes_no_weight_whatever_sc207_is(votes):
+    broken_on_dev(votes, 0)
+    votes.config["catches"] = {"SC207": "off"}
+    with pytest.raises(TooManyErrorsError, match="48 of 48"):
+        votes.run()
 
 
 @pytest.mark.parametrize(
