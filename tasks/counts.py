@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from safetycatch.calls import CallCounts, Reply, Request
     from tasks.stage import Place
 
+FAILED = frozenset({"error", "invalid"})
+
 
 def answer_all(
     place: Place,
@@ -30,7 +32,7 @@ def answer_all(
     engine, shared = engine_of(place, entries, label), current()
 
     def kept(request: Request, reply: Reply) -> None:
-        if reply.state in {"error", "invalid"}:
+        if reply.state in FAILED:
             shared.last_error[request.candidate] = reply.error_text or reply.error_class or reply.state
         keep(request, reply)
 
