@@ -84,7 +84,8 @@ def test_gates_pass_fail_and_skip_with_the_reason(experiments, pytest_in, own_pr
     assert "it would pay: add @pytest.mark.safetycatch(budget='$1')" in told
 
 
-TOLD = {"gate": "inconclusive", "passed": False, "sentence": "s", "report": "r", "n_to_settle": 9, "n_missing": 0}
+TOLD = {"gate": "inconclusive", "passed": False, "sentence": "s", "report": "r", "settle": "about 9 items"}
+TOLD |= {"n_missing": 1, "missing_decides": False}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ TOLD = {"gate": "inconclusive", "passed": False, "sentence": "s", "report": "r",
         (0, {"passed": "true"}, "fail"),
         (20, TOLD, "fail"),
         (21, TOLD, "fail"),
-        (21, {**TOLD, "n_missing": 1}, "skip"),
+        (21, {**TOLD, "missing_decides": True}, "skip"),
         (10, {"error": {"message": "SC501 refused"}}, "skip"),
         (30, {}, "skip"),
         (40, {}, "skip"),
@@ -197,10 +198,23 @@ def test_clusters_widen_the_bounds(catch):
     assert catch.rate(scores, cluster=cluster).low < catch.rate(scores).low
 
 
-@pytest.mark.parametrize("scores", [[], [0.5]])
-def test_no_scores_are_an_error(catch, scores):
+def test_one_score_is_an_error(catch):
     with pytest.raises(StatisticsError):
-        catch.rate(scores, at_least=0.1)
+        catch.rate([0.5], at_least=0.1)
+
+
+def test_nothing_measured_fails(catch):
+    for measured in (catch.rate, lambda rows, **held: catch.evaluate(str, rows, **held)):
+        with pytest.raises(pytest.fail.Exception, match="nothing was measured"):
+            measured([], at_least=0.1)
+
+
+@pytest.mark.parametrize("at_least", [math.nan, math.inf])
+def test_a_limit_that_is_no_number_is_refused_before_the_function_is_called(catch, at_least):
+    with pytest.raises(ValueError, match="expected a number"):
+        catch.rate([1.0] * 9, at_least=at_least)
+    with pytest.raises(ValueError, match="expected a number"):
+        catch.evaluate(lambda row: pytest.fail("called"), [1], at_least=at_least)
 
 
 def test_all_missing_skips(catch):

@@ -151,8 +151,9 @@ class Safetycatch:
         """Return when an experiment's candidate is shown to be no worse than a baseline by more than a margin.
 
         `experiment` is a file, from pytest's root folder; `against` and `noninferior` are those of `safetycatch gate`.
-        Fails the test when the gate failed or (`inconclusive`: "fail" or "skip") is inconclusive; skips it when rows
-        are missing, a catch refuses, or budget or provider end the run. Without a marked budget nothing may be paid.
+        Fails the test when the gate failed or (`inconclusive`: "fail" or "skip") is inconclusive; skips it when missing
+        rows alone kept it from passing or are too many to decide, a catch refuses, or budget or provider end the run.
+        Without a marked budget nothing may be paid.
         """
         __tracebackhide__ = True
         _checked(inconclusive)
@@ -181,15 +182,18 @@ class Safetycatch:
 
         `at_least`: fails the test where the upper bound lies below it, and where it is inconclusive between the bounds
         (or skips: `inconclusive`). A score that is None or NaN skips the test: a mean over the others would hide it.
-        Raises: StatisticsError without scores or with too few clusters.
+        Fails without a score: nothing was measured. Raises: StatisticsError with too few scores or clusters; ValueError
+        for an `at_least` that is no number.
         """
         __tracebackhide__ = True
-        _checked(inconclusive)
+        _checked(inconclusive, at_least)
         import numpy as np
 
         from safetycatch.stats import mean_interval, rate_interval
 
         values = np.array([math.nan if value is None else float(value) for value in scores])
+        if not len(values):
+            self._end("no scores were given, so nothing was measured: is the list of scores or rows empty?", "fail")
         missing = int(np.isnan(values).sum())
         if missing:
             self._skip(f"{missing:,} of {len(values):,} scores are missing")
@@ -219,6 +223,7 @@ class Safetycatch:
         by the marker: put it into an experiment (`call:`) for that.
         """
         __tracebackhide__ = True
+        _checked(inconclusive, at_least)
         judged = score or _equal
         scores: list[float | None] = []
         first = ""
@@ -271,11 +276,11 @@ def concluded(
         return "pass", ""
     if code in {FAILED, INCONCLUSIVE}:
         text = f"gate {told['gate'].upper()}: {told['sentence']}\n  report   {told['report']}"
-        if told["n_to_settle"]:
-            text += f"\n  settle   about {told['n_to_settle']:,} items would"
+        if told["settle"]:
+            text += f"\n  settle   {told['settle']}"
         if code == FAILED:
             return "fail", text
-        return ("skip" if told["n_missing"] else inconclusive), text
+        return ("skip" if told["missing_decides"] else inconclusive), text
     if code == SIGINT:
         raise KeyboardInterrupt
     error = told.get("error", {})
@@ -287,9 +292,11 @@ def concluded(
     return "skip", f"gate not decided (exit {code}): {text}{hint}"
 
 
-def _checked(inconclusive: str) -> None:
+def _checked(inconclusive: str, at_least: float | None = None) -> None:
     if inconclusive not in {"fail", "skip"}:
         raise ValueError(f"inconclusive={inconclusive!r}, expected 'fail' or 'skip'")
+    if at_least is not None and not math.isfinite(at_least):
+        raise ValueError(f"at_least={at_least!r}, expected a number, such as 0.9")
 
 
 def _equal(output: Any, row: Mapping[str, Any]) -> bool:

@@ -59,8 +59,42 @@ def test_a_comment_that_cannot_be_written_is_told_before_a_call(here, cli):
     assert "--comment" in ended.err
 
 
-def test_a_summary_that_cannot_be_written_is_no_pass(here, cli, monkeypatch):
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(here / "nowhere" / "summary.md"))
-    ended = cli("gate", "e.yaml", "--budget", "five")
-    assert ended.code == 2
-    assert "GITHUB_STEP_SUMMARY" in ended.err
+@pytest.mark.parametrize("words", [["--comment", "."], []])
+def test_a_folder_in_the_place_of_a_file_is_told_before_the_gate_starts(here, cli, monkeypatch, words):
+    if not words:
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(here))
+    monkeypatch.setattr("safetycatch.cli.gating._ended", lambda *_: pytest.fail("started"))
+    ended = cli("gate", "e.yaml", "--json", *words)
+    assert (ended.code, "cannot be written" in ended.err) == (2, True)
+
+
+PASSED = {"gate": "passed", "passed": True, "sentence": "s", "exit_code": 0, "settle": None, "unit": "points"}
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_comment_lost_at_the_end_hides_no_outcome_and_is_no_pass(here, cli, monkeypatch, words):
+    def ended(*_):
+        (here / "c.md").unlink()
+        (here / "c.md").mkdir()
+        return PASSED
+
+    monkeypatch.setattr("safetycatch.cli.gating._ended", ended)
+    monkeypatch.setattr("safetycatch.cli.gating._show", lambda found, output: output.line(found["sentence"]))
+    monkeypatch.setattr("safetycatch.report.comment.gate_comment", lambda *_: "text")
+    told = cli("gate", "e.yaml", "--comment", "c.md", *words)
+    assert (told.code, told.out.count("\n")) == (2, 1)
+    assert "--comment" in told.err
+    if words:
+        assert told.document | {"gate": "passed", "exit_code": 2} == told.document
+        assert "cannot be written" in told.document["comment_error"]
+
+
+def test_a_gate_that_is_killed_leaves_a_comment_that_is_no_pass(here, cli, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetycatch.cli.gating._ended", killed)
+    cli("gate", "e.yaml", "--comment", "c.md")
+    text = (here / "c.md").read_text()
+    assert text.startswith("<!-- safetycatch-gate: e -->\n### ✕ gate did not decide")
+    assert "This is not a pass" in text

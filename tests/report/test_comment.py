@@ -23,7 +23,7 @@ GATE: dict[str, Any] = {
     "n": 300,
     "n_clusters": 60,
     "n_missing": 2,
-    "n_to_settle": None,
+    "settle": None,
     "guardrails": [{"metric": "cost_usd", "status": "passed", "reason": "0.002 against 0.002, allowed +0"}],
     "flips": {"fixed": 4, "broken": 16},
     "candidates": [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safetycatch.errors import SafetycatchError, UsageError
+from safetycatch.errors import EXIT_BAD_INPUT, EXIT_OK, SafetycatchError, UsageError
 
 if TYPE_CHECKING:
     from safetycatch.cli.approving import Asker
@@ -54,13 +54,15 @@ def gate(
 
     output = Output(json=json)
     title = file.stem
-    if comment is not None and not comment.absolute().parent.is_dir():
-        raise UsageError(f"no folder {comment.parent}", where="--comment", expected="a file in a folder that is there")
+    _writable(comment)
     try:
         from safetycatch.catches.finding import parse_overrides
         from safetycatch.experiment import load_experiment
+        from safetycatch.report.comment import unfinished_comment
 
         title = load_experiment(file).name
+        if comment is not None:
+            _write(unfinished_comment(title), comment, "w", "--comment")
         overrides = parse_overrides(override or [], because)
         ask = asker(output, name, yes=yes)
         parameters = {
@@ -79,17 +81,18 @@ def gate(
 
         failure.say(error)
         text = stopped_comment(title, failure.message_lines(error), _command(), error.exit_code)
-        _publish(text, comment)
         told = {"gate": "stopped", "passed": False, "exit_code": error.exit_code, "error": failure.document(error)}
-        output.document(told, line=True)
+        output.document({**told, **_published(text, comment)}, line=True)
         return error.exit_code
     from safetycatch.report.comment import gate_comment
 
-    _publish(gate_comment(title, plain(found)), comment)
     if not json:
         _show(found, output)
-    output.document(found, line=True)
-    return int(found["exit_code"])
+    lost = _published(gate_comment(title, plain(found)), comment)
+    # A comment that is missing must not look like a silent pass.
+    code = int(found["exit_code"]) or (EXIT_BAD_INPUT if lost else EXIT_OK)
+    output.document({**found, "exit_code": code, **lost}, line=True)
+    return code
 
 
 def _ended(file: Path, output: Output, ask: Asker | None, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -126,20 +129,47 @@ def _command() -> str:
     return same_command()
 
 
-def _publish(text: str, comment: Path | None) -> None:
-    """Write the comment to the file asked for, and to the summary of a GitHub job.
+def _writable(comment: Path | None) -> None:
+    """Open what the outcome will be written to, before anything is paid.
 
-    Raises: UsageError for a file that cannot be written: a comment that is missing must not look like a silent pass.
+    Raises: UsageError for a file that cannot be written, or holds something else.
     """
-    for path, mode in ((comment, "w"), (os.environ.get(SUMMARY), "a")):
-        if not path:
-            continue
+    from safetycatch.cli.overwriting import check_overwriting
+    from safetycatch.report.comment import MARKER
+
+    if comment is not None:
+        check_overwriting(comment, MARKER, "--comment")
+    for path, where in _targets(comment):
+        _write("", path, "a", where)
+
+
+def _targets(comment: Path | None) -> list[tuple[Path, str]]:
+    summary = os.environ.get(SUMMARY)
+    return [*([(comment, "--comment")] if comment else []), *([(Path(summary), SUMMARY)] if summary else [])]
+
+
+def _published(text: str, comment: Path | None) -> dict[str, str]:
+    """Write the comment to the file asked for, and to the summary of a GitHub job; tell and return what failed."""
+    from safetycatch.cli import failure
+
+    lost: dict[str, str] = {}
+    for path, where in _targets(comment):
         try:
-            with Path(path).open(mode, encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            where = "--comment" if mode == "w" else SUMMARY
-            raise UsageError(f"{path} cannot be written: {error.strerror}", where=where) from None
+            _write(text, path, "a" if where == SUMMARY else "w", where)
+        except UsageError as error:
+            failure.say(error)
+            lost["comment_error"] = " ".join(failure.message_lines(error))
+    return lost
+
+
+def _write(text: str, path: Path, mode: str, where: str) -> None:
+    try:
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", where=where, expected="a file in a folder that is there"
+        ) from None
 
 
 def _show(found: dict[str, Any], output: Output) -> None:
@@ -156,8 +186,8 @@ def _show(found: dict[str, Any], output: Output) -> None:
     output.field("", f"margin {effect(found['margin'], unit)}, from {found['margin_from']}")
     for rail in found["guardrails"]:
         output.field("guardrail", f"{rail['metric']}: {rail['status']}, {rail['reason']}")
-    if found["n_to_settle"]:
-        output.field("", f"about {found['n_to_settle']:,} items would settle it")
+    if found["settle"]:
+        output.field("", found["settle"])
     for one in found["overrides"]:
         output.field("override", f"{one['code']}: {one['reason']}", "bad")
     output.field("catches", catches_line(found["findings"]))

@@ -23,11 +23,12 @@ STOPPED = "✕ gate did not decide"
 UNITS = {"points": "proportion"}
 MAX_CANDIDATES, MAX_OVERRIDES, MAX_TEXT, MAX_COMMAND = 8, 5, 400, 600
 MAX_MESSAGE_LINES = 12
+MARKER = "<!-- safetycatch-gate: "
 
 
 def marker(name: str) -> str:
     """Return the first line of every comment about one experiment, by which an older one is found and replaced."""
-    return f"<!-- safetycatch-gate: {re.sub(r'[^A-Za-z0-9._]+', '-', name)[:64]} -->"
+    return f"{MARKER}{re.sub(r'[^A-Za-z0-9._]+', '-', name)[:64]} -->"
 
 
 def gate_comment(name: str, gate: Mapping[str, Any]) -> str:
@@ -63,6 +64,11 @@ def stopped_comment(name: str, message: Sequence[str], command: str, exit_code: 
         f"- Reproduce: {markdown_safe(command, MAX_COMMAND)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def unfinished_comment(name: str) -> str:
+    """Return what the comment's file says until the gate has ended, and after it was killed."""
+    return f"{marker(name)}\n### {STOPPED}: {markdown_safe(name, 64)}\n\nIt did not end. This is not a pass.\n"
 
 
 def _overrides(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -109,8 +115,8 @@ def _facts(gate: Mapping[str, Any]) -> list[str]:
         f"- Guardrail {markdown_safe(rail['metric'], 64)}: {rail['status']}, {markdown_prose(rail['reason'], MAX_TEXT)}"
         for rail in gate["guardrails"]
     ]
-    if gate["n_to_settle"]:
-        lines.append(f"- About {gate['n_to_settle']:,} items would settle it")
+    if gate["settle"]:
+        lines.append(f"- {markdown_prose(gate['settle'][0].upper() + gate['settle'][1:])}")
     if gate["flips"]:
         lines.append(f"- Flips: {gate['flips']['fixed']:,} fixed, {gate['flips']['broken']:,} broken")
     fired = [row["code"] for row in gate["findings"] if row["status"] == "fired"]
