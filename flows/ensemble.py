@@ -15,8 +15,9 @@ from safetycatch.scoring import scorer
 from safetycatch.store import Ref as StoreRef
 from safetycatch.store import Runs
 from safetycatch.tables import with_ids
-from tasks.aggregate import FAILED, aggregate
+from tasks.aggregate import aggregate
 from tasks.calling import read_table
+from tasks.counts import FAILED
 from tasks.gain import gain
 from tasks.prepared import Besides, Ensemble
 from tasks.session import current
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # Of the items, what a plan expects to be tied: a guess until votes are there.
 TIED_SHARE = 0.1
+MOST_NAMED = 20  # candidates of a stored run, in a message
 
 
 def make_ensemble(
@@ -165,7 +167,9 @@ def _with_run(
             raise UsageError(
                 f"{name} has no {metric} of 0 and 1 of the candidate {member!r}",
                 where="aggregate.weights",
-                expected="a run that scored each member as right or wrong",
+                expected=f"a run that scored each member as right or wrong; {name} has "
+                + (", ".join(sorted(set(scores["candidate"].to_pylist()))[:MOST_NAMED]) or f"no {metric} at all"),
+                fix="weights: {member: number}, or name the members as that run does",
             )
         records[member] = [int(sum(known)), len(known), len(known)]
     held = set(run.table("items")["content"].to_pylist())

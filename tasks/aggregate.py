@@ -14,6 +14,7 @@ from safetycatch.ensembles import (
     elect,
     fold_of,
     n_nobody,
+    n_unvoted,
     ranked,
     settled,
     tie_counts,
@@ -21,18 +22,17 @@ from safetycatch.ensembles import (
 )
 from safetycatch.errors import DataError
 from safetycatch.store import Ref
-from tasks.asking import Asked, ask_about_ties, ask_samples
+from tasks.asking import Asked, ask_about_ties, ask_samples, cost_of
 from tasks.calling import read_table, scorers_of
-from tasks.counts import added_counts
+from tasks.counts import FAILED, added_counts
 from tasks.evaluate import keep_rows
 from tasks.stage import CacheKey, Place, parents_of, stage_fingerprint, transient
 
 if TYPE_CHECKING:
-    from safetycatch.ensembles import Election
+    from safetycatch.ensembles import Ballot, Election
 
-STAGE, VERSION = "aggregate", "1"
+STAGE, VERSION = "aggregate", "2"
 MAX_TIES_KEPT = 200
-FAILED = frozenset({"error", "invalid"})
 TOKENS = ("n_tokens_in", "n_tokens_cached", "n_tokens_out")
 READ = ("example_id", "replicate", "status", "output", "parsed", *TOKENS, "cost_usd", "latency_s")
 
@@ -81,7 +81,7 @@ def aggregate(
         ties = {key: one.tied for key, one in zip(votes.keys, election.decisions, strict=True) if one.reason == "tie"}
         judged = ask_about_ties(place, settings, ties, examples)
         rows = [votes.row(key, election, at, judged.of_ties.get(key)) for at, key in enumerate(votes.keys)]
-        fit_usd = sum(row["cost_usd"] or 0.0 for answered in dev.values() for row in answered.values())
+        fit_usd = cost_of([row for answered in dev.values() for row in answered.values()])
         facts = votes.facts(election, rows, asked, judged, fit_usd)
     n_failed = asked.n_failed + judged.n_failed
     return keep_rows(STAGE, VERSION, place, settings, parents, rows, facts, n_failed=n_failed)
@@ -179,10 +179,14 @@ class _Votes:
             return {f"sample {number}": row for number, row in enumerate(rows, 1)}
         return {name: rows[key] for name, rows in self.members.items()}
 
+    def ballots(self) -> list[Ballot]:
+        """Return what each voter said about each of the keys."""
+        return [{name: row["parsed"] for name, row in self.cast(key).items()} for key in self.keys]
+
     def election(self) -> Election:
         """Return the decisions, ties settled where a member (or the first sample) is to settle them."""
         settings, evidence = self.settings, self.evidence
-        ballots = [{name: row["parsed"] for name, row in self.cast(key).items()} for key in self.keys]
+        ballots = self.ballots()
         folds = [evidence.fold.get(example_id, 0) for example_id, _ in self.keys]
         found = elect(ballots, settings["rule"], self.weights(), folds)
         if settings["tie"] == "best":
@@ -221,18 +225,19 @@ class _Votes:
             status, why = "error", "no_member_answered"
         elif judged is not None and judged["status"] in FAILED:
             status, why = "error", judged["error_class"] or "invalid"
-        said = [row for row in rows if row["parsed"] == label and row["output"] is not None]
+        said = [row["output"] for row in rows if row["parsed"] == label and row["output"] is not None]
         return {
             "candidate": self.settings["id"],
             "example_id": key[0],
             "replicate": key[1],
             "status": status,
-            "output": said[0]["output"] if status == "answer" else None,
+            # What nobody said, as Dawid-Skene may conclude from who confuses what, has no words but its own.
+            "output": next(iter(said), label) if status == "answer" else None,
             "parsed": label if status == "answer" else None,
             "model_requested": None,
             "model_returned": None,
             **{name: _total([row[name] for row in rows]) for name in TOKENS},
-            "cost_usd": _cost(rows),
+            "cost_usd": cost_of(rows),
             "latency_s": self._latency(key, judged),
             "call_key": None,
             "error_class": why,
@@ -246,8 +251,10 @@ class _Votes:
         ]
         return _total([*slowest, judged["latency_s"] if judged else None])
 
-    def facts(self, election: Election, rows: list[Row], asked: Asked, judged: Asked, fit_usd: float) -> dict[str, Any]:
-        """Return what the report tells of the vote; the answers to dev rows cost `fit_usd`."""
+    def facts(
+        self, election: Election, rows: list[Row], asked: Asked, judged: Asked, fit_usd: float | None
+    ) -> dict[str, Any]:
+        """Return what the report tells of the vote; the answers to dev rows cost `fit_usd` (None: price unknown)."""
         evidence, tie = self.evidence, Counter(tie_counts(election))
         items: list[dict[str, Any]] = []
         for key, decision, row in zip(self.keys, election.decisions, rows, strict=True):
@@ -271,6 +278,7 @@ class _Votes:
             "ties": {by: count for by, count in sorted(tie.items()) if count},
             "tied": items,
             "n_nobody": n_nobody(election),
+            "n_unvoted": n_unvoted(election, self.ballots()),
             "missing_votes": missing,
             "n_asked": asked.n_asked,
             "n_judged": judged.n_asked,
@@ -280,7 +288,7 @@ class _Votes:
             "records": {name: asdict(record) for name, record in evidence.whole.items()},
             "best": best_member(evidence.whole) if self.settings["fits"] else None,
             "model": None if model is None else {"n_rounds": model.n_rounds, "converged": model.converged},
-            "extra_usd": asked.cost_usd + judged.cost_usd,
+            "extra_usd": cost_of([*asked.further(), *judged.further()]),
             "fit_usd": fit_usd,
             **({"calls": added_counts([one.calls or {} for one in both])} if both else {}),
             "cache_saved_usd": asked.cache_saved_usd + judged.cache_saved_usd,
@@ -290,10 +298,3 @@ class _Votes:
 def _total(values: list[Any]) -> Any:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
-
-
-def _cost(rows: list[Row]) -> float | None:
-    """Return the sum of what the rows cost, US dollars; None where an answer's price is not known."""
-    if any(row["cost_usd"] is None and row["status"] not in FAILED for row in rows):
-        return None
-    return sum(row["cost_usd"] or 0.0 for row in rows)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.ensembles import samples_to_ask
 from tasks.calling import read_table, requests_of, scorers_of, shard_rows
-from tasks.counts import added_counts, answer_all
+from tasks.counts import FAILED, added_counts, answer_all
 from tasks.evaluate import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from safetycatch.calls import Reply, Request
     from tasks.stage import Place
@@ -33,24 +33,20 @@ class Asked:
     calls: dict[str, Any] | None = None
     cache_saved_usd: float = 0.0
 
-    def _further(self) -> Iterable[Row]:
+    def further(self) -> Iterable[Row]:
+        """The rows that were asked for, all but the member's own."""
         yield from (row for rounds in self.samples.values() for asked in rounds[1:] for row in asked)
         yield from self.of_ties.values()
 
     @property
     def n_asked(self) -> int:
         """How many answers were asked for."""
-        return sum(1 for _ in self._further())
+        return sum(1 for _ in self.further())
 
     @property
     def n_failed(self) -> int:
         """How many of them infrastructure failed."""
-        return sum(row["status"] in {"error", "invalid"} for row in self._further())
-
-    @property
-    def cost_usd(self) -> float:
-        """What they cost when they were bought, US dollars."""
-        return sum(row["cost_usd"] or 0.0 for row in self._further())
+        return sum(row["status"] in FAILED for row in self.further())
 
     def answer(
         self, place: Place, settings: dict[str, Any], entry: dict[str, Any], requests: Iterable[Request], label: str
@@ -65,6 +61,13 @@ class Asked:
         found = answer_all(place, [entry], label, requests, keep)
         self.calls = found if self.calls is None else added_counts([self.calls, found])
         return rows
+
+
+def cost_of(rows: Sequence[Row]) -> float | None:
+    """Return the sum of what the rows cost, US dollars; None where an answer's price is not known."""
+    if any(row["cost_usd"] is None and row["status"] not in FAILED for row in rows):
+        return None
+    return sum(row["cost_usd"] or 0.0 for row in rows)
 
 
 def ask_samples(

@@ -11,7 +11,7 @@ from prefect import task
 
 from safetycatch.ensembles import Correlation, effective_voters, error_correlation
 from safetycatch.errors import StatisticsError
-from safetycatch.results.comparing import compare
+from safetycatch.results.comparing import added_usd, compare
 from safetycatch.results.matrix import build_matrix, items_of
 from safetycatch.results.summary import MetricTable
 from safetycatch.store import Ref
@@ -21,10 +21,10 @@ from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safetycatch.results.comparing import Metric
+    from safetycatch.results.comparing import Comparison, Metric
     from safetycatch.results.matrix import ScoreMatrix
 
-STAGE, VERSION = "gain", "1"
+STAGE, VERSION = "gain", "2"
 SCHEMA = pa.schema(
     [
         pa.field("left", pa.string(), nullable=False),
@@ -68,7 +68,7 @@ def gain(
         metric = MetricTable.of(scorers_of(place, settings)).metrics[0]
         best = settings["best"] or _best(matrix, members, metric)
         found = compare(matrix, settings["id"], best, metric) if best else None
-        difference = found.difference if found else None
+        low, high, no_interval = _ends(found)
         sign = 1 if metric.higher_is_better else -1
         shared = _shared(place, settings, examples, parts[n_scores:])
         k = len(members)
@@ -77,12 +77,12 @@ def gain(
             "chosen_on": settings["chosen_on"] if len(members) > 1 else "",
             "metric": metric.name,
             "unit": metric.unit,
-            "gain": None if found is None or math.isnan(found.estimate) else sign * found.estimate,
-            "low": None if difference is None else min(sign * difference.low, sign * difference.high),
-            "high": None if difference is None else max(sign * difference.low, sign * difference.high),
+            "gain": None if found is None else _number(sign * found.estimate),
+            "low": low if sign > 0 or high is None else -high,
+            "high": high if sign > 0 or low is None else -low,
             "n_paired": found.n if found else 0,
-            "no_interval": found.reason if found else "no member has an answer",
-            "added_usd_per_1000": _added_cost(matrix, settings["id"], best) if best else None,
+            "no_interval": no_interval,
+            "added_usd_per_1000": _number(1000 * added_usd(matrix, settings["id"], best, metric)) if best else None,
             "rho": _number(shared.mean),
             "no_rho": shared.reason,
             "n_voters": k,
@@ -103,6 +103,18 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+def _ends(found: Comparison | None) -> tuple[float | None, float | None, str]:
+    """Return the interval of a comparison; None ends with the reason why there are none."""
+    if found is None:
+        return None, None, "no member has an answer"
+    if found.difference is None:
+        return None, None, found.reason
+    low, high = _number(found.difference.low), _number(found.difference.high)
+    if low is None or high is None:
+        return None, None, next(reversed(found.difference.warnings), "no interval: the differences have no spread")
+    return low, high, ""
+
+
 def _effective(k: int, rho: float) -> float | None:
     try:
         return _number(effective_voters(k, rho))
@@ -119,13 +131,6 @@ def _best(matrix: ScoreMatrix, members: list[str], metric: Metric) -> str | None
 
 def _scored(matrix: ScoreMatrix, name: str, metric: Metric) -> bool:
     return matrix.has(name, metric.name) and not np.isnan(matrix.means(name, metric.name)).all()
-
-
-def _added_cost(matrix: ScoreMatrix, ensemble: str, best: str) -> float | None:
-    """Return how much more 1,000 items cost than with `best` alone, US dollars; None without prices."""
-    more = matrix.means(ensemble, "cost_usd") - matrix.means(best, "cost_usd")
-    known = more[~np.isnan(more)]
-    return float(1000 * known.mean()) if known.size else None
 
 
 def _shared(

@@ -270,6 +270,8 @@ def test_no_dev_answer_at_all_makes_no_weight_whatever_sc207_is(votes):
         ({"tie": "first"}, "one of best, a, b, c"),
         ({"weights": {"a": 1, "b": 1, "c": 1}}, "rule: weighted only"),
         ({"rule": "weighted", "weights": {"a": 1}}, "one weight for each member"),
+        ({"rule": "weighted", "weights": {"a": 1, "b": 1, "c": -1}}, "'c' would vote against its own answers"),
+        ({"rule": "weighted", "weights": {"a": 1, "b": 1, "c": 0}}, "'c' never counts; leave it out"),
         ({"rule": "weighted", "weights": "nowhere"}, "no finished run 'nowhere'"),
         ({"samples": 3}, "self_consistency only"),
         ({"rule": "self_consistency", "samples": 3}, "one member and the samples"),
@@ -355,6 +357,53 @@ def test_the_order_of_members_changes_nothing(votes):
     ]
     assert said[0] == said[1]
     assert first["ensemble"]["weights"] == second["ensemble"]["weights"]
+
+
+def test_a_stored_run_without_a_member_says_whom_it_has(votes):
+    claim, aggregate = votes.config.pop("claim"), votes.config.pop("aggregate")
+    explored = votes.run()
+    votes.config["candidates"].append({**votes.config["candidates"][0], "id": "d"})
+    weighted = {**aggregate, "rule": "weighted", "tie": "a", "weights": explored["run_id"], "members": ["a", "b", "d"]}
+    votes.config |= {"claim": claim, "aggregate": weighted}
+    with pytest.raises(SafetycatchError, match=f"candidate 'd'[^$]*{explored['run_id']} has a, b, c"):
+        votes.check()
+
+
+@pytest.mark.parametrize("aggregate", [{}, {"members": ["a"], "rule": "self_consistency", "samples": 3}])
+def test_members_who_are_never_right_leave_figures_open_and_say_why(votes, aggregate):
+    votes.config |= {"task": "answer", "scorers": ["numeric"]}
+    votes.rows = [{**row, "label": str(number)} for number, row in enumerate(votes.rows)]
+    votes.answers |= dict.fromkeys("abc", lambda row: "-1")
+    del votes.config["claim"]
+    votes.config["aggregate"] = aggregate or votes.config["aggregate"]
+    found = votes.run()["ensemble"]
+    assert (found["gain"], found["rho"], found["effective_voters"]) == (0, None, None)
+    assert found["no_rho"]
+    assert (found["low"] is None) == (found["high"] is None) == bool(found["no_interval"])
+
+
+def test_a_label_that_nobody_gave_is_kept_as_the_vote(votes):
+    """The third says delivery whatever comes, and where the others cannot be read that means refund, as elsewhere."""
+    votes.answers |= {name: lambda row: "refund" if int(row["example_id"][1:]) % 10 else "?" for name in "ab"}
+    votes.answers["c"] = lambda _row: "delivery"
+    votes.config["aggregate"] |= {"rule": "dawid_skene", "tie": "a"}
+    votes.config["catches"] = {"SC505": "off", "SC205": "off"}
+    found = votes.run()
+    told = pq.read_table(found["artifacts"]["rows"], filters=[("candidate", "=", "ensemble")]).to_pylist()
+    assert {(row["status"], row["parsed"], row["output"]) for row in told} == {("answer", "refund", "refund")}
+    assert found["ensemble"]["n_unvoted"] == sum(int(row["example_id"][1:]) % 10 == 0 for row in told) > 0
+    assert "a label that no member gave" in report(votes)
+
+
+def test_answers_without_a_price_cost_no_zero(votes):
+    for candidate in votes.config["candidates"]:
+        del candidate["max_cost_usd"]
+    votes.config["aggregate"]["rule"] = "weighted"
+    votes.config["budget"] = {"calls": 2000}
+    found = votes.run()["ensemble"]
+    assert found["fit_usd"] is None
+    assert found["added_usd_per_1000"] is None
+    assert "price unknown once" in report(votes)
 
 
 def test_weights_of_a_stored_run_are_those_of_its_scores(votes):

@@ -70,6 +70,11 @@ class AggregateSettings(_Part):
             raise ValueError("'weights' with rule: weighted only")
         if isinstance(self.weights, dict) and set(self.weights) != set(self.members):
             raise ValueError("one weight for each member and nobody else")
+        for name, weight in self.weights.items() if isinstance(self.weights, dict) else ():
+            if weight < 0:
+                raise ValueError(f"weights above 0: with {weight:g}, {name!r} would vote against its own answers")
+            if not weight:
+                raise ValueError(f"weights above 0: with 0, {name!r} never counts; leave it out of members and weights")
         return self
 
     @property

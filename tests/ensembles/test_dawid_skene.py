@@ -5,8 +5,9 @@ import random
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from safetycatch.ensembles import dawid_skene, majority_vote
+from safetycatch.ensembles import dawid_skene, elect, majority_vote, n_unvoted
 from safetycatch.errors import StatisticsError
 from tests.ensembles.test_voting import frame, table, votes
 
@@ -80,6 +81,47 @@ def test_probabilities_sum_to_one_and_reversed_votes_say_the_same(cast):
     assert found.prior.sum() == pytest.approx(1)
     for example, row in zip(found.examples, found.posterior, strict=True):
         assert row == pytest.approx(other.posterior[other.examples.index(example)], abs=1e-4)
+
+
+def test_a_label_that_nobody_gave_an_example_may_be_its_most_probable_one():
+    # The third says b whatever comes, and the others, where they can be read, say a.
+    found = dawid_skene(table("aab", "aab", "aab", "aab", "aab", "--b"))
+    assert found.winners["6"] == "a"
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=20),
+    st.lists(st.sampled_from(["right", "wrong", "a", "missing", "half"]), min_size=2, max_size=5),
+)
+def test_bad_voters_leave_a_label_a_tie_or_nobody(truth, kinds):
+    """Always right, always wrong, one label whatever comes, never there, every second time."""
+    says = {
+        "right": lambda _at, label: label,
+        "wrong": lambda _at, label: "bca"["abc".index(label)],
+        "a": lambda _at, _label: "a",
+        "missing": lambda _at, _label: None,
+        "half": lambda at, label: label if at % 2 else None,
+    }
+    ballots = [
+        {f"v{number}": says[kind](at, label) for number, kind in enumerate(kinds)} for at, label in enumerate(truth)
+    ]
+    seen = {label for ballot in ballots for label in ballot.values()} - {None}
+    found = elect(ballots, "dawid_skene")
+    for ballot, decision in zip(ballots, found.decisions, strict=True):
+        if set(ballot.values()) == {None}:
+            assert (decision.label, decision.reason) == (None, "nobody voted")
+        else:
+            assert (decision.label in seen) != (decision.reason == "tie")
+            assert len(decision.tied) != 1
+            assert set(decision.tied) <= seen
+    if found.model:
+        voted = np.array([reason != "nobody voted" for reason in found.model.reasons])
+        assert np.isfinite(found.model.posterior[voted]).all()
+        assert np.isfinite(found.model.confusion).all()
+    majority = elect(ballots, "majority")
+    assert n_unvoted(majority, ballots) == 0
+    assert 0 <= n_unvoted(found, ballots) <= len(truth)
 
 
 def test_renamed_labels_get_the_same_posteriors():

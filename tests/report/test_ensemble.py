@@ -21,6 +21,7 @@ FACTS = {
     "n_judged": 12,
     "n_decided": 380,
     "n_nobody": 2,
+    "n_unvoted": 4,
     "fit_usd": 0.5,
     "model": None,
     "missing_votes": {"zero": 3, "knn8": 0},
@@ -72,6 +73,8 @@ def test_answers_and_ids_stay_text(content):
     assert "A judge was asked about 12 tied rows, 3 % of the decided ones." in page
     assert "128 dev rows ($0.50 once)" in page
     assert "On 2 rows nobody" in page
+    assert "On 4 rows Dawid-Skene decided for a label that no member gave" in page
+    assert "128 dev rows (price unknown once)" in render_html(replace(content, ensemble={**FACTS, "fit_usd": None}))
     assert "- Ensemble: " in render_markdown(shown)
 
 

@@ -43,7 +43,12 @@ def test_actions():
     assert verdict(80, 20, 1000).default_action == "switch to knn8"
     assert verdict(12, 8, 200).default_action == "keep zero"
     assert verdict(20, 80, 1000).default_action == "keep zero"
-    assert verdict(20, 20, 2000).default_action.startswith("keep zero, unless")
+    assert verdict(20, 20, 2000).default_action == "keep zero, unless knn8 is preferable for another reason"
+
+
+@pytest.mark.parametrize(("added", "words"), [(0.002, "keep zero, which costs less"), (-0.002, "such as cost")])
+def test_cost_speaks_for_the_cheaper_of_equals_only(added, words):
+    assert verdict(20, 20, 2000, added_usd=added).default_action.endswith(words)
 
 
 def test_a_real_but_small_gain_is_equivalent_and_says_so():

@@ -3,7 +3,7 @@
 from safetycatch.ensembles.ballots import Ballots, read_ballots
 from safetycatch.ensembles.dawid_skene import DawidSkene, dawid_skene
 from safetycatch.ensembles.diversity import Correlation, effective_voters, error_correlation
-from safetycatch.ensembles.election import Ballot, Decision, Election, elect, n_nobody, settled, tie_counts
+from safetycatch.ensembles.election import Ballot, Decision, Election, elect, n_nobody, n_unvoted, settled, tie_counts
 from safetycatch.ensembles.records import Record, best_member, fold_of, ranked, without_own_fold
 from safetycatch.ensembles.self_consistency import samples_to_ask
 from safetycatch.ensembles.voting import Vote, majority_vote, vote_weight, weighted_vote
@@ -25,6 +25,7 @@ __all__ = [
     "fold_of",
     "majority_vote",
     "n_nobody",
+    "n_unvoted",
     "ranked",
     "read_ballots",
     "samples_to_ask",

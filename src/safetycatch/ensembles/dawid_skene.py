@@ -46,7 +46,8 @@ def dawid_skene(labels: Any, *, smoothing: float = SMOOTHING, max_rounds: int = 
     """Return the most probable labels by expectation-maximisation, started from the shares of the votes.
 
     `labels` is a frame or mapping with the columns `example_id`, `annotator`, `label` (text; None: no vote). Assumes
-    voters who err independently given the true label; shared errors make voters look better than they are. Source:
+    voters who err independently given the true label; shared errors make voters look better than they are. A label may
+    be one that nobody gave its example, where those who voted are found to confuse it with theirs. Source:
     Dawid & Skene 1979, Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm.
     Raises: StatisticsError without a vote, or for smoothing that is not above 0.
     """

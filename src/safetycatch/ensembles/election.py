@@ -99,6 +99,14 @@ def tie_counts(election: Election) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def n_unvoted(election: Election, ballots: Sequence[Ballot]) -> int:
+    """Return on how many rows the decision is a label that nobody gave the row, as only Dawid-Skene can decide."""
+    return sum(
+        one.label is not None and one.label not in ballot.values()
+        for one, ballot in zip(election.decisions, ballots, strict=True)
+    )
+
+
 def n_nobody(election: Election) -> int:
     """Return on how many rows nobody's vote could be read."""
     return sum(one.reason == NOBODY for one in election.decisions)

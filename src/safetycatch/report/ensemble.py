@@ -103,7 +103,7 @@ def _notes(facts: Mapping[str, Any]) -> list[str]:
             "own vote."
         )
     if facts["n_dev"]:
-        fit = numbers.money(facts["fit_usd"])
+        fit = numbers.spent(facts["fit_usd"])
         notes.append(f"Weights, ties and the best member come from {facts['n_dev']:,} dev rows ({fit} once).")
     if facts["n_judged"]:
         share = numbers.share(facts["n_judged"], facts["n_decided"])
@@ -115,6 +115,8 @@ def _notes(facts: Mapping[str, Any]) -> list[str]:
         )
     if facts["n_nobody"]:
         notes.append(f"On {facts['n_nobody']:,} rows nobody's vote could be read.")
+    if facts["n_unvoted"]:
+        notes.append(f"On {facts['n_unvoted']:,} rows Dawid-Skene decided for a label that no member gave the row.")
     if facts["model"] and not facts["model"]["converged"]:
         notes.append(f"Dawid-Skene did not converge in {facts['model']['n_rounds']:,} rounds.")
     return notes

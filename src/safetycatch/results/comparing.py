@@ -184,6 +184,16 @@ def compare(
     )
 
 
+def added_usd(matrix: ScoreMatrix, candidate: str, baseline: str, metric: Metric) -> float:
+    """Return how much more the candidate costs, US dollars an item; NaN where the price of a scored item is unknown."""
+    if not (matrix.has(candidate, "cost_usd") and matrix.has(baseline, "cost_usd")):
+        return math.nan
+    more = matrix.means(candidate, "cost_usd") - matrix.means(baseline, "cost_usd")
+    scored = ~np.isnan(matrix.means(candidate, metric.name) - matrix.means(baseline, metric.name))
+    # Items whose unpriced answers failed have a price: alone they would stand for all.
+    return float(more[scored].mean()) if scored.any() else math.nan
+
+
 def guardrail(
     matrix: ScoreMatrix, candidate: str, baseline: str, settings: GuardrailSettings, metric: Metric
 ) -> Guardrail:
@@ -267,6 +277,7 @@ def compare_all(
                 guardrails=[guardrail(matrix, found.candidate, baseline, rail, how) for rail, how in guardrails],
                 higher_is_better=main.higher_is_better,
                 unit="points" if main.unit == "points" else main.unit,
+                added_usd=added_usd(matrix, found.candidate, baseline, main),
             )
             verdicts[found.candidate] = verdict
         word = verdict.kind if verdict else "EXPLORING" if mode == "exploring" else "INCONCLUSIVE"

@@ -133,6 +133,7 @@ def decide(
     higher_is_better: bool = True,
     unit: str = "points",
     runs: int = 1,
+    added_usd: float = math.nan,
 ) -> Verdict:
     """Return the verdict on one candidate; the module's docstring gives the rules in order.
 
@@ -140,7 +141,8 @@ def decide(
     0.03 for 3 points; None: nothing is EQUIVALENT, and no n settles it. With several candidates give `n_compared` and
     `p_adjusted`, from `holm` or `max_t` as `correction` says. `unit` is how numbers are written: "points" multiplies by
     100. `runs` is the number of rows an item has in `difference` (1 when runs were averaged first); n is reported in
-    items. Violations of several guardrails are Holm-corrected at the guardrails' own alpha.
+    items. Violations of several guardrails are Holm-corrected at the guardrails' own alpha. `added_usd` is how much
+    more the candidate costs (US dollars an item; NaN: not known), for the words about what to keep.
     Raises: StatisticsError for a smallest effect of 0 or less, or several candidates without `p_adjusted`.
     """
     if smallest_effect is not None and not (math.isfinite(smallest_effect) and smallest_effect > 0):
@@ -176,7 +178,7 @@ def decide(
         lean=lean,
         n_to_settle=n_to_settle,
         n_additional=None if n_to_settle is None else n_to_settle - n_items,
-        default_action=_action(kind, candidate, baseline),
+        default_action=_action(kind, candidate, baseline, added_usd),
         reasons=tuple(reasons),
         sentence=_sentence(kind, case, reasons, (candidate, baseline, metric), _Writer(unit), n_items, n_to_settle),
         check=_check(case, guardrails),
@@ -240,11 +242,14 @@ def _needed(case: _Case, undecided: list[Guardrail]) -> int | None:
     return case.n_to_settle()
 
 
-def _action(kind: Kind, candidate: str, baseline: str) -> str:
+def _action(kind: Kind, candidate: str, baseline: str, added_usd: float = math.nan) -> str:
     if kind == "BETTER":
         return f"switch to {candidate}"
     if kind == "EQUIVALENT":
-        return f"keep {baseline}, unless {candidate} is preferable for another reason, such as cost"
+        if added_usd > 0:
+            return f"keep {baseline}, which costs less"
+        cost = ", such as cost" if added_usd < 0 else ""
+        return f"keep {baseline}, unless {candidate} is preferable for another reason{cost}"
     return f"keep {baseline}"
 
 
