@@ -68,7 +68,7 @@ def gain(
         metric = MetricTable.of(scorers_of(place, settings)).metrics[0]
         best = settings["best"] or _best(matrix, members, metric)
         found = compare(matrix, settings["id"], best, metric) if best else None
-        low, high, no_interval = _ends(found)
+        low, high, no_interval = interval_of(found)
         sign = 1 if metric.higher_is_better else -1
         shared = _shared(place, settings, examples, parts[n_scores:])
         k = len(members)
@@ -103,7 +103,7 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _ends(found: Comparison | None) -> tuple[float | None, float | None, str]:
+def interval_of(found: Comparison | None) -> tuple[float | None, float | None, str]:
     """Return the interval of a comparison; None ends with the reason why there are none."""
     if found is None:
         return None, None, "no member has an answer"
