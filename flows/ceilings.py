@@ -112,7 +112,7 @@ def shortfalls(prepared: Prepared) -> tuple[Shortfall, ...]:
     if left.expected_usd is not None and left.highest_usd is not None:
         expected["usd"], highest["usd"] = left.expected_usd, left.highest_usd
     return tuple(
-        Shortfall(unit, limit, expected[unit] + taken, _round_up(max(expected[unit], highest[unit]) + taken, unit))
+        Shortfall(unit, limit, expected[unit] + taken, round_up(max(expected[unit], highest[unit]) + taken, unit))
         for unit, limit in bounds.items()
         if expected[unit] + (taken := getattr(spent, unit)) > limit * (1 + SLACK)
     )
@@ -128,7 +128,7 @@ def _run_id(prepared: Prepared) -> str:
     return next(left, prepared.place.run_id)
 
 
-def _round_up(value: float, unit: Unit) -> float:
+def round_up(value: float, unit: Unit) -> float:
     """Return at least `value`, with two significant digits; calls and tokens are whole."""
     size = 10.0 ** (math.floor(math.log10(value)) - DIGITS + 1)
     rounded = round(math.ceil(value / size - 1e-9) * size, 9)

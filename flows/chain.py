@@ -185,6 +185,7 @@ def prepare(
     ids = affordable(inputs, place, available, asked, examples, shots, pool, n_before)
     if len(ids) < len(available):
         notes.append(f"a keyed sample of {len(ids)} of {len(available)} {scored_split} rows fits the ceiling")
+        say("sample", notes[-1])
     ladder = None
     dev = list(ids) if scored_split == "dev" else _ids_of(place, table, splits, "dev")
     passed_over = {*leak_facts["leaked_ids"], *leak_facts["crossed_ids"]}

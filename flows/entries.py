@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safetycatch.errors import DataError
+from flows.ceilings import UNITS, round_up
+from safetycatch.catches.cost import budget_text
+from safetycatch.errors import DataError, UsageError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
 from safetycatch.project import address_of
@@ -17,6 +19,7 @@ from tasks.session import ceiling
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flows.ceilings import Unit
     from flows.chain import Call
     from safetycatch.experiment import Experiment
     from tasks.prepared import Ref
@@ -144,22 +147,31 @@ def affordable(
     """Return the rows to score: all when claiming; while exploring a keyed sample that fits the ceiling.
 
     `n_before` calls are made before those, each of them about as dear.
+    Raises: UsageError where fewer rows fit than `inputs` says at least, with the sums that all of them fit.
     """
     if inputs.experiment.claiming:
         return available
     limits, replicates = ceiling(inputs.experiment), inputs.experiment.runs.replicates
     callers = [entry for entry in entries if not entry["candidate"]["outputs"]]
-    fits = len(available)
-    if callers and limits.calls is not None:
-        fits = min(fits, max(0, limits.calls - n_before) // (len(callers) * replicates))
     usd, tokens = highest_cost_of_a_row(place, callers, available, examples, shots, pool)
+    a_row: dict[Unit, float] = {"usd": usd, "tokens": tokens, "calls": len(callers)}
     before = n_before / max(1, len(callers) * replicates)
-    if limits.usd is not None and usd:
-        fits = min(fits, int(limits.usd / (usd * replicates) - before))
-    if limits.tokens is not None and tokens:
-        fits = min(fits, int(limits.tokens / (tokens * replicates) - before))
-    if fits >= len(available):
+    bounds: dict[Unit, float] = {unit: limit for unit in UNITS if (limit := getattr(limits, unit)) is not None}
+    fits: dict[Unit, int] = {
+        unit: int(limit / (a_row[unit] * replicates) - before + 1e-9) for unit, limit in bounds.items() if a_row[unit]
+    }
+    n, n_fit = len(available), max(0, min(fits.values(), default=len(available)))
+    if n_fit >= n:
         return available
+    if n_fit < min(inputs.fewest_rows, n):
+        needed = {unit: round_up((n + before) * a_row[unit] * replicates, unit) for unit in fits if fits[unit] < n}
+        enough = ", ".join(f"{unit}: {value:.12g}" for unit, value in {**bounds, **needed}.items())
+        raise UsageError(
+            f"the ceiling of {budget_text(limits)} has room for {n_fit} of {n} rows, at their highest cost",
+            where=f"{inputs.shown}: budget",
+            expected=f"room for {min(inputs.fewest_rows, n)} rows at least: fewer tell candidates apart by luck only",
+            fix=f"budget: {{{enough}}}   (room for all rows)",
+        )
     seed = inputs.experiment.split.seed
-    kept = set(sorted(available, key=lambda example_id: keyed_fraction(seed, "sample", example_id))[: max(fits, 1)])
+    kept = set(sorted(available, key=lambda example_id: keyed_fraction(seed, "sample", example_id))[: max(n_fit, 1)])
     return [example_id for example_id in available if example_id in kept]

@@ -46,6 +46,13 @@ class Wanted:
         self.margin(inputs)
         experiment = inputs.experiment
         typed = (claim.baseline or "") if self.against == BASELINE else self.against
+        if experiment.aggregate is not None and typed == experiment.aggregate.id:
+            raise UsageError(
+                f"{typed!r} is the experiment's ensemble, which is no baseline of its own run",
+                where=f"{where}: --against",
+                expected=f"{', '.join(candidate.id for candidate in experiment.candidates)}, or a stored run",
+                fix=f"--against RUN:{typed}, its answers in a finished run",
+            )
         if typed and typed not in {candidate.id for candidate in experiment.candidates}:
             experiment = _claimed(experiment)
             typed = _resolved(inputs, experiment, typed)

@@ -28,6 +28,8 @@ DEFAULT_SEEDS = 3
 # of the calls with the pick of the exhaustive bench (benchmarks/fewshot_bench.py).
 RUNGS = ((100, 1 / 2), (200, 1 / 3), (400, 1 / 6))
 FEWEST = 2
+# Dev rows that the ceiling must leave: of fewer, the simplest strategy is advised whatever is true.
+FEWEST_ROWS = 30
 NAME_LENGTH = 40
 
 
@@ -124,6 +126,7 @@ def bench_inputs(inputs: Inputs, settings: BenchSettings) -> Inputs:
         copies={**inputs.copies, "bench.yaml": text.encode()},
         verb="bench-shots",
         options=settings.words,
+        fewest_rows=FEWEST_ROWS,
     )
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Inputs:
     """An experiment with everything it names read: prompts, hashes of data files and of the user's own code.
 
-    `verb` and `options` are those of the command that repeats the run.
+    `verb` and `options` are those of the command that repeats the run. While exploring, a run of which the ceiling
+    leaves fewer than `fewest_rows` is refused.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Inputs:
     copies: dict[str, bytes]
     verb: str = "run"
     options: tuple[str, ...] = ()
+    fewest_rows: int = 1
 
     def place(self, run_id: str, error_limit: float | None = None) -> Place:
         """Return where the tasks of a run work."""

@@ -1,6 +1,7 @@
 """Whole few-shot benches: on dev only, raced, resumed for nothing, with an advice that can be run."""
 
 import random
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -297,3 +298,22 @@ def test_a_hybrid_of_one_is_left_out():
 def test_the_default_ladder_keeps_half_a_third_and_a_sixth():
     assert [(rung.items, rung.keep) for rung in default_ladder(12)] == [(100, 6), (200, 4), (400, 2), ("all", None)]
     assert [rung.keep for rung in default_ladder(2)] == [2, 2, 2, None]
+
+
+def test_too_few_rows_for_the_ceiling_refuse_and_the_sum_named_holds_all(bench):
+    bench.model(model="sandbox/in-context-priced")
+    bench.config["budget"] = {"usd": 0.005, "calls": 5000}
+    with pytest.raises(UsageError, match=r"room for \d+ of 72 rows") as told:
+        bench.bench()
+    assert bench.sent() == 0
+    needed = float(re.search(r"budget: \{usd: ([\d.]+), calls: 5000\}", told.value.fix)[1])
+    bench.config["budget"] = {"usd": needed}
+    assert bench.bench()["bench"]["n_dev"] == 72
+
+
+def test_a_sample_is_told_before_a_call_is_sent(bench):
+    told = []
+    bench.say = lambda stage, text: told.append((stage, text, bench.sent()))
+    bench.config["budget"] = {"calls": 3 * 40}
+    assert bench.bench()["bench"]["n_dev"] == 40
+    assert ("sample", "a keyed sample of 40 of 72 dev rows fits the ceiling", 0) in told

@@ -238,6 +238,16 @@ def test_an_unknown_baseline_is_refused(gate, project, against):
     assert project.calls == []
 
 
+def test_the_runs_own_ensemble_is_no_baseline_and_a_stored_runs_is(project, gate):
+    project.config["aggregate"] = {"members": ["a", "b"], "tie": "a"}
+    with pytest.raises(UsageError, match="the experiment's ensemble") as told:
+        gate(against="ensemble")
+    assert told.value.fix.startswith("--against RUN:ensemble")
+    assert project.calls == []
+    stored = project.run()["run_id"]
+    assert gate(against=f"{stored}:ensemble")["against"] == f"{stored}:ensemble"
+
+
 def test_too_few_answers_for_any_bound_are_inconclusive(project, gate):
     project.record(lost=99)
     project.config["catches"] = {"SC207": "off"}

@@ -134,3 +134,22 @@ def test_a_price_by_the_call_bounds_a_function(run) -> None:
     assert result.error is not None
     assert result.error.exit_code == 40
     assert (result.counts.answered, result.counts.spent_usd) == (4, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "told"),
+    [
+        ({"example_id": "1"}, "text", "KeyError: 'text'; the row has the keys input, example_id"),
+        ({"input": {"lang": "de", "text": "x"}}, "text", "KeyError: 'text'; the row has the keys input: {lang, text}"),
+    ],
+)
+def test_a_key_that_the_row_does_not_have_is_answered_with_those_it_has(run, held, asked, told) -> None:
+    result = run([row(0, **held)], functions={"app:route": lambda given: given[asked]})
+    (reply,) = result.replies.values()
+    assert (reply.error_class, reply.error_text) == ("function:KeyError", told)
+
+
+def test_a_key_error_about_something_else_says_nothing_of_the_row(run) -> None:
+    result = run([row(0)], functions={"app:route": lambda given: {}["input"]})
+    (reply,) = result.replies.values()
+    assert reply.error_text == "KeyError: 'input'"

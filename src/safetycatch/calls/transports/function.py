@@ -69,7 +69,8 @@ class Function:
             returned = await self._run(self._functions[name], copy.deepcopy(request.body.get("row")))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises is the row's error
             kind = "retry" if isinstance(error, TRANSIENT) else "row"
-            text = clean(self._redactor.text(f"{type(error).__name__}: {error}"))[:MAX_TEXT]
+            told = f"{type(error).__name__}: {error}{_keys(error, request.body.get('row'))}"
+            text = clean(self._redactor.text(told))[:MAX_TEXT]
             raise CallFaultError(Fault(kind, f"function:{type(error).__name__}", text, "perhaps")) from None
         reply = self._reply(returned)
         raw = canonical_json({"output": reply.text, "cost_usd": reply.cost_usd})
@@ -87,3 +88,13 @@ class Function:
             found = f"{type(output).__name__} was returned, expected {EXPECTED}"
             return Reply("invalid", cost_usd=cost, error_class="bad_return", error_text=found)
         return Reply("answer", text=clean(self._redactor.text(output)), cost_usd=cost)
+
+
+def _keys(error: BaseException, row: Any) -> str:
+    """Return what a row holds, where a function asked it for something else: the data's columns have other names."""
+    if not isinstance(error, KeyError) or not isinstance(row, dict) or error.args[:1] == () or error.args[0] in row:
+        return ""
+    own = cast("dict[str, Any]", row)
+    inner = own.get("input")
+    keys = [f"input: {{{', '.join(inner)}}}" if name == "input" and isinstance(inner, dict) else name for name in own]
+    return f"; the row has the keys {', '.join(keys)}"
