@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from safetycatch.catches.cost import budget_text
 from safetycatch.report import content as shown
+from safetycatch.report import numbers
 from safetycatch.results.matrix import SLICE, hash_of
 from safetycatch.store import Ref
 from safetycatch.store.looks import looks_text
@@ -115,13 +116,15 @@ class Result:
             key=lambda found: found["estimate"],
             reverse=self.summary["metric"]["higher_is_better"],
         )
-        scale, unit = (100, " %") if self.summary["metric"]["unit"] == "points" else (1, "")
-        texts = [
-            f"{found['candidate']} {scale * found['estimate']:.1f}{unit}"
-            + (f" [{scale * found['low']:.1f}, {scale * found['high']:.1f}]" if found["low"] is not None else "")
-            for found in ranked[:5]
-        ]
+        texts = [f"{found['candidate']} {self._figures(found)}" for found in ranked[:5]]
         return f"{metric}: " + ", ".join(texts)
+
+    def _figures(self, found: dict[str, Any]) -> str:
+        """Return an estimate of the main metric with its interval."""
+        score, low, high = (found[key] for key in ("estimate", "low", "high"))
+        if self.summary["metric"]["unit"] != "points":
+            return numbers.shown(score, low, high, _unit(self.summary, self.summary["metric"]["name"])).text
+        return f"{100 * score:.1f} %" + ("" if low is None else f" [{100 * low:.1f}, {100 * high:.1f}]")
 
     def items_table(self) -> pa.Table:
         """Return the scored items with cluster, content hash and slices, for later paired comparisons."""
@@ -199,22 +202,15 @@ def candidate_rows(result: Result) -> tuple[shown.CandidateRow, ...]:
     made = prepared.ensemble
     described |= {made.settings.id: made.settings.description} if made else {}
     main = summary["metric"]["name"]
-    units = {"latency_s": "s", "latency_p50": "s", "latency_p95": "s", "cost_usd": "usd"}
     rows: list[shown.CandidateRow] = []
     for name, metrics in by_name.items():
         own, facts = metrics[main], result.scored.get(name)
         cost = facts["cost_usd"] if facts else None
         n_rows = facts["n"] if facts else 0
         others = tuple(
-            shown.OtherMetric(
-                other,
-                found["estimate"],
-                found["low"],
-                found["high"],
-                units.get(other, "proportion"),
-            )
+            shown.OtherMetric(other, found["estimate"], found["low"], found["high"], _unit(summary, other))
             for other, found in metrics.items()
-            if other != main and other not in units
+            if other != main
         )
         rows.append(
             shown.CandidateRow(
@@ -285,7 +281,7 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         banner=result.banner(),
         metric=metric["name"],
         candidates=candidate_rows(result),
-        unit=UNITS.get(metric["unit"]) or str(metric["unit"]),
+        unit=_unit(summary, metric["name"]),
         higher_is_better=metric["higher_is_better"],
         smallest_effect=effect,
         comparisons=tuple(row for row in compared if row.baseline == summary["baseline"]),
@@ -353,7 +349,6 @@ def _guardrails(result: Result) -> tuple[shown.GuardrailRow, ...]:
     if verdict is None or claim is None:
         return ()
     limits = {rail.metric: rail.worse_by for rail in claim.guardrails}
-    units = {"cost_usd": "usd", "latency_s": "s", "latency_p50": "s", "latency_p95": "s"}
     measured = {
         row["metric"]: row
         for row in read_table(result.prepared.place, result.comparisons).to_pylist()
@@ -362,8 +357,8 @@ def _guardrails(result: Result) -> tuple[shown.GuardrailRow, ...]:
     rows: list[shown.GuardrailRow] = []
     for found in verdict["guardrails"]:
         name = found["metric"]
-        own, unit, limit = measured.get(name, {}), units.get(name, "proportion"), limits[name]
-        words = f"{100 * limit.value:g} %" if limit.relative else _amount(limit.value, unit)
+        own, unit, limit = measured.get(name, {}), _unit(result.summary, name), limits[name]
+        words = f"{100 * limit.value:g} %" if limit.relative else numbers.effect(limit.value, unit)
         rows.append(
             shown.GuardrailRow(
                 name,
@@ -380,8 +375,10 @@ def _guardrails(result: Result) -> tuple[shown.GuardrailRow, ...]:
     return tuple(rows)
 
 
-def _amount(value: float, unit: str) -> str:
-    return {"usd": f"${value:g}", "s": f"{value:g} s"}.get(unit, f"{100 * value:g} points")
+def _unit(summary: dict[str, Any], name: str) -> str:
+    """Return a metric's unit as reports call it."""
+    unit = summary["units"][name]
+    return UNITS.get(unit) or str(unit)
 
 
 def _flips(result: Result, parts: dict[str, list[dict[str, Any]]]) -> tuple[shown.Flip, ...]:

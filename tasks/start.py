@@ -10,6 +10,7 @@ from safetycatch.experiment import Candidate, Experiment, parse_experiment
 from safetycatch.fewshot.prompts import Prompt, load_prompt
 from safetycatch.identity import file_sha256, fingerprint, text_sha256
 from safetycatch.project import Project, find_project
+from safetycatch.scoring import check_scorer
 from tasks.session import load_function
 from tasks.stage import Place
 
@@ -105,6 +106,8 @@ def read_inputs(path: Path, digest: str = "") -> Inputs:
             fix="deploy again, or leave 'digest' empty",
         )
     experiment = parse_experiment(text, str(path), path.stem)
+    for place, name in _metrics(experiment):
+        check_scorer(name, f"{path}: {place}")
     project = find_project(path)
     root = project.root if project.declared else path.parent
     prompts: dict[str, Prompt] = {}
@@ -124,9 +127,21 @@ def read_inputs(path: Path, digest: str = "") -> Inputs:
             raise ExperimentError("no such file", where=f"{path}: {name}", expected=f"a file beside {path.name}")
         sha256[name], files[name] = file_sha256(full), full
     sources: dict[str, str] = {}
-    for name in {*(c.call for c in experiment.candidates if c.call), *(s for s in experiment.scorers if ":" in s)}:
+    own = {name for _, name in _metrics(experiment) if ":" in name}
+    for name in {*(c.call for c in experiment.candidates if c.call), *own}:
         _, sources[name] = load_function(name, (path.parent, root), f"{path}: {name}")
     return Inputs(path, text, experiment, project, prompts, files, sha256, sources, copies)
+
+
+def _metrics(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return every metric that an experiment names, each with the key that names it."""
+    claim = experiment.claim
+    rails = claim.guardrails if claim else ()
+    return [
+        *(("scorers", name) for name in experiment.scorers),
+        *([("claim.metric", claim.metric)] if claim else []),
+        *((f"claim.guardrails[{number}].metric", rail.metric) for number, rail in enumerate(rails)),
+    ]
 
 
 def _inside(path: Path, root: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,11 +54,14 @@ def compare(
     from safetycatch.cli.comparison import Options, compared, document
     from safetycatch.cli.comparison_page import content_of
     from safetycatch.cli.output import Output
+    from safetycatch.cli.overwriting import check_overwriting
     from safetycatch.data.foreign import Wanted
-    from safetycatch.report.comparison import render_comparison, render_comparison_markdown
+    from safetycatch.report.comparison import MARKER, render_comparison, render_comparison_markdown
 
     if markdown and json:
         raise UsageError("--md and --json", where="safetycatch compare", expected="one of them")
+    if html is not None:
+        check_overwriting(Path(html), MARKER, "--html")
     wanted = Wanted(*(tuple(names or ()) for names in (item, score, cluster, slices)))
     policy = Policy(claiming=False, overrides=parse_overrides(override or [], because))
     options = Options(wanted, policy, metric, smallest_effect, lower_is_better, intersect)
@@ -88,8 +92,6 @@ def _command(sides: Sequence[str], options: Options) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    from pathlib import Path
-
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:

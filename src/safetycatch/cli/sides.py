@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from safetycatch.results.sides import Side
 
 VERB = "safetycatch compare"
-RESOURCE_UNITS = {"cost_usd": "usd", "latency_s": "s", "latency_p50": "s", "latency_p95": "s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +96,7 @@ def chosen_metric(
     """
     from safetycatch.results.comparing import Metric
     from safetycatch.results.matrix import WHOLE_SET
+    from safetycatch.scoring import RESOURCE_UNITS
 
     first, part = systems[0]
     main = first.main

@@ -20,6 +20,8 @@ MAX_ROWS = 10  # of a table in Markdown
 MAX_SENTENCE = 400
 MAX_NAME = 64
 MAX_IDS = 200  # of items fixed, and of those broken
+PAGE = "comparison"
+MARKER = f"<!-- safetycatch {PAGE} -->"
 _TURNED = {"BETTER": "WORSE", "WORSE": "BETTER"}
 
 
@@ -203,7 +205,7 @@ def render_comparison(content: ComparisonContent) -> str:
         ("safety catches", summary(report)),
     ]
     source = "Every number was computed from the files and runs that the last section names."
-    return render_page(report, "comparison", facts, sections(content), source)
+    return render_page(report, PAGE, facts, sections(content), source)
 
 
 def render_comparison_markdown(content: ComparisonContent) -> str:

@@ -30,6 +30,7 @@ _UNITS = {
     "proportion": Unit("proportion", 100.0, suffix=" %", difference_suffix=" points"),
     "usd": Unit("usd", prefix="$"),
     "s": Unit("s", suffix=" s", difference_suffix=" s"),
+    "score": Unit("score"),
     "": Unit(""),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import ExperimentError, StatisticsError
@@ -22,14 +22,13 @@ from safetycatch.results.pairs import all_pairs, best
 from safetycatch.stats import detectable_effect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from safetycatch.experiment import Claim
     from safetycatch.results.matrix import ScoreMatrix
     from safetycatch.scoring import Scorer
 
 MAX_FLIPS_KEPT = 500
-RESOURCES = ("cost_usd", "latency_s", "latency_p50", "latency_p95")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,8 @@ class LeakScore:
 class Summary:
     """Everything the report and the catches need of the scores.
 
-    `pairs` are those without the baseline; `n_unpaired` candidates have lower scores and are left out of them.
+    `pairs` are those without the baseline; `n_unpaired` candidates have lower scores and are left out of them. `units`
+    are those of all metrics, by name.
     """
 
     outcome: Outcome
@@ -94,6 +94,7 @@ class Summary:
     leaks: tuple[LeakScore, ...] = ()
     pairs: tuple[Comparison, ...] = ()
     n_unpaired: int = 0
+    units: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def facts(self) -> dict[str, Any]:
         """Return the summary as JSON, NaN as null; flips are capped, their counts are not."""
@@ -101,6 +102,7 @@ class Summary:
             {
                 "baseline": self.baseline,
                 "metric": asdict(self.metric),
+                "units": dict(self.units),
                 "headline": self.outcome.headline,
                 "selected": self.outcome.selected,
                 "undecided": self.outcome.undecided,
@@ -205,6 +207,7 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         tuple(leaks),
         pairs,
         n_unpaired,
+        {metric.name: metric.unit for metric in table.metrics},
     )
 
 

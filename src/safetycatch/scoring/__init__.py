@@ -2,19 +2,21 @@
 
 from safetycatch.scoring.majority import Majority, majority_share
 from safetycatch.scoring.parsing import parse_answer, parse_json, parse_label, parse_normalised, parse_number
-from safetycatch.scoring.registry import SCORERS, contributions, scorer
-from safetycatch.scoring.resources import RESOURCE_SCORERS, quantile_contributions
+from safetycatch.scoring.registry import SCORERS, check_scorer, contributions, scorer
+from safetycatch.scoring.resources import RESOURCE_SCORERS, RESOURCE_UNITS, quantile_contributions
 from safetycatch.scoring.scorer import RowValues, Scorer, row_values
 from safetycatch.scoring.tasks import InferredTask, Task, default_scorers, infer_task
 
 __all__ = [
     "RESOURCE_SCORERS",
+    "RESOURCE_UNITS",
     "SCORERS",
     "InferredTask",
     "Majority",
     "RowValues",
     "Scorer",
     "Task",
+    "check_scorer",
     "contributions",
     "default_scorers",
     "infer_task",

@@ -37,6 +37,22 @@ _OF_TEXT = {
 SCORERS = (*_OF_LABELS, *_OF_TEXT, *RESOURCE_SCORERS)
 
 
+def check_scorer(name: str, where: str = "scorers") -> None:
+    """Refuse a name that is neither one of `SCORERS` nor a user's own `module:function`.
+
+    Raises: ExperimentError with the nearest name.
+    """
+    if ":" in name or name in SCORERS:
+        return
+    near = difflib.get_close_matches(name, SCORERS, n=1)
+    raise ExperimentError(
+        f"unknown scorer {name[:80]!r}",
+        where=where,
+        expected=", ".join(SCORERS) + ", or module:function",
+        fix=near[0] if near else "",
+    )
+
+
 def scorer(
     name: str, *, task: str = "classify", labels: Sequence[str] = (), aliases: Mapping[str, str] | None = None
 ) -> Scorer:
@@ -51,14 +67,7 @@ def scorer(
         return _OF_TEXT[name]()
     if name in RESOURCE_SCORERS:
         return resource(name)
-    if name not in _OF_LABELS:
-        near = difflib.get_close_matches(name, SCORERS, n=1)
-        raise ExperimentError(
-            f"unknown scorer {name!r}",
-            where="scorers",
-            expected=", ".join(SCORERS) + ", or module:function",
-            fix=near[0] if near else "",
-        )
+    check_scorer(name)
     if task != "classify" or not labels:
         raise ExperimentError(
             f"{name} needs labels, and task: {task} has none" if task != "classify" else f"{name} needs labels",

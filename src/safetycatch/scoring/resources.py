@@ -21,9 +21,11 @@ _COLUMNS: dict[str, tuple[str, Unit]] = {
     "latency_s": ("latency_s", "s"),
     "latency_p50": ("latency_s", "s"),
     "latency_p95": ("latency_s", "s"),
+    "n_tokens_in": ("n_tokens_in", "tokens"),
     "n_tokens_out": ("n_tokens_out", "tokens"),
 }
 _SHARES = {"latency_p50": 0.50, "latency_p95": 0.95}
+RESOURCE_UNITS = {name: unit for name, (_, unit) in _COLUMNS.items()}
 RESOURCE_SCORERS = tuple(_COLUMNS)
 
 

@@ -255,17 +255,24 @@ def _action(kind: Kind, candidate: str, baseline: str, added_usd: float = math.n
 
 @dataclass(frozen=True)
 class _Writer:
-    """Numbers as people read them: points for rates, else three digits and the unit."""
+    """Numbers as people read them: points for rates, dollars, else three digits and the unit."""
 
     unit: str
 
+    @property
+    def after(self) -> str:
+        """What stands behind a number."""
+        return "" if self.unit in {"", "usd", "score"} else f" {self.unit}"
+
     def size(self, value: float) -> str:
-        if self.unit == "points":
-            return f"{100 * value:.3g} points"
-        return f"{value:.3g} {self.unit}".rstrip()
+        size = f"{100 * value:.3g}" if self.unit == "points" else f"{value:.3g}"
+        return f"{'$' if self.unit == 'usd' else ''}{size}{self.after}"
 
     def signed(self, value: float) -> str:
-        return f"{100 * value:+.1f}" if self.unit == "points" else f"{value:+.3g}"
+        if self.unit == "points":
+            return f"{100 * value:+.1f}"
+        text = f"{value:+.3g}"
+        return f"{text[0]}${text[1:]}" if self.unit == "usd" else text
 
 
 def _sentence(
@@ -287,7 +294,7 @@ def _sentence(
     }[kind]
     if kind == "WORSE" and not (case.significant and case.gain < 0):
         verb = f"{candidate} cannot replace {baseline}, for a guardrail is broken"
-    figures = f"{write.signed(d.estimate)} {write.unit}".rstrip()
+    figures = f"{write.signed(d.estimate)}{write.after}"
     if not math.isnan(d.low):
         figures += f" ({100 * d.level:g} % interval {write.signed(d.low)} to {write.signed(d.high)})"
     text = f"{verb}: {metric} {figures} on {n_items:,} items; {'; '.join(reasons)}."
