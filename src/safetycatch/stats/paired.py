@@ -169,6 +169,11 @@ def _evidence(a: Values, b: Values, cluster: Values | None, binary: bool | None)
         notes.append("no interval: the differences of every cluster add up to the same, so no spread can be estimated")
     elif score is not None and not n10 + n01:
         notes.append("both agree on every item: no standard error can be estimated; the interval does not need it")
+        if not sample.singletons:
+            notes.append(
+                f"nor can it be measured how alike the items of a cluster are: the interval counts {sample.n_clusters} "
+                "clusters as if theirs were all alike, and is wider than with a few differences"
+            )
     se = math.nan if constant or se == 0 else se
     return _Evidence(
         float(sample.values.mean()), se, sd, df, sample.n, sample.n_clusters, sample.n_missing, least_p,
