@@ -306,7 +306,7 @@ def test_too_few_rows_for_the_ceiling_refuse_and_the_sum_named_holds_all(bench):
     with pytest.raises(UsageError, match=r"room for \d+ of 72 rows") as told:
         bench.bench()
     assert bench.sent() == 0
-    needed = float(re.search(r"budget: \{usd: ([\d.]+), calls: 5000\}", told.value.fix)[1])
+    (needed,) = map(float, re.findall(r"budget: \{usd: ([\d.]+), calls: 5000\}", told.value.fix))
     bench.config["budget"] = {"usd": needed}
     assert bench.bench()["bench"]["n_dev"] == 72
 

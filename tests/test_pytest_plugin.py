@@ -84,8 +84,15 @@ def test_gates_pass_fail_and_skip_with_the_reason(experiments, pytest_in, own_pr
     assert "it would pay: add @pytest.mark.safetycatch(budget='$1')" in told
 
 
-TOLD = {"gate": "inconclusive", "passed": False, "sentence": "s", "report": "r", "settle": "about 9 items"}
-TOLD |= {"n_missing": 1, "missing_decides": False}
+TOLD = {
+    "gate": "inconclusive",
+    "passed": False,
+    "sentence": "s",
+    "report": "r",
+    "settle": "about 9 items",
+    "n_missing": 1,
+    "missing_decides": False,
+}
 
 
 @pytest.mark.parametrize(

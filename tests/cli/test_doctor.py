@@ -93,7 +93,7 @@ class _Chats(BaseHTTPRequestHandler):
         self.send_response(400 if self.path == "/v1/chat/completions" else 404)
         self.end_headers()
 
-    def log_message(self, *_):
+    def log_message(self, format, *args):  # noqa: A002 - the name it overrides
         pass
 
 

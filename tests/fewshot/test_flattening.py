@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_filling_the_gaps_is_rendering(row, text):
         if isinstance(part, str):
             filled += part
             continue
-        value = everything
+        value: Any = everything
         for key in part:
             value = value[key]
         plain = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -254,8 +254,15 @@ def _detectable(outcome: Outcome, power: float) -> float | None:
             continue
         if d.sd_difference > 0 and d.design_effect > 0:
             try:
-                spread = {"sd_difference": d.sd_difference, "design_effect": d.design_effect}
-                sizes.append(detectable_effect(d.n, **spread, alpha=0.05 / n_compared, power=power))
+                sizes.append(
+                    detectable_effect(
+                        d.n,
+                        sd_difference=d.sd_difference,
+                        design_effect=d.design_effect,
+                        alpha=0.05 / n_compared,
+                        power=power,
+                    )
+                )
             except StatisticsError:
                 continue
     return max(sizes, default=None)
