@@ -291,7 +291,7 @@ def _evaluated(
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]
     findings = tuple(sorted([*findings, *before], key=_code_order))
-    for line in (notes := [*dev_notes, *_unreadable(scored)]):
+    for line in (notes := [*dev_notes, *_unanswered(scored, shared.last_error), *_unreadable(scored)]):
         say("note", line)
     result = Result(
         run_id=run.run_id,
@@ -358,6 +358,16 @@ def _with_leak_scores(finding: Finding, summary: dict[str, Any]) -> Finding:
     return with_matters(
         finding,
         f"they score {100 * leaked['near']:.1f} %, the other {leaked['n_far']} score {100 * leaked['far']:.1f} %: "
+def _unanswered(scored: dict[str, dict[str, Any]], last: dict[str, str]) -> list[str]:
+    """Return a line for each candidate with calls that failed in this process, and what the last of them said."""
+    found: list[str] = []
+    for name, facts in scored.items():
+        n_lost = facts["statuses"].get("error", 0) + facts["statuses"].get("invalid", 0)
+        if n_lost and name in last:
+            found.append(f"{name}: {n_lost:,} of {facts['n']:,} calls failed, the last: {last[name]}")
+    return found
+
+
         f"the {100 * whole:.1f} % of {leaked['candidate']} is {100 * leaked['far']:.1f} %",
     )
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from safetycatch.report.escaping import terminal_safe
 from tasks.calling import engine_of
 from tasks.session import current
 
@@ -33,7 +34,8 @@ def answer_all(
 
     def kept(request: Request, reply: Reply) -> None:
         if reply.state in FAILED:
-            shared.last_error[request.candidate] = reply.error_text or reply.error_class or reply.state
+            told = terminal_safe(reply.error_text or reply.error_class or reply.state)
+            shared.last_error[request.candidate] = told
         keep(request, reply)
 
     try:

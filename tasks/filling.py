@@ -117,7 +117,7 @@ class Result:
             reverse=self.summary["metric"]["higher_is_better"],
         )
         texts = [f"{found['candidate']} {self._figures(found)}" for found in ranked[:5]]
-        return f"{metric}: " + ", ".join(texts)
+        return f"{metric}: " + (", ".join(texts) or "no candidate has a score")
 
     def _figures(self, found: dict[str, Any]) -> str:
         """Return an estimate of the main metric with its interval."""

@@ -18,6 +18,7 @@ from safetycatch.calls.limiter import Lanes, place_of
 from safetycatch.calls.request import Reply
 from safetycatch.calls.waiting import tell_waits
 from safetycatch.errors import ProviderUnusableError, StoppedError, TooManyErrorsError, UsageError
+from safetycatch.report.escaping import terminal_safe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
@@ -113,6 +114,8 @@ class _Run:
         # Lanes that no request can pass, each with the first reason.
         self._closed: dict[Place, LaneStoppedError] = {}
         self._done = self._finished = self._failed = 0
+        # The last call that failed, with its reply.
+        self._lost: tuple[Request, Reply] | None = None
         # Requests that another asks for.
         self._elsewhere = 0
         self._shown_at = float("-inf")
@@ -152,13 +155,19 @@ class _Run:
         return type(error)(
             f"{error}\n  saw      {self.tally.sent} sent, {self.tally.answered} answered, {self.tally.errors} failed"
             + (f": {classes}" if classes else "")
-            + "\n  fix      see safetycatch doctor; the same command resumes and pays for no answer twice"
+            + f"\n  fix      {self._mend()}; the same command resumes and pays for no answer twice"
         )
+
+    def _mend(self) -> str:
+        """Return what to look at: a user's own function is no endpoint."""
+        if self._lost is None or self._lost[0].endpoint.transport != "function":
+            return "see safetycatch doctor"
+        return f"mend {self._lost[0].model}"
 
     def _lanes_closed(self) -> ProviderUnusableError:
         reasons = [
             f"{error.request.model} at {error.request.endpoint.name}: {error.fault.error_class}:"
-            f" {error.fault.text or 'no reason given'}"
+            f" {terminal_safe(error.fault.text or 'no reason given')}"
             for error in self._closed.values()
         ]
         return ProviderUnusableError("\n".join(reasons))
@@ -341,7 +350,9 @@ class _Run:
         """Count and deliver a reply that was sent for now; look whether too many fail."""
         tally, most = self.tally, self._engine.settings.max_error_rate
         self._finished += 1
-        self._failed += reply.state in {"error", "invalid"}
+        if reply.state in {"error", "invalid"}:
+            self._failed += 1
+            self._lost = request, reply
         if reply.state == "error":
             tally.errors += 1
         elif reply.state == "invalid":
@@ -358,7 +369,7 @@ class _Run:
         ):
             limit = "" if most is None else f", more than {most:.1%}"
             share = f"{self._failed} of {self._finished} calls failed{limit}"
-            self._halt(TooManyErrorsError(f"{share}; the last: {reply.error_text}"))
+            self._halt(TooManyErrorsError(f"{share}; the last: {_told(self._lost)}"))
         self._hold_to_its_word(request, reply)
 
     def _hold_to_its_word(self, request: Request, reply: Reply) -> None:
@@ -407,3 +418,12 @@ class _Run:
             self._shown_at = now
             counted = (self._done, tally.from_journal, tally.errors, tally.in_flight, tally.spent_usd, tally.unpriced)
             progress(Progress(*counted))
+
+
+def _told(lost: tuple[Request, Reply] | None) -> str:
+    """Return what the last failed call said, and which function or model it was."""
+    if lost is None:
+        return "no reason given"
+    request, reply = lost
+    # A reason is anybody's text, and a line of ours is one line.
+    return terminal_safe(f"{request.model}: {reply.error_text or reply.error_class or 'no reason given'}")
