@@ -345,6 +345,16 @@ def _unreadable(scored: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
+def _unanswered(scored: dict[str, dict[str, Any]], last: dict[str, str]) -> list[str]:
+    """Return a line for each candidate with calls that failed in this process, and what the last of them said."""
+    found: list[str] = []
+    for name, facts in scored.items():
+        n_lost = facts["statuses"].get("error", 0) + facts["statuses"].get("invalid", 0)
+        if n_lost and name in last:
+            found.append(f"{name}: {n_lost:,} of {facts['n']:,} calls failed, the last: {last[name]}")
+    return found
+
+
 def _with_leak_scores(finding: Finding, summary: dict[str, Any]) -> Finding:
     """Return SC501 or SC502 with what its rows do to the headline's score, now that it is known."""
     kind = {"SC501": "leaked", "SC502": "crossed"}.get(finding.code)
@@ -358,16 +368,6 @@ def _with_leak_scores(finding: Finding, summary: dict[str, Any]) -> Finding:
     return with_matters(
         finding,
         f"they score {100 * leaked['near']:.1f} %, the other {leaked['n_far']} score {100 * leaked['far']:.1f} %: "
-def _unanswered(scored: dict[str, dict[str, Any]], last: dict[str, str]) -> list[str]:
-    """Return a line for each candidate with calls that failed in this process, and what the last of them said."""
-    found: list[str] = []
-    for name, facts in scored.items():
-        n_lost = facts["statuses"].get("error", 0) + facts["statuses"].get("invalid", 0)
-        if n_lost and name in last:
-            found.append(f"{name}: {n_lost:,} of {facts['n']:,} calls failed, the last: {last[name]}")
-    return found
-
-
         f"the {100 * whole:.1f} % of {leaked['candidate']} is {100 * leaked['far']:.1f} %",
     )
 
