@@ -21,6 +21,7 @@ from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if
 from flows.ensemble import asked_of_dev, check_dev, measured, vote_lines, voted
 from flows.ladder import climb, ladder_lines
 from flows.pin import made_of
+from flows.reference import REFERENCE, as_reference
 from flows.stored import baseline_of
 from flows.watching import CallsArtifact, failed, publish, publish_refusal, status_of
 from safetycatch.catches import Finding, Observation, Policy, judge, refuse
@@ -78,6 +79,7 @@ def evaluate(
     overrides: Overrides | None = None,
     *,
     intersect: bool = False,
+    reference: bool = False,
     unattended: bool = True,
 ) -> Any:
     """Evaluate one experiment file; return what `safetycatch run --json` prints.
@@ -90,11 +92,18 @@ def evaluate(
         digest: The first 8 to 64 hex digits of the file's SHA-256, where only this content may run
         overrides: Catches to override, each with the reason that the report shows, such as {"SC501": "known, see 12"}
         intersect: Against a stored run, compare the shared items only
+        reference: Record what was merged as what a gate's "last" means, claiming nothing
         unattended: Nobody is there to be asked, so a budget must be set
     """
     try:
         return run_experiment(
-            Path(experiment), digest, overrides, intersect=intersect, unattended=unattended, call=as_task
+            Path(experiment),
+            digest,
+            overrides,
+            intersect=intersect,
+            unattended=unattended,
+            purpose=REFERENCE if reference else "claim",
+            call=as_task,
         )
     except Exception as error:  # noqa: BLE001 - raised to the caller; Prefect, which may be shared, gets no row's text
         return failed(error)
@@ -113,7 +122,8 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Do what the flow does, with the stages called as `call` says: as Prefect tasks, or as plain functions.
 
-    `purpose` says why the test split is looked at: a `claim`, or a `gate`, for which SC504 only warns.
+    `purpose` says why the test split is looked at: a `claim`, or a `gate` or a `reference`, for which SC504 only
+    warns. A reference has no verdict.
     """
     began, asked_at = time.monotonic(), datetime.now(UTC)
     inputs = read_inputs(path, digest)
@@ -121,6 +131,8 @@ def run_experiment(
         inputs = beyond.inputs(inputs)
     policy = policy_of(inputs, overrides or {})
     runs = Runs(sound_store(inputs.place(""), policy))
+    if purpose == REFERENCE:
+        inputs = as_reference(inputs)
     say = WATCHER.get().say or (lambda _stage, _text: None)
 
     def begin(now: datetime) -> Run:
@@ -258,7 +270,7 @@ def _evaluated(
         place=place,
         settings={
             **settings,
-            "mode": inputs.mode,
+            "mode": "exploring" if purpose == REFERENCE else inputs.mode,
             "split": prepared.scored_split,
             "ids": list(prepared.ids),
             "slices": list(inputs.experiment.data.slices),
@@ -314,6 +326,7 @@ def _evaluated(
         looks=tuple(looks),
         bench=more.bench,
         ensemble=ensemble,
+        reference=purpose == REFERENCE,
     )
     call(report, result=result, run=run, parts=parts, scores=scores)
     refuse(findings)

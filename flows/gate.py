@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,8 @@ from tasks.looks import rivals_on_test
 from tasks.start import read_inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prefect.client.schemas.objects import State
 
     from flows.chain import Call
@@ -219,6 +222,16 @@ def _requests(run: StoredRun, candidate: str) -> dict[tuple[str, int], str]:
     return {(example_id, replicate): key for example_id, replicate, key in zip(*columns, strict=True)}
 
 
+def _looks(findings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return how often the claim has looked at the test set by now, its budget, and what that means beyond it."""
+    evidence = next((row["evidence"] for row in findings if row["code"] == "SC504"), None)
+    seen = json.loads(evidence) if isinstance(evidence, str) else evidence or {}
+    n, budget = seen.get("looks_now"), seen.get("budget")
+    beyond = n is not None and n > budget
+    note = f"{n} looks at this test set by this claim (budget {budget}): a pass means less" if beyond else None
+    return {"looks": n, "looks_budget": budget, "looks_note": note}
+
+
 def as_json(found: Gate, run: StoredRun, *, margin_given: bool) -> dict[str, Any]:
     """Return a gate's outcome as `safetycatch gate --json` promises it."""
     result, flips = run.summary["result"], run.summary["summary"]["flips"]
@@ -249,6 +262,7 @@ def as_json(found: Gate, run: StoredRun, *, margin_given: bool) -> dict[str, Any
         "unchanged": found.unchanged,
         "guardrails": [asdict(rail) for rail in found.guardrails],
         "sentence": found.sentence,
+        **_looks(result["findings"]),
         "run_id": run.run_id,
         "verdict": result["verdict"],
         "flips": None if counted is None else {"fixed": counted["n_fixed"], "broken": counted["n_broken"]},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flows.beyond import Measured
+from flows.reference import newest_run
 from safetycatch.errors import UsageError
 from safetycatch.experiment import against, at_most, margin_of
 from safetycatch.store import Runs
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from tasks.start import Inputs
 
 BASELINE, LAST = "baseline", "last"
-MOST_RUNS = 10_000
 NO_CLAIM = "claim: {metric: accuracy, smallest_effect: 3 points}\nbudget: $5"
 
 
@@ -123,13 +123,12 @@ def _resolved(inputs: Inputs, experiment: Experiment, typed: str) -> str:
 
 
 def _newest(runs: Runs, inputs: Inputs) -> StoredRun:
-    """Return the newest finished `run` of an experiment; gates are passed over, or a series of small losses passes.
+    """Return the newest finished `run` of an experiment, no gate.
 
     Raises: UsageError when there is none.
     """
     name = inputs.experiment.name
-    done = (run for run in runs.ls(limit=MOST_RUNS) if run.name == name and run.status == "done")
-    found = next((run for run in done if run.summary["command"].startswith("safetycatch run ")), None)
+    found = newest_run(runs, name)
     if found is None:
         raise UsageError(
             f"no finished run of {name} is stored yet",

@@ -61,6 +61,7 @@ class Result:
     ensemble: dict[str, Any] | None = None
     looks: tuple[Look, ...] = ()
     bench: dict[str, Any] | None = None
+    reference: bool = False
 
     @property
     def _unpriced_now(self) -> int:
@@ -81,6 +82,8 @@ class Result:
         """The headline word."""
         if self.mode == "exploring":
             return "EXPLORING"
+        if self.reference:
+            return "REFERENCE"
         return self.verdict["kind"] if self.verdict else "INCONCLUSIVE"
 
     def banner(self) -> shown.Banner:
@@ -96,6 +99,8 @@ class Result:
                 f"{len(self.prepared.ids)} of {self.prepared.n_available} dev rows; test was not opened",
                 f"to claim a winner, add: claim: {{metric: {metric}, smallest_effect: 3 points}} and budget: $5",
             )
+        if self.reference:
+            return shown.Banner("REFERENCE", self._exploring_sentence(), "recorded for --against last; claims nothing")
         verdict = self.verdict
         if verdict is None:
             reason = self.summary["undecided"] or "there is nothing to compare with yet"

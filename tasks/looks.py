@@ -122,7 +122,7 @@ def observe_looks(look: Look | None, looks: Sequence[Look], policy: Policy) -> I
     yield looked_at(
         LookFacts(
             claim=look.claim,
-            is_gate=look.purpose == "gate",
+            is_gate=look.purpose != "claim",
             seen=is_replay(look.content, before),
             n_claim=len(before),
             n_all=distinct(looks),

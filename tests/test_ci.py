@@ -89,6 +89,10 @@ def test_a_pull_request_starts_from_its_own_answers_else_from_main_s():
     assert "format('safetycatch-pr-{0}', github.event.pull_request.number)" in GITHUB["jobs"]["gate"]["env"]["CACHE"]
 
 
+def test_what_was_merged_is_recorded_and_claims_nothing():
+    assert SCRIPTS["Record what was merged"] == 'safetycatch run "$EXPERIMENT" --reference'
+
+
 def test_gitlab_shows_an_inconclusive_gate_as_a_warning_and_nothing_else():
     assert GITLAB["safetycatch"]["allow_failure"] == {"exit_codes": [21]}
 

@@ -89,7 +89,8 @@ def test_losers_deleted_or_the_winner_named_after_a_look_still_count(project, ga
 
 
 def test_what_one_gate_after_another_showed_is_told_and_not_corrected(project, gate):
-    assert "earlier looks" not in gate()["sentence"]
+    found = gate()
+    assert "earlier looks" not in found["sentence"]
     for version in "23":
         project.config["candidates"][1]["version"] = version
         found = gate()
@@ -119,6 +120,46 @@ def test_last_is_the_newest_run_and_no_gate(project, gate):
     for version in "23":
         project.config["candidates"][1]["version"] = version
         assert gate(against="last", noninferior="5 points")["against"] == f"{run_id}:b"
+
+
+def merge(project, gate, version):
+    """A changed pull request's gate, then main's job after the merge."""
+    project.config["candidates"][1]["version"] = str(version)
+    return gate(against="last", noninferior="20 points"), project.run(purpose="reference")
+
+
+def test_merge_after_merge_moves_last_and_is_never_refused(project, gate):
+    project.config["catches"] = {"SC504": {"looks": 3}}
+    merged = project.run(purpose="reference")
+    for version in range(2, 8):
+        before = merged["run_id"]
+        found, merged = merge(project, gate, version)
+        assert found["against"] == f"{before}:b"
+    assert (merged["verdict"], merged["banner"]["kind"]) == ("REFERENCE", "REFERENCE")
+    assert "BETTER" not in {row["verdict"] for row in merged["comparisons"]}
+    for _ in range(2):
+        told = gate(against="last", noninferior="20 points")
+        assert (told["looks"], told["looks_note"]) == (
+            7,
+            "7 looks at this test set by this claim (budget 3): a pass means less",
+        )
+    project.config["candidates"][1]["version"] = "another"
+    assert set(project.refused()) == {"SC504"}
+
+
+def test_after_a_revert_last_is_the_older_state_again_and_free(project, gate):
+    project.run(purpose="reference")
+    merge(project, gate, 2)
+    del project.config["candidates"][1]["version"]
+    reverted = project.run(purpose="reference")
+    assert reverted["calls"]["sent"] == 0
+    assert gate(against="last", noninferior="20 points")["against"] == f"{reverted['run_id']}:b"
+
+
+def test_a_reference_without_a_claim_is_refused(project):
+    del project.config["claim"]
+    with pytest.raises(UsageError, match="a reference needs a claim"):
+        project.run(purpose="reference")
 
 
 def test_equal_requests_with_equal_scores_pass_without_a_test(project, gate, box):

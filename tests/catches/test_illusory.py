@@ -157,12 +157,14 @@ def test_sc504_fires_when_the_claims_budget_is_used_up(fired, policy):
 
 
 def test_sc504_fires_as_a_warning_for_gates_and_for_many_looks_over_all_claims(fired, policy):
-    fired(looked(policy(), is_gate=True), "warn", "3 of 3 looks")
+    fired(looked(policy(), is_gate=True), "warn", "3 of 3 looks", "one more", "catches: {SC504: {looks: 4}}")
+    fired(looked(policy(), is_gate=True, seen=True, n_claim=4), "warn", "4 of 3 looks", "this repeats one of them")
     fired(looked(policy(), n_claim=0, n_all=20), "warn", "20 times over all claims", "look 1 of 3")
 
 
 def test_sc504_silent_within_the_budget_on_replays_and_while_exploring(silent, policy):
     silent(looked(policy(), n_claim=2, n_all=19), "passed", "look 3 of 3", "19 over all claims")
     silent(looked(policy(), seen=True, n_all=40), "passed", "a replay is no look")
+    silent(looked(policy(), is_gate=True, seen=True), "passed", "a replay is no look")
     silent(looked(policy(SC504={"looks": 9, "all_looks": 99}), n_claim=8, n_all=98), "passed")
     silent(illusory.looked_at(None, policy()), "not_applicable")

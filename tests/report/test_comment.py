@@ -24,6 +24,7 @@ GATE: dict[str, Any] = {
     "n_clusters": 60,
     "n_missing": 2,
     "settle": None,
+    "looks_note": None,
     "guardrails": [{"metric": "cost_usd", "status": "passed", "reason": "0.002 against 0.002, allowed +0"}],
     "flips": {"fixed": 4, "broken": 16},
     "candidates": [
@@ -45,6 +46,11 @@ GATE: dict[str, Any] = {
 
 def outside_code(text):
     return re.sub(r"`[^`]*`", "", text)
+
+
+def test_looks_beyond_the_budget_are_a_sentence():
+    note = "7 looks at this test set by this claim (budget 3): a pass means less"
+    assert f"- {note}" in gate_comment("gate", {**GATE, "looks_note": note})
 
 
 def test_it_says_everything_in_about_twenty_lines():

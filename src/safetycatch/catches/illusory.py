@@ -259,7 +259,8 @@ def right_metric(
 class LookFacts:
     """How often a test set was looked at before: different contents, by this claim and over all claims.
 
-    `seen`: this very content was looked at before, by this claim; `told` names the claim's latest looks.
+    `is_gate`: it claims nothing, as gates and references do not. `seen`: this very content was looked at before, by
+    this claim; `told` names the claim's latest looks.
     """
 
     claim: str
@@ -276,17 +277,20 @@ def looked_at(facts: LookFacts | None, policy: Policy) -> Observation:
     if facts is None:
         return Observation("SC504", "not_applicable", "exploring: test is not opened")
     most, most_in_all = int(policy.threshold("SC504", "looks")), int(policy.threshold("SC504", "all_looks"))
+    n_now = facts.n_claim + (not facts.seen)
     evidence = {"claim": facts.claim, "looks": facts.n_claim, "all_looks": facts.n_all, "seen": facts.seen}
-    if facts.seen:
+    evidence |= {"looks_now": n_now, "budget": most}
+    if facts.seen and (n_now <= most or not facts.is_gate):
         counted = f"{facts.n_claim} of {most} looks by {facts.claim}, {facts.n_all} over all claims"
         return Observation("SC504", "passed", f"seen before: a replay is no look ({counted})", evidence=evidence)
     nth = f"look {facts.n_claim + 1} of {most} at this test set by {facts.claim}"
     fix = (
         f"test rows that nobody has looked at (more than the {facts.n_items} here), or decide on dev: without "
-        "`claim:` a run explores and never opens test"
+        f"`claim:` a run explores and never opens test; more looks, on purpose: catches: {{SC504: {{looks: {n_now}}}}}"
     )
-    if facts.n_claim >= most:
-        before = f"{facts.claim} has had {facts.n_claim} of {most} looks at this test set; this would be one more"
+    if n_now > most:
+        this = "this repeats one of them" if facts.seen else "this would be one more"
+        before = f"{facts.claim} has had {facts.n_claim} of {most} looks at this test set; {this}"
         return Observation(
             "SC504",
             "fired",

@@ -188,6 +188,8 @@ def _show(found: dict[str, Any], output: Output) -> None:
         output.field("guardrail", f"{rail['metric']}: {rail['status']}, {rail['reason']}")
     if found["settle"]:
         output.field("", found["settle"])
+    if found["looks_note"]:
+        output.field("looks", found["looks_note"], "note")
     for one in found["overrides"]:
         output.field("override", f"{one['code']}: {one['reason']}", "bad")
     output.field("catches", catches_line(found["findings"]))

@@ -44,6 +44,9 @@ def run(
     override: Annotated[list[str] | None, typer.Option(help="A catch to override, e.g. SC501; repeatable.")] = None,
     because: Annotated[str | None, typer.Option(help="Why; shown on top of the report.")] = None,
     intersect: Annotated[bool, typer.Option(help="Against a stored run: compare the shared items only.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Record what was merged for gate --against last; claims nothing.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Approve what it costs, where it would ask (SC302).")] = False,
     name: Annotated[str | None, typer.Option("--as", help="Who approves; default: your login name.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
@@ -65,7 +68,12 @@ def run(
 
     def evaluate(flow: Any) -> Any:
         return flow(
-            experiment=str(path.absolute()), digest="", overrides=overrides, intersect=intersect, unattended=False
+            experiment=str(path.absolute()),
+            digest="",
+            overrides=overrides,
+            intersect=intersect,
+            reference=reference,
+            unattended=False,
         )
 
     with quiet_stdout(output):

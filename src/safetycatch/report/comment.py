@@ -117,6 +117,8 @@ def _facts(gate: Mapping[str, Any]) -> list[str]:
     ]
     if gate["settle"]:
         lines.append(f"- {markdown_prose(gate['settle'][0].upper() + gate['settle'][1:])}")
+    if gate["looks_note"]:
+        lines.append(f"- {markdown_prose(gate['looks_note'])}")
     if gate["flips"]:
         lines.append(f"- Flips: {gate['flips']['fixed']:,} fixed, {gate['flips']['broken']:,} broken")
     fired = [row["code"] for row in gate["findings"] if row["status"] == "fired"]

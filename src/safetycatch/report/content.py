@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-BannerKind = Literal["BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "EXPLORING", "REFUSED"]
+BannerKind = Literal["BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "EXPLORING", "REFERENCE", "REFUSED"]
 Section = Literal[
     "ranking",
     "difference",

@@ -19,6 +19,7 @@ GLYPHS = {
     "EQUIVALENT": ("equal", "="),
     "INCONCLUSIVE": ("open", "?"),
     "EXPLORING": ("open", "○"),
+    "REFERENCE": ("open", "○"),
     "REFUSED": ("refused", "✕"),
     "passed": ("quiet", "✓"),
     "failed": ("worse", "▼"),
