@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safetycatch.data.splitting import SplitResult
     from tasks.start import Inputs
 
-STAGE, LEDGER, VERSION = "split", "split-ledger", "1"
+STAGE, LEDGER, VERSION = "split", "split-ledger", "2"
 POOL_PREFIX = "pool:"
 
 

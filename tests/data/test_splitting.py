@@ -235,6 +235,15 @@ def test_one_large_group_is_told(examples):
     assert "one cluster of duplicates or groups holds 150 of the 200 rows" in notes
 
 
+def test_rows_that_keep_their_split_are_no_deviation(examples):
+    table = examples([sentence(row) for row in range(600)])
+    first = split(table)
+    assert first.shares["train"] > 0.15
+    again = split(table, frozen=first.frozen)
+    assert again.rows == first.rows
+    assert not again.notes
+
+
 def test_published_split_of_irc_crosses_by_user_only(public, examples):
     rows = public("irc_threads/messages")
     keep = range(len(rows["split"]))

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from safetycatch.settings import LeakSettings
 
     Ints = NDArray[np.int64]
+    Bools = NDArray[np.bool_]
 
 BALANCED_BELOW_CLUSTERS = 2000
 POOL_SHARE, POOL_ROWS, DEV_SHARE = 0.2, 200, 0.2
@@ -104,7 +105,7 @@ def split(
     for row in free:
         places[row] = assigned[int(units.labels[row])]
     set_duplicates_aside(units, places, known, reasons)
-    return _result(units, places, frozen, reasons, variant, shares)
+    return _result(units, places, frozen, reasons, variant, shares, known)
 
 
 def _times(examples: pa.Table) -> list[str]:
@@ -162,7 +163,9 @@ def _result(
     reasons: dict[int, str],
     variant: str,
     wanted: dict[str, float] | None,
+    known: Bools | None = None,
 ) -> SplitResult:
+    """Return the result; `wanted` are the shares asked for, of those rows only that are not `known` from before."""
     import numpy as np
     import pyarrow as pa
 
@@ -181,8 +184,11 @@ def _result(
                 expected=f"about {wanted[name]:.0%} of the rows",
                 fix="more rows, other shares, or split: {column: …}",
             )
-        if wanted and abs(wanted[name] - shares[name]) > SHARE_TOLERANCE:
-            notes.append(f"{name} holds {shares[name]:.1%} of the rows instead of {wanted[name]:.1%}")
+        due = wanted[name] if wanted else 0.0
+        if known is not None and known.any():
+            due = float(np.where(known, places == SPLITS.index(name), due).mean())
+        if abs(due - shares[name]) > SHARE_TOLERANCE:
+            notes.append(f"{name} holds {shares[name]:.1%} of the rows instead of {due:.1%}")
     ledger = table
     if frozen is not None:
         old = set(frozen["example_id"].to_pylist())
