@@ -84,4 +84,7 @@ def test_a_killed_run_is_stopped_and_one_at_work_runs(cli, tmp_path):
     assert "stopped (resumable)" in cli("ls").out
     assert cli("ls", "--json").document[0]["status"] == "stopped"
     assert f"{run.run_id} · stopped (resumable)" in cli("show", run.run_id).out
+    assert cli("show", run.run_id, "--json").document["status"] == "stopped"
+    for verb in ("report", "compare"):
+        assert "stopped (resumable)" in cli(verb, run.run_id).err
     assert not list((tmp_path / ".safetycatch" / "locks").iterdir())

@@ -66,7 +66,7 @@ def list_runs(
     if not runs:
         output.line("no run yet: safetycatch run FILE")
         return
-    output.table([(run.run_id, _status(run), _kind(run), _spent(run), _sentence(run)) for run in runs])
+    output.table([(run.run_id, status_of(run), _kind(run), _spent(run), _sentence(run)) for run in runs])
 
 
 def _listed(run: StoredRun) -> dict[str, Any]:
@@ -91,7 +91,8 @@ def _killed(run: StoredRun) -> bool:
     return store is not None and not Runs(store).at_work(run)
 
 
-def _status(run: StoredRun) -> str:
+def status_of(run: StoredRun) -> str:
+    """Return how a run ended, or that its process is gone before it did."""
     return "stopped (resumable)" if _killed(run) else run.status
 
 
@@ -191,7 +192,7 @@ def _show(
     from safetycatch.cli.output import safe
     from safetycatch.cli.running import calls_line, near
 
-    output.line(f"{stored.run_id} · {_status(stored)}")
+    output.line(f"{stored.run_id} · {status_of(stored)}")
     if result:
         banner = result["banner"]
         output.field("verdict", f"{banner['kind']}  {banner['sentence']}")
@@ -264,7 +265,7 @@ def report(
     stored, output = load(run), Output(json=json)
     if HTML not in (stored.manifest.get("files") or {}):
         raise UsageError(
-            f"run {stored.run_id} has no report, it is {stored.status}",
+            f"run {stored.run_id} has no report, it is {status_of(stored)}",
             where=str(stored.folder),
             fix=command_of(stored) if stored.status != "refused" else f"safetycatch show {stored.run_id}",
         )

@@ -228,13 +228,13 @@ def _file(path: str, part: str, label: str, wanted: Wanted) -> FileSource:
 
 
 def _run(text: str, label: str) -> RunSource:
-    from safetycatch.cli.reading import load
+    from safetycatch.cli.reading import load, status_of
 
     run_id, _, candidate = text.partition(":")
     run = load(run_id)
     if run.status != "done":
         raise UsageError(
-            f"run {run.run_id} is {run.status}: it has no scores to compare", fix=f"safetycatch show {run.run_id}"
+            f"run {run.run_id} is {status_of(run)}: it has no scores to compare", fix=f"safetycatch show {run.run_id}"
         )
     held = tuple(str(row["id"]) for row in run.summary["result"]["candidates"] if row["status"] != "stored")
     if not held or (candidate and candidate not in held):
