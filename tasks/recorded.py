@@ -76,8 +76,12 @@ def _columns(path: Path, shown: str, sha256: str, own_id: str | None) -> dict[st
     found = read_columns(data, kind, [OUTPUT], shown, optional=[*ids, *OPTIONAL])
     known = next((name for name in ids if name in found.cells), None)
     if known is None:
-        there = ", ".join(found.names[:30])
-        raise DataError(f"no column {' or '.join(map(repr, ids))}", where=shown, expected=f"ids; there: {there}")
+        raise DataError(
+            f"no column {' or '.join(map(repr, ids))}",
+            where=shown,
+            expected=f"the ids of the items; there: {', '.join(found.names[:30])}",
+            fix=f"call the column of ids {ids[-1]!r}",
+        )
     return {
         ID if name == known else name: [None if cell is None else str(cell) for cell in column]
         for name, column in found.cells.items()
