@@ -83,7 +83,9 @@ def run_bench(
     call: Call,
 ) -> dict[str, Any]:
     """Do what the flow does, with the stages called as `call` says."""
-    return run_experiment(path, digest, overrides, unattended=unattended, beyond=_Bench(settings), call=call)
+    return run_experiment(
+        path, digest, overrides, unattended=unattended, beyond=_Bench(settings), alone=True, call=call
+    )
 
 
 class _Bench:

@@ -118,15 +118,16 @@ def run_experiment(
     unattended: bool = True,
     purpose: str = "claim",
     beyond: Beyond | None = None,
+    alone: bool = False,
     call: Call,
 ) -> dict[str, Any]:
     """Do what the flow does, with the stages called as `call` says: as Prefect tasks, or as plain functions.
 
     `purpose` says why the test split is looked at: a `claim`, or a `gate` or a `reference`, for which SC504 only
-    warns. A reference has no verdict.
+    warns. A reference has no verdict. `alone`: a claim may have one candidate, because `beyond` makes the others.
     """
     began, asked_at = time.monotonic(), datetime.now(UTC)
-    inputs = read_inputs(path, digest)
+    inputs = read_inputs(path, digest, alone=alone)
     if beyond is not None:
         inputs = beyond.inputs(inputs)
     policy = policy_of(inputs, overrides or {})

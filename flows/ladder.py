@@ -197,7 +197,11 @@ def ladder_lines(climbed: Climbed, prepared: Prepared) -> list[str]:
     out = [
         f"{names} {status} ({why})"
         for status, why in (("eliminated", "evidence"), ("pruned", "not among the best"))
-        if (names := ", ".join(row["candidate"] for row in climbed.standing if row["status"] == status))
+        if (
+            names := ", ".join(
+                row["candidate"] for row in climbed.standing if row["status"] == status and not row["on"]
+            )
+        )
     ]
     if climbed.metric != (prepared.experiment.claim.metric if prepared.experiment.claim else climbed.metric):
         path += f" by {climbed.metric}"

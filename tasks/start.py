@@ -88,10 +88,11 @@ class Inputs:
         ]
 
 
-def read_inputs(path: Path, digest: str = "") -> Inputs:
+def read_inputs(path: Path, digest: str = "", *, alone: bool = False) -> Inputs:
     """Return everything an experiment names.
 
     `digest` is the experiment file's SHA-256 as a deployment recorded it; another one is refused.
+    `alone`: a claim may have one candidate.
     Raises: ExperimentError or UsageError for anything that is not there or not usable.
     """
     from safetycatch.configuration import read_text
@@ -105,7 +106,7 @@ def read_inputs(path: Path, digest: str = "") -> Inputs:
             expected=f"{digest[:12]}…, as deployed",
             fix="deploy again, or leave 'digest' empty",
         )
-    experiment = parse_experiment(text, str(path), path.stem)
+    experiment = parse_experiment(text, str(path), path.stem, alone=alone)
     for place, name in _metrics(experiment):
         check_scorer(name, f"{path}: {place}")
     project = find_project(path)

@@ -10,6 +10,7 @@ from flows.bench_shots import run_bench
 from flows.chain import as_function
 from safetycatch.errors import DataError, ExperimentError, StoppedError, UsageError
 from safetycatch.experiment import parse_experiment
+from safetycatch.results.pin import winner
 from safetycatch.settings import ShotSettings
 from tasks.bench import STRATEGIES, BenchSettings, default_ladder
 from tasks.session import WATCHER, Watcher
@@ -78,6 +79,15 @@ def test_a_bench_asks_dev_rows_only_and_takes_what_the_model_can_use(bench):
     assert [row["moving_parts"] for row in (rows["zero"], rows["static4"], rows["knn4"])] == [0, 1, 2]
     assert result["banner"]["sentence"] == result["bench"]["sentence"]
     assert finding(result, "SC903")["status"] == "passed"
+
+
+def test_a_claim_with_one_candidate_can_be_benched_and_pin_suggests_the_advice(bench):
+    del bench.config["candidates"][1]
+    found = bench.bench()
+    assert found["bench"]["advice"]["candidate"] != "zero"
+    with pytest.raises(UsageError) as told:
+        winner(found, bench.stored().summary["summary"], None)
+    assert told.value.fix.startswith(f"--candidate {found['bench']['advice']['candidate']} ")
 
 
 def test_every_strategy_can_be_benched(bench):

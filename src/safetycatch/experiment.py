@@ -376,16 +376,19 @@ def _with_defaults(item: Any, defaults: dict[str, Any]) -> Any:
     return merged
 
 
-def load_experiment(path: Path) -> Experiment:
-    """Return the experiment of a YAML file.
+def load_experiment(path: Path, *, alone: bool = False) -> Experiment:
+    """Return the experiment of a YAML file; `alone` as in `parse_experiment`.
 
     Raises: ExperimentError naming file, key path, what was found and what was expected.
     """
-    return parse_experiment(read_text(path), str(path), path.stem)
+    return parse_experiment(read_text(path), str(path), path.stem, alone=alone)
 
 
-def parse_experiment(text: str, where: str, default_name: str) -> Experiment:
-    """Return the experiment that a YAML text says; `where` is shown in errors, `default_name` names it."""
+def parse_experiment(text: str, where: str, default_name: str, *, alone: bool = False) -> Experiment:
+    """Return the experiment that a YAML text says; `where` is shown in errors, `default_name` names it.
+
+    `alone`: a claim may have one candidate, because others are made of it.
+    """
     values = parse_mapping(text, where)
     if "name" not in values:
         values["name"] = re.sub(r"[^a-z0-9._-]+", "-", default_name.lower()).strip("-._")[:48] or "experiment"
@@ -404,7 +407,7 @@ def parse_experiment(text: str, where: str, default_name: str) -> Experiment:
     _check_candidates(experiment, where)
     if experiment.aggregate is not None:
         _check_aggregate(experiment, experiment.aggregate, f"{where}: aggregate")
-    _check_claim(experiment, where)
+    _check_claim(experiment, where, alone=alone)
     return experiment
 
 
@@ -606,7 +609,7 @@ def _check_params(candidate: Candidate, place: str) -> None:
         raise ExperimentError(f"a value without a JSON form: {error}", where=f"{place}.params") from None
 
 
-def _check_claim(experiment: Experiment, where: str) -> None:
+def _check_claim(experiment: Experiment, where: str, *, alone: bool = False) -> None:
     claim = experiment.claim
     if claim is None:
         return
@@ -622,7 +625,7 @@ def _check_claim(experiment: Experiment, where: str) -> None:
         )
     if not experiment.baseline_is_run and experiment.baseline == claim.candidate:
         raise ExperimentError("the baseline is the candidate", where=f"{where}: claim", expected="two different ones")
-    if len(ids) < 2 and not experiment.baseline_is_run:
+    if len(ids) < 2 and not alone and not experiment.baseline_is_run:
         raise ExperimentError(
             "a claim with one candidate", where=where, expected="a baseline and at least one other candidate"
         )

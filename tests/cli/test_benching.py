@@ -65,7 +65,7 @@ def test_the_table_says_unknown_prices_missing_items_and_who_left(capsys):
     assert knn.endswith("every dev row")
     assert "$0.25" in static
     assert "— / —" in static
-    assert static.endswith("left at rung 1 (budget)")
+    assert static.endswith("not among the best at rung 1 (cap)")
 
 
 def test_calls_spared_seeds_and_what_to_type_next_are_told(capsys):

@@ -298,6 +298,8 @@ def test_a_stored_run_against_a_file_by_example_id(cli, stored, tmp_path):
     told = cli("compare", f"{run}:zero", "f.csv", "--json").document
     assert (told["comparisons"][0]["estimate"], told["metric"]) == (1, "accuracy")
     assert "f.csv: its 'correct' is compared as accuracy" in told["notes"]
+    turned = cli("compare", "f.csv", f"{run}:zero", "--json").document
+    assert (turned["comparisons"][0]["estimate"], turned["metric"]) == (-1, "accuracy")
 
 
 def test_one_run_alone_compares_its_candidates(cli, stored):

@@ -47,7 +47,7 @@ def bench_shots(
     from safetycatch.project import find_project
 
     overrides = parse_overrides(override or [], because)
-    load_experiment(file)
+    load_experiment(file, alone=True)
     output = Output(json=json)
     ask = asker(output, name, yes=yes)
     given: dict[str, Any] = {"seeds": seeds, "model": model, "candidate": candidate, "exhaustive": exhaustive}
@@ -63,7 +63,7 @@ def bench_shots(
         return flow(experiment=str(file.absolute()), overrides=overrides, unattended=False, **lists)
 
     with quiet_stdout(output):
-        result, _ = in_flow("bench_shots", file, output, ask, start)
+        result, _ = in_flow("bench_shots", file, output, ask, start, alone=True)
     if not json:
         show(result, str(file), output)
     output.document(result)

@@ -123,10 +123,13 @@ def in_flow(
     ask: Asker | None,
     start: Callable[[Any], Any],
     check: Callable[[Any, Any], object] | None = None,
+    *,
+    alone: bool = False,
 ) -> tuple[dict[str, Any], bool]:
     """Run the flow `name` by calling `start` with it, progress and questions at this terminal.
 
-    `check` gets the flow's module and the experiment's inputs, and raises what can be told before the run.
+    `check` gets the flow's module and the experiment's inputs, and raises what can be told before the run. `alone`: a
+    claim may have one candidate.
     Returns its result, and whether the Prefect server was one of our own that is gone again.
     Raises: what ended the flow, with the command that resumes it.
     """
@@ -144,7 +147,7 @@ def in_flow(
             session = pipeline.module("tasks.session", project)
             flow = pipeline.flow(name, project)
             # Missing files and functions are told while the server still starts.
-            inputs = pipeline.module("tasks.start", project).read_inputs(path)
+            inputs = pipeline.module("tasks.start", project).read_inputs(path, alone=alone)
             if check is not None:
                 check(pipeline.module(f"flows.{name}", project), inputs)
             connection.ready()

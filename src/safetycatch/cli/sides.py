@@ -91,6 +91,7 @@ def chosen_metric(
 ) -> Chosen:
     """Return the metric to compare on: the one named, else the first system's main one.
 
+    Where a file comes first, whose name for its scores a run does not know, it is the run's main one.
     A file's main metric is compared with a run's whatever it is called, and a note says so.
     Raises: UsageError when a system has no such scores.
     """
@@ -99,8 +100,11 @@ def chosen_metric(
     from safetycatch.scoring import RESOURCE_UNITS
 
     first, part = systems[0]
-    main = first.main
-    name = wanted or (main.name if main else first.metrics(part)[0])
+    main, own = first.main, first.metrics(part)[0]
+    if main is None and wanted is None and not lower_is_better:
+        mains = (source.main for source, there in systems if source.main and own not in source.metrics(there))
+        main = next(mains, None)
+    name = wanted or (main.name if main else own)
     chosen = Chosen(main if main and main.name == name else Metric(name, rate=False), {})
     for source, own in systems:
         held = source.metrics(own)

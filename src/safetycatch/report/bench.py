@@ -52,8 +52,9 @@ def cells(row: Mapping[str, Any], bench: Mapping[str, Any]) -> tuple[str, ...]:
 def _race(row: Mapping[str, Any]) -> str:
     if row["status"] == "running":
         return "every dev row"
-    why = "evidence" if row["status"] == "eliminated" else "budget"
-    return f"left at rung {row['rung']} ({why})"
+    if row["status"] == "eliminated":
+        return f"left at rung {row['rung']} (evidence)"
+    return f"not among the best at rung {row['rung']} (cap)"
 
 
 def ended(bench: Mapping[str, Any]) -> str:

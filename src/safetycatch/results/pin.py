@@ -199,11 +199,12 @@ def winner(result: Mapping[str, Any], summary: Mapping[str, Any], named: str | N
     if named is not None:
         return named, "verdict" if named == best else "named"
     if best is None:
+        advised = ((result.get("bench") or {}).get("advice") or {}).get("candidate")
         raise UsageError(
             f"the verdict is {result['verdict']}, which favours no candidate",
             where=f"run {result['run_id']}",
             expected=str(result["banner"]["action"]),
-            fix=f"--candidate {summary.get('baseline') or 'ID'} pins one all the same, and the lock says so",
+            fix=f"--candidate {advised or summary.get('baseline') or 'ID'} pins one all the same, and the lock says so",
         )
     return best, "verdict"
 
