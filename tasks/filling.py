@@ -327,6 +327,7 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         command=result.command,
         notes=result.notes,
         headline_candidate=summary["headline"] or "",
+        replicates=prepared.experiment.runs.replicates,
         bench=result.bench,
         ensemble=result.ensemble,
         unmeasured={}
@@ -428,6 +429,9 @@ def _leakage(result: Result) -> shown.Leakage:
     prepared, store = result.prepared, result.prepared.place.open_store()
     leaks = read_table(prepared.place, prepared.leaks)
     facts = store.facts(Ref.from_dict(prepared.leaks))
+    given = store.facts(Ref.from_dict(prepared.splits))["variant"] == "given"
+    # Ours are not cut by time unless asked for.
+    reported = {"similar", "template", *(() if given else ("time",))}
     order = {
         "exact": 0,
         "normalised": 1,
@@ -464,7 +468,8 @@ def _leakage(result: Result) -> shown.Leakage:
             for pair in pairs
         ),
         totals=tuple(
-            shown.LeakTotal(kind, count, facts["rows"].get(kind)) for kind, count in sorted(facts["pairs"].items())
+            shown.LeakTotal(kind, count, facts["rows"].get(kind), kind in reported)
+            for kind, count in sorted(facts["pairs"].items())
         ),
         scores=tuple(_leak_score(found) for found in result.summary["leaks"] if found["kind"] == "leaked"),
         looked_at=f"{facts['n_scored']} scored rows against train, dev, test, pool and prompts",

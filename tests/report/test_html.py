@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from safetycatch.report.content import FindingRow, Flip, FlipCount, LeakPair
+from safetycatch.report.content import FindingRow, Flip, FlipCount, LeakPair, LeakTotal
 from safetycatch.report.html import render_html
 
 HOSTILE = [
@@ -279,3 +279,17 @@ def test_texts_have_a_contrast_of_at_least_four_and_a_half(scheme):
     for one, two in pairs:
         high, low = sorted((_luminance(colours[one]), _luminance(colours[two])), reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 4.5, (one, two)
+
+
+def test_pairs_that_are_only_reported_are_no_leaks(content):
+    totals = (LeakTotal("similar", 138, 40, True),)
+    text = Page(render_html(replace(content, leakage=replace(content.leakage, totals=totals)))).text
+    assert "No pair leaks. The others are reported only" in text
+    mixed = replace(content.leakage, totals=(LeakTotal("near", 1, 1), *totals))
+    text = Page(render_html(replace(content, leakage=mixed))).text
+    assert "1 pair leaks. The others are reported only" in text
+
+
+def test_confusions_say_that_answers_are_counted_where_an_item_has_several(content):
+    assert "Answers are counted" not in Page(render_html(content)).text
+    assert "Answers are counted, not items: each item has 3." in Page(render_html(replace(content, replicates=3))).text

@@ -1,7 +1,7 @@
 import re
 from dataclasses import replace
 
-from safetycatch.report.content import Banner, FindingRow
+from safetycatch.report.content import Banner, FindingRow, LeakTotal
 from safetycatch.report.markdown import render_markdown
 
 HOSTILE = (
@@ -61,3 +61,12 @@ def test_every_line_keeps_its_code_spans_closed(content):
 def test_one_candidate_and_no_candidate_render(minimal, empty):
     assert "| `gpt-4o-mini` | 71 % \\[58, 84] | — | 48 | — | — |" in render_markdown(minimal)
     assert "No candidate was scored." in render_markdown(empty)
+
+
+def test_pairs_that_are_only_reported_are_no_leaks(content):
+    alike = replace(content.leakage, totals=(LeakTotal("similar", 138, 40, True), LeakTotal("template", 1, 1, True)))
+    text = render_markdown(replace(content, leakage=alike))
+    assert "- Leaked pairs: none found; alike, but no leak: 138 similar, 1 template" in text
+    mixed = replace(alike, totals=(LeakTotal("near", 2, 2), *alike.totals))
+    text = render_markdown(replace(content, leakage=mixed))
+    assert "- Leaked pairs: 2 near; alike, but no leak: 138 similar, 1 template" in text

@@ -170,7 +170,7 @@ class SliceRow:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often one candidate answered `predicted` where `target` was expected."""
+    """How many answers of one candidate were `predicted` where `target` was expected."""
 
     candidate: str
     target: str
@@ -209,11 +209,12 @@ class LeakPair:
 
 @dataclass(frozen=True, slots=True)
 class LeakTotal:
-    """How many pairs of one kind there are, of which `Leakage.pairs` shows some."""
+    """How many pairs of one kind there are, of which `Leakage.pairs` shows some; `reported`: they are no leaks."""
 
     kind: str
     n_pairs: int
     n_rows: int | None = None
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +314,7 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """Everything one report shows. The fields up to `candidates` are always there.
+    """Everything one report shows. The fields up to `candidates` are always there; every item has `replicates` answers.
 
     `created_at` is ISO 8601 text, shown as given. `smallest_effect` is in the metric's unit. `candidates` come in any
     order; `comparisons` hold the whole ("all") and the slices, `pairs` those without the baseline, which leave
@@ -349,6 +350,7 @@ class ReportContent:
     command: str = ""
     notes: tuple[str, ...] = ()
     headline_candidate: str = ""
+    replicates: int = 1
     bench: dict[str, Any] | None = None
     ensemble: dict[str, Any] | None = None
     unmeasured: dict[Section, str] = field(default_factory=dict[Section, str])

@@ -98,13 +98,17 @@ def leakage(content: ReportContent) -> Section:
     if n_pairs == 0:
         blocks.append(Prose(f"No row of one split was found in another.{looked}"))
         return Section("leakage", "Leakage", tuple(blocks))
-    if looked:
-        blocks.append(Prose(looked.strip(), quiet=True))
+    n_leaked = n_pairs - sum(row.n_pairs for row in found.totals if row.reported)
+    told = "1 pair leaks." if n_leaked == 1 else f"{n_leaked:,} pairs leak." if n_leaked else "No pair leaks."
+    if n_leaked < n_pairs:
+        told += " The others are reported only: rows of two splits that are alike, below the limit of a leak."
+    blocks.append(Prose(f"{told}{looked}", quiet=True))
     if found.totals:
         totals: list[tuple[str | Markup, ...]] = [
-            (row.kind, numbers.count(row.n_pairs), numbers.count(row.n_rows)) for row in found.totals
+            (row.kind, "no" if row.reported else "yes", numbers.count(row.n_pairs), numbers.count(row.n_rows))
+            for row in found.totals
         ]
-        blocks.append(grid("Pairs by kind", heads("kind", "#pairs", "#rows"), totals, css="narrow"))
+        blocks.append(grid("Pairs by kind", heads("kind", "a leak", "#pairs", "#rows"), totals, css="narrow"))
     if found.scores:
         unit = numbers.unit_named(content.unit).heading()
         scores: list[tuple[str | Markup, ...]] = []

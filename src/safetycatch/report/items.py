@@ -87,4 +87,7 @@ def confusions(content: ReportContent, name: str) -> list[Block]:
         "rows.parquet",
         "narrow",
     )
-    return [table, Prose(f"{numbers.ABSENT}: not among the most frequent of that candidate.", quiet=True)]
+    told = f"{numbers.ABSENT}: not among the most frequent of that candidate."
+    if content.replicates > 1:
+        told = f"Answers are counted, not items: each item has {content.replicates:,}. {told}"
+    return [table, Prose(told, quiet=True)]

@@ -69,8 +69,12 @@ def _facts(content: ReportContent) -> list[str]:
         )
     leaks = content.leakage
     if leaks is not None:
-        kinds = ", ".join(f"{row.n_pairs:,} {row.kind}" for row in leaks.totals)
-        lines.append(f"- Leaked pairs: {markdown_prose(kinds) if kinds else 'none found'}")
+        leaked, reported = (
+            ", ".join(f"{row.n_pairs:,} {row.kind}" for row in leaks.totals if row.reported is kind)
+            for kind in (False, True)
+        )
+        text = f"- Leaked pairs: {markdown_prose(leaked) if leaked else 'none found'}"
+        lines.append(text + (f"; alike, but no leak: {markdown_prose(reported)}" if reported else ""))
     else:
         reason = content.unmeasured.get("leakage", "the check did not run").removeprefix("because ").rstrip(".")
         lines.append(f"- Leakage: not measured, because {markdown_prose(reason)}")
