@@ -129,7 +129,9 @@ def _spread(sizes: Sequence[int], settings: dict[str, Any]) -> _Spread | None:
     # Kish: the effective cluster size is the mean of the squared sizes over the mean size.
     size = sum(count * count for count in sizes) / sum(sizes)
     effect = 1 + (size - 1) * settings["icc"]
-    changing, within = settings["discordance"], share * settings["discordance"]
+    # A gain of 50 points takes half of the items at least.
+    changing = max(settings["discordance"], settings["smallest_effect"] or 0.0)
+    within = share * changing
     told = f"assuming that {100 * changing:g} % of the items change sides"
     if size > 1:
         told += f" and an intra-cluster correlation of {settings['icc']:g}"
