@@ -216,6 +216,18 @@ def test_nothing_measured_fails(catch):
             measured([], at_least=0.1)
 
 
+def test_a_limit_in_per_cent_is_refused_where_scores_are_shares(catch):
+    for scores in ([1, 0] * 30, [0.2, 0.9] * 30):
+        with pytest.raises(ValueError, match=r"write at_least=0\.9$"):
+            catch.rate(scores, at_least=90)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        catch.rate([1.0] * 60, at_least=-0.1)
+    with pytest.raises(ValueError, match=r"at_least=0\.9$"):
+        catch.evaluate(lambda row: pytest.fail("called"), [1], at_least=90)
+    assert catch.rate([95.0, 97.0] * 30, at_least=90)
+    assert catch.rate([0.5, 0.7] * 30, at_least=-0.1)
+
+
 @pytest.mark.parametrize("at_least", [math.nan, math.inf])
 def test_a_limit_that_is_no_number_is_refused_before_the_function_is_called(catch, at_least):
     with pytest.raises(ValueError, match="expected a number"):

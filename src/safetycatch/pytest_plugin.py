@@ -183,7 +183,7 @@ class Safetycatch:
         `at_least`: fails the test where the upper bound lies below it, and where it is inconclusive between the bounds
         (or skips: `inconclusive`). A score that is None or NaN skips the test: a mean over the others would hide it.
         Fails without a score: nothing was measured. Raises: StatisticsError with too few scores or clusters; ValueError
-        for an `at_least` that is no number.
+        for an `at_least` that is no number, or no share where the scores are.
         """
         __tracebackhide__ = True
         _checked(inconclusive, at_least)
@@ -197,7 +197,10 @@ class Safetycatch:
         missing = int(np.isnan(values).sum())
         if missing:
             self._skip(f"{missing:,} of {len(values):,} scores are missing")
-        made = rate_interval if np.isin(values, (0.0, 1.0)).all() else mean_interval
+        right_or_wrong = bool(np.isin(values, (0.0, 1.0)).all())
+        if right_or_wrong or (values <= 1).all():
+            _check_share(at_least, least=0.0 if right_or_wrong else -math.inf)
+        made = rate_interval if right_or_wrong else mean_interval
         found = made(values, None if cluster is None else np.asarray(cluster), level=2 * LEVEL - 1)
         shown = Rate(found.estimate, found.low, found.high, found.n, found.n_clusters, found.method, at_least)
         if at_least is None or shown:
@@ -224,6 +227,8 @@ class Safetycatch:
         """
         __tracebackhide__ = True
         _checked(inconclusive, at_least)
+        if score is None:
+            _check_share(at_least)
         judged = score or _equal
         scores: list[float | None] = []
         first = ""
@@ -297,6 +302,14 @@ def _checked(inconclusive: str, at_least: float | None = None) -> None:
         raise ValueError(f"inconclusive={inconclusive!r}, expected 'fail' or 'skip'")
     if at_least is not None and not math.isfinite(at_least):
         raise ValueError(f"at_least={at_least!r}, expected a number, such as 0.9")
+
+
+def _check_share(at_least: float | None, least: float = 0.0) -> None:
+    """Refuse 90 where scores are at most 1 and .90 is meant: it would fail, or pass, whatever was measured."""
+    if at_least is None or least <= at_least <= 1:
+        return
+    meant = f"; for {at_least:g} % write at_least={at_least / 100:g}" if 1 < at_least <= 100 else ""
+    raise ValueError(f"at_least={at_least!r}, expected a share from 0 to 1, as the scores are{meant}")
 
 
 def _equal(output: Any, row: Mapping[str, Any]) -> bool:
