@@ -31,15 +31,27 @@ def raw_server(talk) -> Generator[str]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(talk, "127.0.0.1", 0), loop).result()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def kept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await talk(reader, writer)
+
+    listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(kept, "127.0.0.1", 0), loop).result()
     try:
         yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
     finally:
 
         async def stop() -> None:
             listener.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in writers:
+                writer.transport.abort()
+            # An aborted transport lets go of its socket in the loop's next round.
+            await asyncio.sleep(0)
 
         asyncio.run_coroutine_threadsafe(stop(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
