@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from safetycatch.configuration import near_file
 from safetycatch.errors import ExperimentError, UsageError
 from safetycatch.experiment import Candidate, Experiment, parse_experiment
 from safetycatch.fewshot.prompts import Prompt, load_prompt
@@ -125,7 +127,13 @@ def read_inputs(path: Path, digest: str = "", *, alone: bool = False) -> Inputs:
     for name in _data_files(experiment):
         full = path.parent / name
         if not full.is_file():
-            raise ExperimentError("no such file", where=f"{path}: {name}", expected=f"a file beside {path.name}")
+            near = near_file(full)
+            raise ExperimentError(
+                "no such file",
+                where=f"{path}: {name}",
+                expected=f"a file beside {path.name}",
+                fix=os.path.relpath(near, path.parent) if near else "",
+            )
         sha256[name], files[name] = file_sha256(full), full
     sources: dict[str, str] = {}
     own = {name for _, name in _metrics(experiment) if ":" in name}

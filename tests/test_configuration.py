@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from safetycatch.configuration import MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, build, nearest, parse_mapping, read_text
+from safetycatch.configuration import (
+    MAX_DEPTH,
+    MAX_FILE_BYTES,
+    MAX_NODES,
+    build,
+    near_file,
+    nearest,
+    parse_mapping,
+    read_text,
+)
 from safetycatch.errors import ExperimentError
 from safetycatch.experiment import load_experiment
 
@@ -205,9 +214,26 @@ class Outer(BaseModel):
 
 
 @pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("e/exmple.yaml", "e/example.yaml"),
+        ("ee/example.yaml", "e/example.yaml"),
+        ("example.yaml", "e/example.yaml"),
+        ("e/unlike", ""),
+        ("ee/other.yaml", ""),
+        ("no/such/example.yaml", ""),
+    ],
+)
+def test_a_missing_file_has_a_near_one(tmp_path, asked, meant):
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "example.yaml").write_text("")
+    assert near_file(tmp_path / asked) == (str(tmp_path / meant) if meant else "")
+
+
+@pytest.mark.parametrize(
     ("written", "said"),
     [
-        ({}, "f.yaml: name: no 'name'\n  expected it is required"),
+        ({}, "f.yaml: no 'name'\n  expected name: …"),
         ({"name": 5}, 'f.yaml: name: found 5\n  expected text: "5" in quotes'),
         ({"name": None}, "f.yaml: name: no value\n  expected text"),
         ({"name": "a", "inner": 3}, "f.yaml: inner: found 3\n  expected keys and values"),

@@ -159,7 +159,7 @@ def test_an_unknown_key_names_the_nearest(path, close):
         (["name"], "Ticket Routing", "name", "'Ticket Routing' is not", "lower case"),
         (["task"], "clasify", "task", "found 'clasify'", "'classify', 'extract', 'answer' or 'generate'"),
         (["data"], 5, "data", "found 5", "keys and values"),
-        (["data"], {"input": "text"}, "data.path", "no 'path'", "required"),
+        (["data"], {"input": "text"}, "data", "no 'path'", "path: …"),
         (["data", "input"], 3, "data.input", "found 3", 'text: "3" in quotes'),
         (["split"], {"train": 0.5}, "split", "found {'train': 0.5}", "sum to 0.5, not to 1"),
         (["split"], {"train": 2}, "split.train", "found 2", "less than or equal to 1"),
@@ -194,7 +194,14 @@ def test_an_unknown_key_names_the_nearest(path, close):
         (["budget"], {"usd": 5, "ask_above": "5 euros"}, "budget.ask_above", "found '5 euros'", "number"),
         (["catches", "SC501"], "maybe", "catches.SC501.level", "found 'maybe'", "'refuse', 'warn' or 'off'"),
         (["catches", "SC501"], {"near": "high"}, "catches.SC501.thresholds.near", "found 'high'", "a number"),
-        (["prices"], {"a/b": {"input_per_m": 1}}, "prices.a/b.output_per_m", "no 'output_per_m'", "required"),
+        (["prices"], {"a/b": {"input_per_m": 1}}, "prices.a/b", "no 'output_per_m'", "output_per_m: …"),
+        (
+            ["claim", "guardrails"],
+            [{"metric": "cost_usd", "worse_by": 0}, {}],
+            "claim.guardrails[1]",
+            "no 'metric'",
+            "metric: …, worse_by: …",
+        ),
     ],
 )
 def test_an_error_names_key_found_and_expected(path, value, where, found, expected):

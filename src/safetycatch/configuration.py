@@ -167,9 +167,7 @@ def read_text(path: Path, limit: int = MAX_FILE_BYTES) -> str:
     """
     shown = str(path)
     if not path.exists():
-        sisters = [item.name for item in path.parent.glob("*")] if path.parent.is_dir() else []
-        close = nearest(path.name, sisters)
-        raise ExperimentError("no such file", where=shown, fix=str(path.parent / close) if close else "")
+        raise ExperimentError("no such file", where=shown, fix=near_file(path))
     if not path.is_file():
         raise ExperimentError("not a file", where=shown)
     if path.stat().st_size > limit:
@@ -178,6 +176,21 @@ def read_text(path: Path, limit: int = MAX_FILE_BYTES) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExperimentError(f"not UTF-8 at byte {error.start}", where=shown) from None
+
+
+def near_file(path: Path) -> str:
+    """Return the file that `path` probably means: of nearly this name, or of this name one folder further; else ""."""
+    folder = path.parent
+    if not folder.is_dir():
+        there = [item.name for item in folder.parent.glob("*") if item.is_dir()] if folder.parent.is_dir() else []
+        close = nearest(folder.name, there)
+        found = folder.parent / close / path.name if close else None
+        return str(found) if found is not None and found.is_file() else ""
+    close = nearest(path.name, [item.name for item in folder.glob("*") if item.is_file()])
+    if close:
+        return str(folder / close)
+    deeper = sorted(item / path.name for item in folder.glob("[!.]*") if item.is_dir() and (item / path.name).is_file())
+    return str(deeper[0]) if deeper else ""
 
 
 def build(model: type[Model], values: dict[str, Any], where: str, later: dict[str, str] | None = None) -> Model:
@@ -214,7 +227,13 @@ def _explained(error: ValidationError, model: type[BaseModel], where: str) -> Ex
             fix=f"did you mean {close!r}?" if close else "",
         )
     if first["type"] == "missing":
-        return ExperimentError(f"no {first['loc'][-1]!r}", where=place, expected="it is required")
+        outer = first["loc"][:-1]
+        keys = [str(item["loc"][-1]) for item in problems if (item["type"], item["loc"][:-1]) == ("missing", outer)]
+        return ExperimentError(
+            f"no {first['loc'][-1]!r}",
+            where=f"{where}: {_key_path(outer)}" if outer else where,
+            expected=", ".join(f"{key}: …" for key in keys),
+        )
     if first["type"] == "string_type" and isinstance(found, (bool, int, float)):
         return ExperimentError(
             f"found {_shown(found)}", where=place, expected=f'text: "{str(found).lower()}" in quotes'

@@ -43,6 +43,25 @@ def test_a_look_inside_a_project_belongs_to_it(files, tmp_path, monkeypatch):
     assert find_project(write_look(files[0], files[1], "sandbox/echo", None)).root == tmp_path
 
 
+def test_other_column_names_are_told_with_a_file_that_names_them_before_there_is_a_run(files, cli, tmp_path):
+    files[0].write_text("ticket,body,queue\n1,a,b\n")
+    ended = cli("run", "--data", "t.csv", "--prompt", "p.md", "--model", "sandbox/echo")
+    assert ended.code == 2
+    fix = ended.err.partition("  fix ")[2].splitlines()
+    assert fix[0].strip() == "as look.yaml, with: safetycatch run look.yaml"
+    (tmp_path / "look.yaml").write_text("\n".join(line.strip() for line in fix[1:]))
+    read = load_experiment(tmp_path / "look.yaml")
+    assert (read.data.input, read.data.target) == ("body", "queue")
+    assert read.candidates[0].prompt == "p.md"
+    assert not (tmp_path / ".safetycatch").exists()
+
+
+@pytest.mark.parametrize(("data", "prompt", "near"), [("tt.csv", "p.md", "t.csv"), ("t.csv", "pp.md", "p.md")])
+def test_a_missing_file_is_told_with_the_nearest(files, cli, data, prompt, near):
+    ended = cli("run", "--data", data, "--prompt", prompt, "--model", "sandbox/echo")
+    assert ended.err.splitlines()[-1].split() == ["fix", near]
+
+
 @pytest.mark.parametrize(
     ("data", "prompt", "model", "budget"),
     [

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetycatch.configuration import read_text
-from safetycatch.errors import InputError, UsageError
+from safetycatch.configuration import near_file, read_text
+from safetycatch.errors import DataError, InputError, UsageError
 from safetycatch.experiment import parse_experiment, quick_look
 from safetycatch.fewshot.prompts import MAX_PROMPT_BYTES
 from safetycatch.folders import make_private
@@ -15,6 +15,7 @@ from safetycatch.project import STORE_NAME, find_project
 
 if TYPE_CHECKING:
     from safetycatch.project import Project
+    from safetycatch.settings import DataSettings
 
 LOOKS = "looks"
 
@@ -28,11 +29,14 @@ def write_look(data: Path, prompt: Path, model: str, budget: str | None) -> Path
     """
     project = find_project(Path.cwd())
     if not data.is_file():
-        raise UsageError("no such file", where=f"--data {data}", expected="a CSV, JSONL or Parquet file")
+        fix = near_file(data)
+        raise UsageError("no such file", where=f"--data {data}", expected="a CSV, JSONL or Parquet file", fix=fix)
     text = read_text(prompt, MAX_PROMPT_BYTES)
     folder = _folder(project)
     shown = quick_look(str(data), str(prompt), model)
-    name = parse_experiment(shown, "the command line", "look").name
+    parsed = parse_experiment(shown, "the command line", "look")
+    _check_columns(parsed.data, prompt, model)
+    name = parsed.name
     own = folder / name
     experiment = quick_look(str(data.resolve()), prompt.name, model)
     body = "\n".join(
@@ -49,6 +53,20 @@ def write_look(data: Path, prompt: Path, model: str, budget: str | None) -> Path
     if not project.declared:
         os.environ.setdefault("SAFETYCATCH_STORE", str(project.store_root))
     return file
+
+
+def _check_columns(settings: DataSettings, prompt: Path, model: str) -> None:
+    """Refuse data whose columns have other names, before there is a run; a file of three lines can name them."""
+    from safetycatch.data.loading import load_examples
+
+    try:
+        load_examples(settings, root=Path.cwd())
+    except DataError as error:
+        if not error.fix.startswith("data:"):
+            raise
+        lines = quick_look(settings.path, str(prompt), model).splitlines()[2:]
+        fix = "\n".join(["as look.yaml, with: safetycatch run look.yaml", error.fix, *lines])
+        raise DataError(error.found, where=error.where, expected=error.expected, fix=fix) from None
 
 
 def _folder(project: Project) -> Path:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from safetycatch import tables
-from safetycatch.data.reading import KINDS, Columns, Number, file_bytes, read_columns
+from safetycatch.data.naming import INPUT, TARGET, data_line
+from safetycatch.data.reading import KINDS, Columns, NoColumnError, Number, file_bytes, read_columns
 from safetycatch.errors import DataError, InputError
 from safetycatch.identity import canonical_json, fingerprint
 
@@ -52,12 +53,28 @@ def load_examples(settings: DataSettings, *, root: Path) -> LoadedExamples:
         fix = "jq -c '.[]' FILE.json > FILE.jsonl" if kind == ".json" else ""
         raise DataError(f"{kind or 'no'} extension", where=settings.path, expected=", ".join(KINDS), fix=fix)
     data = file_bytes(path, settings.path, settings.max_file_mb, fix="data: {max_file_mb: …}")
-    rows = _Rows(settings, read_columns(data, kind, _wanted(settings), settings.path))
+    try:
+        columns = read_columns(data, kind, _wanted(settings), settings.path)
+    except NoColumnError as error:
+        raise _named(error, settings) from None
+    rows = _Rows(settings, columns)
     if not rows.columns.n_rows:
         raise DataError("no rows", where=settings.path, expected="at least one row below the header")
     return LoadedExamples(
         rows.table(), hashlib.sha256(data).hexdigest(), path, rows.columns.n_rows, tuple(dict.fromkeys(rows.notes))
     )
+
+
+def _named(error: NoColumnError, settings: DataSettings) -> DataError:
+    """Return the error with a line that names the columns, where the file names none and has others than the usual."""
+    bare = type(settings)(path=settings.path, split_column=settings.split_column, max_file_mb=settings.max_file_mb)
+    if settings != bare or error.column not in {INPUT, TARGET}:
+        return error
+    line = data_line(settings.path, error.names)
+    if len(error.names) < 2 or not line:
+        return error
+    fix = f"{line}  # or as the columns are meant"
+    return DataError(error.found, where=error.where, expected=error.expected, fix=fix)
 
 
 def _wanted(settings: DataSettings) -> list[str]:

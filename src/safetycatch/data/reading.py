@@ -58,6 +58,14 @@ class Columns:
     n_rows: int
 
 
+class NoColumnError(DataError):
+    """A column that is asked for is not among the `names` of a file."""
+
+    def __init__(self, column: str, names: tuple[str, ...], where: str, expected: str, fix: str) -> None:
+        self.column, self.names = column, names
+        super().__init__(f"no column {column!r}", where=where, expected=expected, fix=fix)
+
+
 def file_bytes(path: Path, shown: str, max_file_mb: int, *, fix: str = "") -> bytes:
     """Return the bytes of a data file of `max_file_mb` megabytes at most; `shown` is its name in messages.
 
@@ -112,7 +120,7 @@ def _chosen(names: Sequence[str], wanted: Sequence[str], place: str, optional: S
             fix = f"did you mean {nearest[0]!r}?" if nearest else ""
             if other:
                 fix = f"the cells seem to be separated by {other!r}: save it with commas, or tabs as .tsv"
-            raise DataError(f"no column {name!r}", where=place, expected=f"one of: {shown}", fix=fix)
+            raise NoColumnError(name, tuple(names), place, f"one of: {shown}", fix)
     return list(dict.fromkeys([*wanted, *(name for name in optional if name in names)]))
 
 

@@ -15,8 +15,10 @@ import os
 import stat
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetycatch.configuration import near_file
 from safetycatch.errors import DataError, ExperimentError
 from safetycatch.fewshot.chats import chat_of
 from safetycatch.fewshot.fences import FENCE_RULE, fence
@@ -25,7 +27,6 @@ from safetycatch.identity import text_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -74,7 +75,9 @@ def load_prompt(path: str | Path, root: Path) -> Prompt:
     try:
         content = _read(full)
     except OSError as error:
-        raise ExperimentError(f"cannot read the prompt: {error.strerror}", where=where) from None
+        near = near_file(full) if isinstance(error, FileNotFoundError) else ""
+        fix = Path(near).relative_to(base).as_posix() if near else ""
+        raise ExperimentError(f"cannot read the prompt: {error.strerror}", where=where, fix=fix) from None
     if len(content) > MAX_PROMPT_BYTES:
         raise ExperimentError("the prompt is too large", where=where, expected=f"at most {MAX_PROMPT_BYTES:,} bytes")
     try:
