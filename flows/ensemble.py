@@ -11,7 +11,7 @@ from flows.entries import entries_of, entry_of
 from safetycatch.errors import ExperimentError, TooManyErrorsError, UsageError
 from safetycatch.experiment import no_votes
 from safetycatch.results.matrix import hash_of
-from safetycatch.scoring import scorer
+from safetycatch.scoring import reading, scorer
 from safetycatch.store import Ref as StoreRef
 from safetycatch.store import Runs
 from safetycatch.tables import with_ids
@@ -264,7 +264,7 @@ def voted(prepared: Prepared, call: Call, parts: dict[str, list[Ref]], dev: dict
         "task": prepared.task,
         "labels": list(prepared.labels),
         "aliases": experiment.label_aliases,
-        "scorers": [prepared.scorers[0]],
+        "scorers": [reading(prepared.scorers)],
     }
     shots_at = sampled["shots_at"] if sampled else None
     return [

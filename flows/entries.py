@@ -11,7 +11,7 @@ from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
 from safetycatch.project import address_of
 from safetycatch.sandbox.settings import ANSWERS_VERSION
-from safetycatch.scoring import default_scorers, scorer
+from safetycatch.scoring import default_scorers, reading, scorer
 from tasks.fewshot import fewshot
 from tasks.plan import highest_cost_of_a_row
 from tasks.session import ceiling
@@ -121,7 +121,7 @@ def entry_of(
         "task": task,
         "labels": list(labels),
         "aliases": inputs.experiment.label_aliases,
-        "scorers": [scorers[0]],
+        "scorers": [reading(scorers)],
     }
 
 

@@ -20,6 +20,7 @@ from safetycatch.fewshot.candidates import Barred, rows_of
 from safetycatch.fewshot.prompts import Prompt, make_prompt
 from safetycatch.identity import text_sha256
 from safetycatch.results.pin import LOCK, MODULE, Pinned, evidence, pin_prompt, winner
+from safetycatch.scoring import reading
 from safetycatch.store import Ref as StoreRef
 from safetycatch.store.looks import distinct
 from safetycatch.tables import with_ids
@@ -73,7 +74,7 @@ def made_of(prepared: Prepared, looks: Sequence[Look]) -> dict[str, Any]:
     return {
         **{name: getattr(prepared, name) for name in ("examples", "splits", "pool", "task")},
         "labels": list(prepared.labels),
-        "scorer": prepared.scorers[0],
+        "scorer": reading(prepared.scorers),
         "candidates": {
             entry["candidate"]["id"]: {
                 "shots": None if entry["shots_at"] is None else prepared.shots[entry["shots_at"]],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from safetycatch.results.matrix import Items, ScoreMatrix
 
-STAGE, VERSION = "compare", "7"
+STAGE, VERSION = "compare", "8"
 
 
 @task(

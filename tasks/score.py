@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safetycatch.scoring import Scorer
     from safetycatch.store import Store
 
-STAGE, VERSION = "score", "2"
+STAGE, VERSION = "score", "3"
 MAX_SHOWN = 120
 COLUMNS = [name for name in schema("scores").names if name != "run_id"]
 SCHEMA = pa.schema([schema("scores").field(name) for name in COLUMNS])
@@ -59,6 +59,8 @@ class _Scoring:
         self.candidate, self.exclude = candidate, exclude
         self.single = [scorer for scorer in scorers if scorer.whole is None]
         self.whole = [scorer for scorer in scorers if scorer.whole is not None]
+        # Cost and time look at no reply, so none is unreadable to them.
+        self.reads = any(scorer.kind != "resource" for scorer in scorers)
         self.keys: list[tuple[str, int]] = []
         self.parsed: dict[str, list[str | None]] = {scorer.name: [] for scorer in self.whole}
         self.values: dict[str, list[float]] = {scorer.name: [] for scorer in self.whole}
@@ -107,7 +109,7 @@ class _Scoring:
     def _count(self, rows: list[dict[str, Any]], targets: list[str]) -> None:
         for row, target in zip(rows, targets, strict=True):
             self.statuses[row["status"]] += 1
-            if row["status"] == "answer" and row["parsed"] is None:
+            if self.reads and row["status"] == "answer" and row["parsed"] is None:
                 self.statuses["unparsable"] += 1
                 self.unreadable = self.unreadable or row["output"][:MAX_SHOWN]
             if row["error_class"]:
@@ -119,7 +121,7 @@ class _Scoring:
             if row["cost_usd"] is not None:
                 self.cost_usd += row["cost_usd"]
                 self.n_priced += 1
-            if row["status"] == "answer" and row["parsed"] != target and len(target) <= 80:
+            if self.reads and row["status"] == "answer" and row["parsed"] != target and len(target) <= 80:
                 self.confused[target, row["parsed"] or "(unparsable)"] += 1
 
     def _batch(self, metric: str, values: np.ndarray, keys: list[tuple[str, int]]) -> pa.RecordBatch:

@@ -41,6 +41,30 @@ def test_tokens_are_tokens_in_the_report(counted):
     assert not re.search(r"(tokens_\w+|cost_usd|latency_\w+) %", further)
 
 
+def test_a_guardrail_says_what_it_saw_in_its_unit(counted):
+    counted.config["claim"] |= {"metric": "n_tokens_out", "smallest_effect": 1}
+    rails = [("n_tokens_in", 30), ("accuracy", "50 points"), ("cost_usd", 0.5), ("latency_p95", 9)]
+    counted.config["claim"]["guardrails"] = [{"metric": name, "worse_by": size} for name, size in rails]
+    found = counted.run()
+    check = found["banner"]["check"]
+    assert re.search(r"n_tokens_in passed: [\d.]+ tokens against [\d.]+ tokens, \+[\d.]+%, allowed \+30 tokens", check)
+    assert re.search(r"accuracy passed: [\d.]+ % against [\d.]+ %, [+-][\d.]+ points, allowed -50 points", check)
+    assert "cost_usd passed: $0 against $0, allowed +$0.5" in check
+    assert re.search(r"latency_p95 \w+: .* above the limit of [\d.]+ s, against", check)
+
+
+def test_replies_are_read_though_the_claim_is_on_what_they_took(counted):
+    counted.config["claim"] = {"metric": "n_tokens_in", "smallest_effect": 30}
+    found = counted.run()
+    assert not [note for note in found["notes"] if "could not be read" in note]
+    assert [row["n_unparsable"] for row in found["candidates"]] == [0, 0]
+    counted.config["scorers"] = ["n_tokens_out"]
+    del counted.config["claim"]
+    counted.config["split"] = {"dev": 0.5, "test": 0.5}
+    found = counted.run()
+    assert not [note for note in found["notes"] if "could not be read" in note]
+
+
 def test_tokens_are_tokens_at_the_gate(counted):
     counted.config["claim"] = {"metric": "n_tokens_in", "smallest_effect": 30}
     found = run_gate(counted.path(), Wanted("baseline", "", None), call=as_function)

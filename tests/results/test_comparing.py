@@ -234,7 +234,7 @@ def test_a_guardrail_is_the_statistics_of_the_column(matrix):
     rng = np.random.default_rng(1)
     base, a = rng.normal(5, 1, 200), rng.normal(5, 1, 200)
     found = guardrail(matrix(costs(base, a)), "a", "base", rail("cost_usd", "10%"), COST)
-    assert found == check_guardrail(a, base, metric="cost_usd", worse_by=0.1, relative=True)
+    assert found == check_guardrail(a, base, metric="cost_usd", worse_by=0.1, relative=True, unit="usd")
 
 
 def test_a_percentile_reads_the_latencies(matrix):

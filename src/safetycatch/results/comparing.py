@@ -217,6 +217,7 @@ def guardrail(
             cluster=clusters,
             binary=metric.binary,
             by_value=metric.amount,
+            unit=metric.unit,
         )
     except StatisticsError as error:
         # An unknown price or a free baseline: the run is paid, and BETTER must not be said.

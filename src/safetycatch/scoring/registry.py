@@ -53,6 +53,11 @@ def check_scorer(name: str, where: str = "scorers") -> None:
     )
 
 
+def reading(names: Sequence[str]) -> str:
+    """Return the metric whose parser reads the replies: the first but for costs, times and tokens."""
+    return next((name for name in names if name not in RESOURCE_SCORERS), names[0])
+
+
 def scorer(
     name: str, *, task: str = "classify", labels: Sequence[str] = (), aliases: Mapping[str, str] | None = None
 ) -> Scorer:

@@ -55,6 +55,7 @@ def check_guardrail(
     alpha: float = 0.05,
     binary: bool | None = None,
     by_value: bool = True,
+    unit: str = "",
 ) -> Guardrail:
     """Test, item by item, that candidate `a` is not worse than baseline `b` by more than `worse_by` (>= 0) on a metric.
 
@@ -63,7 +64,7 @@ def check_guardrail(
     compares the share of candidate values above the limit with the share of baseline values above their own quantile;
     this is valid where both have tails of the same shape, up to scale. `alpha` is one-sided; passing all of several
     guardrails needs no correction, and `verdict.decide` corrects for violations. `binary` (costs: False) and `by_value`
-    as in `noninferiority`.
+    as in `noninferiority`; `unit` ("points", "usd", "s", "tokens") is how the reason writes values.
     Raises: StatisticsError as `paired_difference`, for a negative worse_by, and for a relative one without a positive
     baseline. Source: Wellek 2010, chapter 1 (margins); Hauschke et al. 1999, Statistics in Medicine 18:93-105 (ratios).
     """
@@ -90,8 +91,10 @@ def check_guardrail(
         )  # fmt: skip
         bound = sign * worse_by + test.bound / theirs if relative else test.bound
         change = f", {ours / theirs - 1:+.1%}" if theirs > 0 else ""
-        allowed = f"{sign * worse_by:+.0%}" if relative else f"{sign * worse_by:+g}"
-        reason = f"{ours:.4g} against {theirs:.4g}{change}, allowed {allowed}"
+        if unit == "points" and not relative:
+            change = f", {100 * (ours - theirs):+.1f} points"
+        allowed = f"{sign * worse_by:+.0%}" if relative else _change(sign * worse_by, unit)
+        reason = f"{_value(ours, unit)} against {_value(theirs, unit)}{change}, allowed {allowed}"
         if test.status == "undecided":
             reason += f": not shown, {test.reason}"
     else:
@@ -101,11 +104,25 @@ def check_guardrail(
         test = noninferiority(*over, 0.0, cluster, alpha, higher_is_better=False, binary=bool(np.nansum(over)))
         bound = math.nan
         reason = (
-            f"{np.nanmean(over[0]):.1%} of the candidate's values lie above the limit of {limit:g}, against "
-            f"{np.nanmean(over[1]):.1%} of the baseline's above its own {quantile:.0%} quantile"
+            f"{np.nanmean(over[0]):.1%} of the candidate's values lie above the limit of {_value(limit, unit)}, "
+            f"against {np.nanmean(over[1]):.1%} of the baseline's above its own {quantile:.0%} quantile"
         )
     estimate = ours / theirs - 1 if relative else ours - theirs
     return Guardrail(
         metric, test.status, worse_by, relative, ours, theirs, estimate, bound, test.p_value, test.p_violated, test.n,
         test.n_clusters, test.n_missing, test.n_to_settle, alpha, reason,
     )  # fmt: skip
+
+
+def _value(value: float, unit: str) -> str:
+    if unit == "points":
+        return f"{100 * value:.4g} %"
+    text = f"{value:.4g}"
+    return f"${text}" if unit == "usd" else text if unit in {"", "score"} else f"{text} {unit}"
+
+
+def _change(value: float, unit: str) -> str:
+    if unit == "points":
+        return f"{100 * value:+g} points"
+    text = f"{value:+g}"
+    return f"{text[0]}${text[1:]}" if unit == "usd" else text if unit in {"", "score"} else f"{text} {unit}"
