@@ -70,6 +70,7 @@ def test_both_deployments_are_registered_and_run_by_a_worker(deployments, projec
         "digest": "string",
         "overrides": "object",
         "intersect": "boolean",
+        "reference": "boolean",
         "unattended": "boolean",
     }
     assert all(field["description"] for field in fields.values())
