@@ -236,6 +236,11 @@ def test_a_limit_that_is_no_number_is_refused_before_the_function_is_called(catc
         catch.evaluate(lambda row: pytest.fail("called"), [1], at_least=at_least)
 
 
+def test_a_function_that_raises_on_every_row_fails(catch):
+    with pytest.raises(pytest.fail.Exception, match=r"all 3 rows raised, e.g. row 0: KeyError: 'text'"):
+        catch.evaluate(lambda row: row["text"], [{}, {}, {}], at_least=0.9)
+
+
 def test_all_missing_skips(catch):
     with pytest.raises(pytest.skip.Exception, match="3 of 3"):
         catch.rate([None, math.nan, None], at_least=0.1)

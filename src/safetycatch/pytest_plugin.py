@@ -231,14 +231,17 @@ class Safetycatch:
             _check_share(at_least)
         judged = score or _equal
         scores: list[float | None] = []
-        first = ""
+        first, n_raised = "", 0
         for number, row in enumerate(rows):
             try:
                 value = judged(function(row), row)
                 scores.append(None if value is None else float(value))
             except Exception as error:  # noqa: BLE001 - any error of the user's function is a missing row
                 scores.append(None)
+                n_raised += 1
                 first = first or f"row {number}: {type(error).__name__}: {str(error)[:MAX_ERROR]}"
+        if scores and n_raised == len(scores):
+            pytest.fail(f"all {n_raised:,} rows raised, e.g. {first}", pytrace=False)
         missing = sum(value is None or math.isnan(value) for value in scores)
         if missing:
             self._skip(f"{missing:,} of {len(scores):,} rows have no score{f', e.g. {first}' if first else ''}")

@@ -66,8 +66,8 @@ class Approval:
     estimate: Estimate
 
 
-class Ledger:
-    """The ledger of one store; made by `Ledger.open`."""
+class LedgerFile:
+    """The file of the ledger, opened by `open`; each list in it has a class of its own."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._connection = path, connection
@@ -84,7 +84,15 @@ class Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._connection.close()
+
+
+class Ledger(LedgerFile):
+    """The approvals in the ledger of one store."""
 
     def approve(self, approval: Approval) -> Approval:
         """Record an approval and return it; where an earlier one covers its estimate, return that and record nothing.

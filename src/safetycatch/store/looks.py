@@ -13,18 +13,17 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from safetycatch.database import corrupt, open_database, refused, transaction
+from safetycatch.database import corrupt, refused, transaction
 from safetycatch.errors import StoreError, UsageError
 from safetycatch.identity import canonical_json, fingerprint
-from safetycatch.store.ledger import KIND, LEDGER, MAX_NAME
+from safetycatch.store.ledger import KIND, LEDGER, MAX_NAME, LedgerFile
 from safetycatch.store.records import in_utc
 from safetycatch.store.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from safetycatch.store.artifacts import Store
     from safetycatch.store.records import StoredRun
@@ -70,29 +69,8 @@ class Look:
         return f"{self.looked_at:%Y-%m-%d %H:%M} UTC by {self.who or 'somebody'} in {self.run_id}"
 
 
-class Looks:
-    """The looks in the ledger of one store; made by `Looks.open`."""
-
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path, self._connection = path, connection
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the ledger at `path`, made on first use (file 0600).
-
-        Raises: StoreError when it is damaged, is no ledger, comes from a newer version, or cannot be written.
-        """
-        return cls(path, open_database(path, KIND))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the ledger."""
-        self._connection.close()
+class Looks(LedgerFile):
+    """The looks in the ledger of one store."""
 
     def record(self, look: Look, check: Callable[[list[Look]], None] | None = None) -> list[Look]:
         """Record a look unless this content was recorded for this claim and purpose; return all at this test set.
