@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from safetycatch import aggregate, project, settings
+from safetycatch import aggregate, judge_settings, project, settings
 from safetycatch import experiment as e
 from safetycatch.calls.prices import USER_FIELDS
 from safetycatch.catches import CATCHES
@@ -23,6 +23,8 @@ SECTIONS = {
     "`defaults`": e.Defaults,
     "`model`": e.ModelName,
     "`shots`": settings.ShotSettings,
+    "`judge`": judge_settings.JudgeSettings,
+    "`jury`": judge_settings.Juror,
     "`aggregate`": aggregate.AggregateSettings,
     "`tie`": aggregate.TieJudge,
     "`claim`": e.Claim,

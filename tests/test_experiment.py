@@ -112,7 +112,6 @@ def test_own_params_come_before_defaults():
 @pytest.mark.parametrize(
     ("path", "value", "key"),
     [
-        (["judge"], {"model": "openai/x", "prompt": "j.md", "labels": "l.parquet"}, "judge"),
         (["quotas"], {}, "quotas"),
         (["finetune"], {}, "finetune"),
         (["candidates", 1], {"id": "tuned", "finetune": {}}, "candidates[1].finetune"),

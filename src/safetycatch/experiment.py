@@ -16,6 +16,7 @@ from safetycatch.aggregate import BEST, AggregateSettings, TieJudge
 from safetycatch.configuration import build, nearest, parse_mapping, read_text
 from safetycatch.errors import ExperimentError, InputError, UsageError
 from safetycatch.identity import checked_name, fingerprint, text_sha256
+from safetycatch.judge_settings import JudgeSettings  # noqa: TC001 - pydantic reads it
 from safetycatch.model_name import ModelName  # noqa: TC001 - pydantic reads it
 from safetycatch.settings import DataSettings, ShotSettings, SplitSettings
 
@@ -30,6 +31,7 @@ MAX_RUNGS = 10
 DECIMAL = r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+"
 DEFAULT_MAX_TOKENS = {"classify": 64}
 OTHER_MAX_TOKENS = 1024
+JUDGE = "judge"
 EXPLORING_BUDGET = {"usd": 1.0, "calls": 2000}
 
 # Chat-completion parameters of the OpenAI shape, and what its open servers (vLLM, llama.cpp, Ollama) add.
@@ -100,7 +102,6 @@ SHORT_FORMS: dict[str, list[dict[str, Any]]] = {
 LATER = {
     "finetune": "name a model that is already tuned: model: {endpoint: NAME, model: …}",
     "quotas": "leave it out",
-    "judge": "score with your own function: scorers: ['module:function']",
 }
 
 
@@ -307,6 +308,7 @@ class Experiment(_Part):
     shots: list[ShotSettings] = []
     params: dict[str, Any] = {}
     scorers: list[str] = []
+    judge: JudgeSettings | None = None
     aggregate: AggregateSettings | None = None
     claim: Claim | None = None
     runs: RunSettings = RunSettings()
@@ -348,6 +350,19 @@ class Experiment(_Part):
             return None
         tie = found.tie
         return Candidate(id=f"{found.id[:60]}-tie", model=tie.model, prompt=tie.prompt, params=tie.params)
+
+    @property
+    def judges(self) -> tuple[Candidate, ...]:
+        """The judge and its further jurors, as candidates that are not scored; () where nobody is asked."""
+        found = self.judge
+        if found is None or found.model is None:
+            return ()
+        first = Candidate(id=JUDGE, model=found.model, prompt=found.prompt, params=found.params)
+        jurors = (
+            Candidate(id=f"{JUDGE}-{number}", model=one.model, prompt=one.prompt or found.prompt, params=one.params)
+            for number, one in enumerate(found.jury, 2)
+        )
+        return (first, *jurors)
 
     @property
     def label_aliases(self) -> dict[str, str]:
@@ -407,6 +422,7 @@ def parse_experiment(text: str, where: str, default_name: str, *, alone: bool = 
     _check_candidates(experiment, where)
     if experiment.aggregate is not None:
         _check_aggregate(experiment, experiment.aggregate, f"{where}: aggregate")
+    _check_judge(experiment, where)
     _check_claim(experiment, where, alone=alone)
     return experiment
 
@@ -554,6 +570,17 @@ def _check_aggregate(experiment: Experiment, found: AggregateSettings, where: st
             where=f"{where}.samples",
             expected="a temperature above 0",
             fix="params: {temperature: 0.7}",
+        )
+
+
+def _check_judge(experiment: Experiment, where: str) -> None:
+    judges = experiment.judges
+    for number, juror in enumerate(judges):
+        _check_params(juror, f"{where}: judge.jury[{number - 1}]" if number else f"{where}: judge")
+    taken = {juror.id for juror in judges}.intersection(candidate.id for candidate in experiment.candidates)
+    if taken:
+        raise ExperimentError(
+            f"a candidate called {min(taken)!r} beside a judge", where=where, expected="another name for the candidate"
         )
 
 

@@ -68,6 +68,8 @@ def _flag(name: str, doc: str) -> Column:
 _EXAMPLE = _text("example_id", "the item", key=True)
 _CANDIDATE = _text("candidate", "candidate id", key=True)
 _RUN = _text("run_id", "the run that reports the row", key=True)
+_OF_CANDIDATE = _text("candidate", "candidate id; empty where the answer is nobody's", key=True)
+_OUTPUT = _text("output_hash", "SHA-256 of the output, 16 digits", key=True)
 _REPLICATE = _integer("replicate", "0-based repeat of the same call", key=True)
 
 CONTRACTS: dict[str, Contract] = {
@@ -147,6 +149,68 @@ CONTRACTS: dict[str, Contract] = {
                 _REPLICATE,
                 _text("metric", "scorer's name", key=True),
                 _number("value", "the score; null when infrastructure failed or the metric is undefined", null=True),
+            ),
+        ),
+        Contract(
+            "label_items",
+            (
+                _EXAMPLE,
+                _OF_CANDIDATE,
+                _OUTPUT,
+                _text("input", "what was asked, as a person reads it"),
+                _text("output", "the answer to be labelled; of a pairwise comparison, JSON {first, second}"),
+                _text("reference", "the expected answer, where there is one", null=True),
+                _number(
+                    "sampling_probability",
+                    "chance with which it was drawn from all rows; null when it was picked",
+                    null=True,
+                ),
+            ),
+            extra=True,
+        ),
+        Contract(
+            "labels",
+            (
+                _EXAMPLE,
+                _OF_CANDIDATE,
+                _OUTPUT,
+                _text("annotator", "who says so", key=True),
+                _text("criterion", "what is judged; empty for the answer as a whole", key=True),
+                _text("label", "the verdict, one of the scale's"),
+                _text("critique", "why", null=True),
+                _text("failure_mode", "names of what went wrong, joined by '; '", null=True),
+                _text("rubric_hash", "SHA-256 of the rubric that was shown", null=True),
+                _text("labelled_at", "ISO 8601 time in UTC", null=True),
+                _number(
+                    "sampling_probability",
+                    "chance with which the item was drawn from all rows; null when it was picked",
+                    null=True,
+                ),
+            ),
+        ),
+        Contract(
+            "verdicts",
+            (
+                _text("judge", "judge, judge-2 …: who says so", key=True),
+                _CANDIDATE,
+                _EXAMPLE,
+                _REPLICATE,
+                _text("criterion", "what is judged; empty for the answer as a whole", key=True),
+                _text("order", "as | swapped: which of a pair was shown first; as for a single answer", key=True),
+                _text("output_hash", "SHA-256 of the output that was judged, 16 digits"),
+                _text("status", "answer | unparsed | refusal | length | filtered | error | invalid"),
+                _text("verdict", "one of the scale's; null when there is none", null=True),
+                _text("critique", "why, in the judge's words", null=True),
+                _text("output", "the judge's whole reply", null=True),
+                _text("model_requested", "the name that was asked for", null=True),
+                _text("model_returned", "the name in the reply", null=True),
+                _integer("n_tokens_in", "prompt tokens", null=True),
+                _integer("n_tokens_cached", "prompt tokens served from the provider's cache", null=True),
+                _integer("n_tokens_out", "completion tokens", null=True),
+                _number("cost_usd", "price of the call, US dollars", null=True),
+                _number("latency_s", "seconds from sending to the last byte", null=True),
+                _text("call_key", "key of the call in the journal", null=True),
+                _text("error_class", "what went wrong; null when a reply came", null=True),
             ),
         ),
         Contract(
