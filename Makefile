@@ -33,7 +33,7 @@ check: $(BIN)/.ready
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # Universal over Python 3.11-3.13, versions only: no index addresses.
 lock:
