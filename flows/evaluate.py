@@ -40,9 +40,9 @@ from safetycatch.store import Ref, RunConflictError, Runs
 from safetycatch.store.environment import environment
 from tasks.check import observe_after, observe_ensemble
 from tasks.compare import compare
-from tasks.filling import Result
 from tasks.looks import record_look
 from tasks.report import report
+from tasks.result import Result
 from tasks.score import score
 from tasks.session import WATCHER, Session, current, make_importable, session
 from tasks.start import Inputs, read_inputs

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from safetycatch.store.records import Status
-    from tasks.filling import Result
+    from tasks.result import Result
 
 MAX_TABLE_ROWS = 200
 STATUS: dict[type[Exception], Status] = {

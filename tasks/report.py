@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safetycatch.store import Run, Store
-    from tasks.filling import Result
+    from tasks.result import Result
 
 NAME = "report"
 
