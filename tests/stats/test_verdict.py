@@ -192,3 +192,9 @@ def test_the_sign_flip_test_may_leave_an_interval_without_0_open():
     assert found.kind == "INCONCLUSIVE"
     assert "the sign-flip test (p 0.06) does not" in found.sentence
     assert "max-T over 1 candidate: p 0.06" in found.check
+
+
+def test_items_beyond_reach_are_no_number_to_aim_at():
+    found = verdict(11, 10, 100, effect=0.001)
+    assert found.n_to_settle > 100 * 100
+    assert "More than 100 times as many items" in found.sentence

@@ -99,7 +99,7 @@ class LiveView(AbstractContextManager["LiveView"]):
         since = done - self._done_before
         if not self._total or not since or done >= self._total:
             return ""
-        return f" · {seconds(passed / since * (self._total - done))} left"
+        return f" · {seconds(max(1.0, passed / since * (self._total - done)))} left"
 
     def _draw(self) -> None:
         if self._bar is None:

@@ -191,7 +191,8 @@ def show_result(result: dict[str, Any], output: Output) -> None:
     kind = safe(banner["kind"])
     colour = {"BETTER": "good", "WORSE": "bad", "INCONCLUSIVE": "note"}.get(kind, "strong")
     output.line(f"  {'verdict':<9} {output.painted(kind, colour)}  {safe(banner['sentence'])}")
-    if banner["action"]:
+    # An undecided verdict names it itself.
+    if banner["action"] and banner["action"] not in banner["sentence"]:
         output.field("", banner["action"])
     output.field("catches", catches_line(result["findings"]))
     output.field("report", f"{near(result['report'])}   ({seconds(result['wall_s'])})")

@@ -101,7 +101,7 @@ def render_markdown(content: ReportContent) -> str:
         "",
         markdown_prose(banner.sentence, MAX_SENTENCE),
     ]
-    if banner.action:
+    if banner.action and banner.action not in banner.sentence:
         lines += ["", markdown_prose(banner.action, MAX_SENTENCE)]
     lines += ["", *_exceptions(content), *_table(content), *_facts(content), ""]
     lines.append(f"{content.mode}, run {markdown_safe(content.run_id)}, {markdown_safe(content.created_at)}")

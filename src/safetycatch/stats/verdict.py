@@ -34,6 +34,8 @@ Lean = Literal["candidate", "baseline", "neither"]
 Correction = Literal["holm", "max_t"]
 CORRECTIONS: dict[Correction, str] = {"holm": "Holm", "max_t": "max-T"}
 SETTLE_POWER = 0.8
+# Beyond it, a number of items says nothing that can be done.
+MOST_TIMES = 100
 
 
 @dataclass(frozen=True)
@@ -300,13 +302,16 @@ def _sentence(
     text = f"{verb}: {metric} {figures} on {n_items:,} items; {'; '.join(reasons)}."
     if kind == "INCONCLUSIVE":
         action = _action(kind, candidate, baseline)
-        more = (
-            ""
-            if n_to_settle is None
-            else f" About {n_to_settle:,} items ({n_to_settle - n_items:,} more) would settle it."
-        )
-        text += f"{more} Until then: {action}."
+        text += f"{_settling(n_items, n_to_settle)} Until then: {action}."
     return text
+
+
+def _settling(n_items: int, n_to_settle: int | None) -> str:
+    if n_to_settle is None:
+        return ""
+    if n_to_settle > MOST_TIMES * n_items:
+        return f" More than {MOST_TIMES} times as many items would be needed to settle it."
+    return f" About {n_to_settle:,} items ({n_to_settle - n_items:,} more) would settle it."
 
 
 def _check(case: _Case, guardrails: Sequence[Guardrail]) -> str:
