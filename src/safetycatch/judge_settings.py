@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from safetycatch.model_name import ModelName  # noqa: TC001 - pydantic reads it
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PASS_FAIL, PAIRWISE = "pass_fail", "pairwise"
 PASS, FAIL = "pass", "fail"
@@ -17,6 +20,13 @@ MAX_CANARIES = 100
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 File = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+def verdict_labels(scale: str | Sequence[int | str]) -> tuple[str, ...]:
+    """Return every verdict of a scale, as text: pass_fail, pairwise, or a list of grades or classes."""
+    if isinstance(scale, str):
+        return (FIRST, SECOND, TIE) if scale == PAIRWISE else (PASS, FAIL)
+    return tuple(str(grade) for grade in scale)
 
 
 class _Part(BaseModel):
@@ -101,11 +111,7 @@ class JudgeSettings(_Part):
     @property
     def verdict_labels(self) -> tuple[str, ...]:
         """Every verdict a judge may give, as text."""
-        if self.scale == PASS_FAIL:
-            return (PASS, FAIL)
-        if self.scale == PAIRWISE:
-            return (FIRST, SECOND, TIE)
-        return tuple(str(grade) for grade in self.scale)
+        return verdict_labels(self.scale)
 
     @property
     def is_rate(self) -> bool:
