@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from safetycatch.errors import StoreError
 from safetycatch.identity import NAME_PATTERN
 from safetycatch.store.artifacts import ARTIFACTS, Problem, Store, file_fault
+from safetycatch.store.certificates import certificate_problems
 from safetycatch.store.disk import named
 from safetycatch.store.frozen import frozen_problems
 from safetycatch.store.locks import lock
@@ -31,7 +32,13 @@ def verify(store: Store) -> list[Problem]:
     Raises: StoreError when the medium cannot be read.
     """
     with named("read", store.root):
-        return [*_artifacts(store), *_runs(store), *frozen_problems(store), *_databases(store)]
+        return [
+            *_artifacts(store),
+            *_runs(store),
+            *frozen_problems(store),
+            *certificate_problems(store),
+            *_databases(store),
+        ]
 
 
 def _artifacts(store: Store) -> Iterator[Problem]:
