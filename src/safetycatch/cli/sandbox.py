@@ -33,7 +33,12 @@ def sandbox(
     alias: Annotated[list[str] | None, typer.Option(help="NAME=MODEL: serve a model under a further name.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The address as one JSON document.")] = False,
 ) -> int:
-    """Serve tiny learners, an echo model and scripted faults on 127.0.0.1 until SIGINT or SIGTERM."""
+    """Serve tiny learners, an echo model and scripted faults on 127.0.0.1 until SIGINT or SIGTERM.
+
+    Models: in-context, in-context-small, small and large (read prompts; with --train fitted on rows), echo, replay,
+    embedding; judges that read a rubric's rules: judge, judge-noisy, judge-lenient, judge-lengthy, judge-first,
+    judge-gullible, judge-refiner. NAME-priced is the same model with a price.
+    """
     from safetycatch.sandbox import SandboxSettings, serve
 
     settings = SandboxSettings.from_options(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from safetycatch.errors import DataError, UsageError
 from safetycatch.sandbox.features import Features
+from safetycatch.sandbox.judges import make_judges
 from safetycatch.sandbox.learners import CentroidLearner, LinearLearner, PromptLearner
 from safetycatch.sandbox.prompt import query_of, read_prompt
 from safetycatch.sandbox.records import read_records
@@ -94,6 +95,7 @@ def load_models(settings: SandboxSettings) -> dict[str, Model]:
         "large": _Learned(large),
         "replay": _Replay(settings.replay),
         "small": _Learned(small),
+        **make_judges(),
     }
     models |= {name + PRICED_SUFFIX: model for name, model in models.items()}
     for name, target in settings.aliases.items():
