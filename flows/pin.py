@@ -70,9 +70,9 @@ class _Chosen:
 
 
 def made_of(prepared: Prepared, looks: Sequence[Look]) -> dict[str, Any]:
-    """Return what a finished run keeps so that its candidates can be pinned: references, and what was asked how."""
+    """Return what a finished run keeps, to show its rows and to pin its candidates: references, what was asked how."""
     return {
-        **{name: getattr(prepared, name) for name in ("examples", "splits", "pool", "task")},
+        **{name: getattr(prepared, name) for name in ("examples", "splits", "leaks", "pool", "task")},
         "labels": list(prepared.labels),
         "scorer": reading(prepared.scorers),
         "candidates": {

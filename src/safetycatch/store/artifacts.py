@@ -19,7 +19,7 @@ from safetycatch.store.disk import DISK, Disk, Tree, named
 from safetycatch.store.environment import git_commit
 from safetycatch.store.health import MIN_FREE_BYTES, StoreHealth, probe
 from safetycatch.store.locks import lock
-from safetycatch.store.parquet import check_pages, columns_of, read_batches, read_parquet, write_parquet
+from safetycatch.store.parquet import TableFile, check_pages, columns_of, read_batches, read_parquet, write_parquet
 from safetycatch.store.records import QUARANTINE, RUNS
 
 if TYPE_CHECKING:
@@ -219,6 +219,14 @@ class Store:
         """
         with self._verified(ref) as fd:
             return read_parquet(fd, self.path(ref), columns)
+
+    def open_table(self, ref: Ref) -> TableFile:
+        """Return the artifact's table, verified, whose columns are decoded when they are asked for.
+
+        Raises: StoreError naming the file when it is missing or damaged.
+        """
+        with self._verified(ref) as fd:
+            return TableFile(fd, self.path(ref))
 
     def batches(
         self, ref: Ref, columns: Sequence[str] | None = None, size: int = BATCH_ROWS

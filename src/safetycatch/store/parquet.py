@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import DataError, StoreError
@@ -178,6 +179,59 @@ def read_batches(fd: int, path: Path, columns: Sequence[str] | None, size: int) 
         wanted = _known(columns, reader.schema_arrow, path)
         for batch in reader.iter_batches(batch_size=size, columns=wanted):
             yield batch if wanted is None else batch.select(wanted)
+
+
+class TableFile:
+    """A table that stays open: columns are decoded one row group at a time, their page checksums verified.
+
+    Safe for several threads. A file that is replaced under its name stays readable here as it was.
+    """
+
+    def __init__(self, fd: int, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._path, self._lock = path, threading.Lock()
+        with self._told():
+            self._stream = pa.OSFile(f"/dev/fd/{fd}")
+            self._reader = pq.ParquetFile(self._stream, page_checksum_verification=True, pre_buffer=False)
+        groups = self._reader.metadata
+        self.sizes = tuple(groups.row_group(number).num_rows for number in range(groups.num_row_groups))
+        self.names: tuple[str, ...] = tuple(self._reader.schema_arrow.names)
+
+    @contextlib.contextmanager
+    def _told(self) -> Generator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{self._path} is damaged: {str(error).splitlines()[0][:200]}") from error
+
+    def group(self, number: int, columns: Sequence[str]) -> pa.Table:
+        """Return some columns of one row group.
+
+        Raises: StoreError naming the file when a page's checksum is wrong; DataError for an unknown column.
+        """
+        wanted = _known(columns, self._reader.schema_arrow, self._path)
+        with self._lock, self._told():
+            return self._reader.read_row_group(number, columns=wanted).select(wanted)
+
+    def may_hold(self, column: str, text: str) -> list[int]:
+        """Return the row groups whose statistics allow a value `text` in a text column; all that have none."""
+        metadata = self._reader.metadata
+        place = self._reader.schema_arrow.names.index(column)
+        found: list[int] = []
+        for number in range(len(self.sizes)):
+            seen = metadata.row_group(number).column(place).statistics
+            if seen is None or not seen.has_min_max or seen.min <= text <= seen.max:
+                found.append(number)
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+        self._stream.close()
 
 
 def check_pages(fd: int, path: Path) -> tuple[int, pa.Schema]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetycatch.errors import RefusedError, StoreError, UsageError
 from safetycatch.store import manifest as manifests
 from safetycatch.store.disk import named
-from safetycatch.store.parquet import read_parquet
+from safetycatch.store.parquet import TableFile, read_parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -116,14 +117,29 @@ class StoredRun:
 
         Raises: UsageError for an unknown name; StoreError naming a missing or damaged file.
         """
+        with self._table(name) as fd:
+            return read_parquet(fd, self.path(f"{name}.parquet"), columns)
+
+    def open_table(self, name: str) -> TableFile:
+        """Return a table of the run, verified, whose columns are decoded when they are asked for.
+
+        Raises: UsageError for an unknown name; StoreError naming a missing or damaged file.
+        """
+        with self._table(name) as fd:
+            return TableFile(fd, self.path(f"{name}.parquet"))
+
+    @contextlib.contextmanager
+    def _table(self, name: str) -> Generator[int]:
         if name not in self.table_names:
             raise UsageError(
                 f"no table {name!r}", where=f"run {self.run_id}", expected=", ".join(self.table_names) or "none"
             )
         file = f"{name}.parquet"
-        with named("read", self.path(file)), self._tree.opened(RUNS, self.run_id, file) as fd:
-            self._check(fd, self.manifest.get("tables", {}).get(name), file)
-            return read_parquet(fd, self.path(file), columns)
+        with contextlib.ExitStack() as stack:
+            with named("read", self.path(file)):
+                fd = stack.enter_context(self._tree.opened(RUNS, self.run_id, file))
+                self._check(fd, self.manifest.get("tables", {}).get(name), file)
+            yield fd
 
     def text(self, file: str) -> str:
         """Return a text file of the run, verified.
