@@ -82,13 +82,14 @@ def rate_interval(x: Values, cluster: Values | None = None, level: float = 0.95)
         doubt, least = (1 / (1 + events**2), 1.0) if binary else (1 / (1 + events), 0.0)
         design_effect = steady_design_effect(observed, doubt, sample, least=least)
         df, method = spread.df, "wilson_deff"
-    low, high = _wilson(rate, n / design_effect, quantile(quantile_level, df))
+    low, high = wilson_limits(rate, n / design_effect, quantile(quantile_level, df))
     return Interval(
         rate, low, high, se, df, n, sample.n_clusters, sample.n_missing, method, level, tuple(warnings), design_effect
     )
 
 
-def _wilson(rate: float, n: float, z: float) -> tuple[float, float]:
+def wilson_limits(rate: float, n: float, z: float) -> tuple[float, float]:
+    """Return Wilson's score limits of a rate observed among n (a fraction where n is effective), z quantiles away."""
     shrink = 1 + z * z / n
     middle = (rate + z * z / (2 * n)) / shrink
     half = z / shrink * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
