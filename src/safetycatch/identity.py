@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_JSON_DEPTH = 64
 EXACT_FLOAT_INTEGERS = 2**53
+OUTPUT_HASH_DIGITS = 16
 
 
 def _normal(value: Any, depth: int) -> Any:
@@ -69,6 +70,11 @@ def file_sha256(path: Path) -> str:
 def text_sha256(text: str) -> str:
     """Return the SHA-256 (64 hex digits) of a text's UTF-8 bytes."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def output_hash(output: str) -> str:
+    """Return the 16 hex digits by which labels and verdicts know an output: the beginning of its SHA-256."""
+    return text_sha256(output)[:OUTPUT_HASH_DIGITS]
 
 
 def derive_seed(seed: int, *names: str) -> int:

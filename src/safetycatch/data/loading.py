@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch import tables
 from safetycatch.data.naming import INPUT, TARGET, data_line
-from safetycatch.data.reading import KINDS, Columns, NoColumnError, Number, file_bytes, read_columns
+from safetycatch.data.reading import KINDS, Columns, NoColumnError, Number, cell_text, file_bytes, read_columns
 from safetycatch.errors import DataError, InputError
 from safetycatch.identity import canonical_json, fingerprint
 
@@ -88,17 +88,6 @@ def _wanted(settings: DataSettings) -> list[str]:
     ]
 
 
-def _as_text(cell: Any) -> str:
-    """Return a cell as text: text as it is, numbers as written, lists and objects as canonical JSON."""
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, Number):
-        return cell.text
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    return str(cell) if isinstance(cell, int) else canonical_json(cell).decode()
-
-
 class _Rows:
     """The cells of a file on their way to the table; every method raises DataError with row and column."""
 
@@ -114,7 +103,7 @@ class _Rows:
         if cell is None:
             return None
         try:
-            return _as_text(self._exact(cell))
+            return cell_text(self._exact(cell))
         except InputError as error:
             raise DataError(
                 error.found, where=self._where(row, column), expected=error.expected, fix=error.fix

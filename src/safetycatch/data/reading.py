@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 from safetycatch.errors import DataError
+from safetycatch.identity import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,17 @@ class NoColumnError(DataError):
     def __init__(self, column: str, names: tuple[str, ...], where: str, expected: str, fix: str) -> None:
         self.column, self.names = column, names
         super().__init__(f"no column {column!r}", where=where, expected=expected, fix=fix)
+
+
+def cell_text(cell: Any) -> str:
+    """Return a cell as text: text as it is, numbers as written, lists and objects as canonical JSON."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Number):
+        return cell.text
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return str(cell) if isinstance(cell, int) else canonical_json(cell).decode()
 
 
 def file_bytes(path: Path, shown: str, max_file_mb: int, *, fix: str = "") -> bytes:
@@ -244,10 +256,24 @@ def _constant(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_float=Number, parse_int=_integer, parse_constant=_constant)
+
+
+def read_json(data: bytes, place: str) -> Any:
+    """Return a JSON document whose numbers keep the digits of the file; `place` is its name in messages.
+
+    Raises: DataError for what is no JSON or not UTF-8, a key that appears twice, a NUL, a text above 1 MB.
+    """
+    try:
+        value = _DECODER.decode(data.removeprefix(b"\xef\xbb\xbf").decode().strip())
+    except (ValueError, RecursionError) as error:
+        told = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DataError(told, where=place, expected="a JSON document in UTF-8") from None
+    _sound_value(value, place)
+    return value
+
+
 def _jsonl(data: bytes, wanted: Sequence[str], place: str, optional: Sequence[str]) -> Columns:
-    decoder = json.JSONDecoder(
-        object_pairs_hook=_once, parse_float=Number, parse_int=_integer, parse_constant=_constant
-    )
     names: dict[str, None] = {}
     rows: list[dict[str, Any]] = []
     for line in data.split(b"\n"):
@@ -256,7 +282,7 @@ def _jsonl(data: bytes, wanted: Sequence[str], place: str, optional: Sequence[st
         where = f"{place}, row {len(rows) + 1}"
         text = line.decode(errors="surrogateescape").strip()
         try:
-            row = decoder.decode(text)
+            row = _DECODER.decode(text)
         except (ValueError, RecursionError) as error:
             told = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             if any("\udc80" <= character <= "\udcff" for character in text):

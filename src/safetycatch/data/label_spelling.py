@@ -1,0 +1,63 @@
+"""How people write a verdict: yes, 1, good … as `pass`, and grades and classes as their scale has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safetycatch.errors import DataError
+from safetycatch.judge_settings import FAIL, PASS, PASS_FAIL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safetycatch.judge_settings import JudgeSettings
+
+PASSES = frozenset({"pass", "passed", "yes", "y", "1", "1.0", "true", "good", "ok", "correct"})
+FAILS = frozenset({"fail", "failed", "no", "n", "0", "0.0", "false", "bad", "wrong", "incorrect"})
+SHOWN = 4
+
+
+def as_verdicts(
+    texts: Sequence[str], criteria: Sequence[str], settings: JudgeSettings | None, places: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return each label as a verdict of the scale, and notes on how it was spelled; labels of a criterion pass or fail.
+
+    Without `settings`, labels that are all ways to write pass and fail are those; any others are classes as written.
+    Raises: DataError at the first of `places` whose label the scale does not have.
+    """
+    scale = None if settings is None else settings.verdict_labels
+    whole = [text for text, criterion in zip(texts, criteria, strict=True) if not criterion]
+    binary = settings.scale == PASS_FAIL if settings else all(_pass_fail(text) for text in whole)
+    verdicts: list[str] = []
+    spelled: dict[str, str] = {}
+    for text, criterion, place in zip(texts, criteria, places, strict=True):
+        allowed = (PASS, FAIL) if criterion or binary else scale
+        verdict = text.strip() if allowed is None else _among(allowed, text)
+        if verdict is None:
+            raise DataError(f"the label {text[:60]!r}", where=place, expected=" or ".join(allowed or ()))
+        if verdict != text.strip():
+            spelled[text.strip()] = verdict
+        verdicts.append(verdict)
+    if not spelled:
+        return verdicts, []
+    shown = ", ".join(f"{text[:20]!r} as {verdict}" for text, verdict in list(spelled.items())[:SHOWN])
+    return verdicts, [f"labels are read so: {shown}{' …' if len(spelled) > SHOWN else ''}"]
+
+
+def _pass_fail(text: str) -> str | None:
+    word = text.strip().lower()
+    return PASS if word in PASSES else FAIL if word in FAILS else None
+
+
+def _among(allowed: Sequence[str], text: str) -> str | None:
+    """Return the verdict of a scale that `text` means; None when it means none."""
+    if set(allowed) == {PASS, FAIL}:
+        return _pass_fail(text)
+    word = text.strip()
+    if word in allowed:
+        return word
+    # A grade that a table holds as a number is written with a fraction.
+    if word.endswith(".0") and word[:-2] in allowed:
+        return word[:-2]
+    near = [verdict for verdict in allowed if verdict.lower() == word.lower()]
+    return near[0] if len(near) == 1 else None
