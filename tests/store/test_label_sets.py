@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safetycatch.errors import DataError, InputError, StoreError, UsageError
+from safetycatch.identity import output_hash
 from safetycatch.store.label_events import Label, Rename, Skip, Undo, from_line, mode_name, to_line
-from safetycatch.store.label_sets import LabelSet, SetSettings, output_hash
+from safetycatch.store.label_sets import LabelSet, SetSettings
 from safetycatch.tables import schema
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -289,7 +290,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from safetycatch.store.label_events import Label
-from safetycatch.store.label_sets import LabelSet, output_hash
+from safetycatch.identity import output_hash
+from safetycatch.store.label_sets import LabelSet
 labels = LabelSet.open(Path(sys.argv[1]))
 for i in range(int(sys.argv[3]), 3000, int(sys.argv[4])):
     labels.append(sys.argv[2], Label(at=datetime.now(UTC), example_id=f"e{i}",

@@ -1,4 +1,4 @@
-"""What a person did on a label set, as one line of JSON each: labelled, skipped, undid, renamed a failure mode."""
+"""What a person did on a label set, as one line of JSON each: came, labelled, skipped, undid, renamed."""
 
 from __future__ import annotations
 
@@ -120,7 +120,14 @@ class Rename(Event):
         object.__setattr__(self, "new", mode_name(self.new))
 
 
-_KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in (Label, Skip, Undo, Rename)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin(Event):
+    """The person has come: who comes later also gets answers that the first one gets."""
+
+    kind: ClassVar[str] = "begin"
+
+
+_KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in (Label, Skip, Undo, Rename, Begin)}
 
 
 def to_line(event: Event) -> bytes:

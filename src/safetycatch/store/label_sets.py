@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from safetycatch import tables
 from safetycatch.errors import DataError, StoreError, UsageError
 from safetycatch.folders import make_private
-from safetycatch.identity import canonical_json, checked_name, text_sha256
+from safetycatch.identity import canonical_json, checked_name, output_hash, text_sha256
 from safetycatch.judge_settings import FAIL, PASS, PASS_FAIL, verdict_labels
 from safetycatch.store import manifest as manifests
 from safetycatch.store.disk import Tree, named
@@ -36,15 +36,9 @@ if TYPE_CHECKING:
 
 LABELS, SET, ITEMS = "labels", "set.json", "items.jsonl"
 PREFIX, SUFFIX = "by-", ".jsonl"
-HASH_DIGITS = 16
 MAX_ITEMS_BYTES = 1 << 30
 
 ItemKey = tuple[str, str]  # example_id, output_hash
-
-
-def output_hash(output: str) -> str:
-    """Return the name of an output in tables of labels and verdicts: 16 digits of its SHA-256."""
-    return text_sha256(output)[:HASH_DIGITS]
 
 
 @dataclass(frozen=True, slots=True)
