@@ -9,9 +9,8 @@ from safetycatch.catches.cost import budget_text
 from safetycatch.errors import DataError, UsageError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
-from safetycatch.project import address_of
-from safetycatch.sandbox.settings import ANSWERS_VERSION
 from safetycatch.scoring import default_scorers, reading, scorer
+from tasks.calling import endpoint_name
 from tasks.fewshot import fewshot
 from tasks.plan import highest_cost_of_a_row
 from tasks.session import ceiling
@@ -115,7 +114,7 @@ def entry_of(
         "candidate": candidate.model_dump(mode="json"),
         "prompt_text": prompt.text if prompt else "",
         "source_sha256": inputs.source_of(candidate) if candidate.call else "",
-        "endpoint": _endpoint_name(candidate, inputs),
+        "endpoint": endpoint_name(candidate, inputs.project),
         "max_tokens": max_tokens(candidate, task),
         "shots_at": shots_at,
         "task": task,
@@ -123,15 +122,6 @@ def entry_of(
         "aliases": inputs.experiment.label_aliases,
         "scorers": [reading(scorers)],
     }
-
-
-def _endpoint_name(candidate: Candidate, inputs: Inputs) -> str:
-    """Return where a candidate's model answers, so that another address is another artifact."""
-    if candidate.model is None:
-        return ""
-    address = address_of(candidate.model, inputs.project)
-    own = f"sandbox-{ANSWERS_VERSION}" if address.name == "sandbox" else address.name
-    return f"{address.transport}:{address.base_url or own} {address.variant}".strip()
 
 
 def affordable(

@@ -45,6 +45,15 @@ def endpoint_of(model: ModelName, project: Project) -> tuple[Endpoint, str]:
     ), address.model
 
 
+def endpoint_name(candidate: Candidate, project: Project) -> str:
+    """Return where a candidate's model answers, so that another address is another artifact."""
+    if candidate.model is None:
+        return ""
+    address = address_of(candidate.model, project)
+    own = f"sandbox-{ANSWERS_VERSION}" if address.name == "sandbox" else address.name
+    return f"{address.transport}:{address.base_url or own} {address.variant}".strip()
+
+
 def shard_rows(examples: pa.Table, ids: list[str]) -> list[dict[str, Any]]:
     """Return the example rows with these ids, in this order."""
     chosen = with_ids(examples, ids).to_pylist()

@@ -117,12 +117,14 @@ def read_inputs(path: Path, digest: str = "", *, alone: bool = False) -> Inputs:
     files: dict[str, Path] = {path.name: path}
     copies = {path.name: path.read_bytes()}
     judge = experiment.judge_of_ties
-    for candidate in [*experiment.candidates, *([judge] if judge else [])]:
+    for candidate in [*experiment.candidates, *([judge] if judge else []), *experiment.judges]:
         if candidate.prompt and candidate.prompt not in prompts:
             full = path.parent / candidate.prompt
             prompts[candidate.prompt] = load_prompt(_inside(full, root), root)
             files[candidate.prompt] = full
             copies[candidate.prompt] = full.read_bytes()
+    for juror in experiment.judges:
+        _check_rubric(prompts[juror.prompt or ""])
     sha256: dict[str, str] = {}
     for name in _data_files(experiment):
         full = path.parent / name
@@ -153,6 +155,17 @@ def _metrics(experiment: Experiment) -> list[tuple[str, str]]:
     ]
 
 
+def _check_rubric(rubric: Prompt) -> None:
+    """Refuse a judge's prompt with variables: what is judged is shown after it, behind fences."""
+    for name, line in rubric.variables:
+        raise ExperimentError(
+            f"the variable `{name}` in a judge's prompt",
+            where=f"{rubric.path}: line {line}",
+            expected="a rubric: input, output and reference are shown after it",
+            fix=f"write about the {name if name in {'input', 'output', 'reference'} else 'output'} in words",
+        )
+
+
 def _inside(path: Path, root: Path) -> str:
     try:
         return str(path.resolve().relative_to(root.resolve()))
@@ -163,4 +176,5 @@ def _inside(path: Path, root: Path) -> str:
 def _data_files(experiment: Experiment) -> list[str]:
     data: DataSettings = experiment.data
     outputs = [candidate.outputs for candidate in experiment.candidates if candidate.outputs]
-    return list(dict.fromkeys([data.path, *([data.pool] if data.pool else []), *outputs]))
+    verdicts = [experiment.judge.verdicts] if experiment.judge and experiment.judge.verdicts else []
+    return list(dict.fromkeys([data.path, *([data.pool] if data.pool else []), *outputs, *verdicts]))

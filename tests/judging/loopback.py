@@ -1,0 +1,79 @@
+"""A judge on a loopback socket whose replies a test's function writes: one place to see what a judge was shown."""
+
+import contextlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Loopback:
+    """An OpenAI-compatible server; `say(messages)` gives the text of a reply, `seen` keeps every list of messages."""
+
+    def __init__(self, say):
+        self.say, self.seen = say, []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                outer.seen.append(body["messages"])
+                text = outer.say(body["messages"])
+                answer = {
+                    "id": "x",
+                    "object": "chat.completion",
+                    "model": body["model"],
+                    "choices": [
+                        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+                    ],
+                    "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+                }
+                data = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_args):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def block(messages, name):
+    """What stands in the fence `name` of the last message."""
+    found = re.search(rf"<{name}-([0-9a-f]{{16}})>\n(.*?)\n</{name}-\1>", messages[-1]["content"], re.DOTALL)
+    return found[2] if found else None
+
+
+def check(messages):
+    """The token that the last message asks to bring back."""
+    return re.search(r'"check" is "([0-9a-f]{16})"', messages[-1]["content"])[1]
+
+
+def reply(messages, verdict, critique="because"):
+    """A reply of the form that is asked for."""
+    return json.dumps({"check": check(messages), "critique": critique, "verdict": verdict})
+
+
+@contextlib.contextmanager
+def grader(patch, say):
+    """Serve `say` as the endpoint `grader`."""
+    with Loopback(say) as server:
+        patch.setenv("SAFETYCATCH_ENDPOINT_GRADER", server.url)
+        yield server
