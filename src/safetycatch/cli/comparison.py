@@ -285,7 +285,7 @@ def document(found: Compared) -> dict[str, Any]:
             {"name": name, "source": source.told}
             for name, (source, _) in zip(names, found.arrangement.systems, strict=True)
         ],
-        "estimates": [{**asdict(row), "n_own": facts.own[row.candidate]} for row in facts.estimates],
+        "estimates": [{**row.facts(), "n_own": facts.own[row.candidate]} for row in facts.estimates],
         "comparisons": [row.row() for row in facts.differences],
         "verdicts": {
             name: {"kind": one.kind, "sentence": one.sentence, "check": one.check, "n_to_settle": one.n_to_settle}

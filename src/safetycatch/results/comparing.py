@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from safetycatch.experiment import Guardrail as GuardrailSettings
+    from safetycatch.results.corrected import Judged, Judging
     from safetycatch.results.matrix import ScoreMatrix
     from safetycatch.stats.verdict import Correction
 
@@ -59,7 +60,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One candidate's score on one metric; NaN ends carry their reason in `method`."""
+    """One candidate's score on one metric; NaN ends carry their reason in `method`.
+
+    `judged` says, of a judge's score, what is corrected and what the raw one is.
+    """
 
     candidate: str
     metric: str
@@ -71,12 +75,24 @@ class Estimate:
     n_missing: int
     method: str
     warnings: tuple[str, ...] = ()
+    judged: Judged | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the estimate as JSON facts; what a judge's score is worth stands by itself."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "judged"}
 
 
-def estimate(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarray | None = None) -> Estimate:
+def estimate(
+    matrix: ScoreMatrix,
+    candidate: str,
+    metric: Metric,
+    rows: np.ndarray | None = None,
+    judging: Judging | None = None,
+) -> Estimate:
     """Return a candidate's mean with its 95 % interval; `rows` picks the items of a slice.
 
     Replicates of an item are averaged first: n counts items, and an item is missing when no replicate has a score.
+    A judged score is corrected as `judging` says.
     """
     values, clusters = matrix.means(candidate, metric.name), matrix.paired_clusters()
     if rows is not None:
@@ -84,6 +100,10 @@ def estimate(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarr
     n_missing = int(np.isnan(values).sum())
     try:
         found: Interval = (rate_interval if metric.rate else mean_interval)(values, clusters)
+        judged = None
+        if judging is not None and judging.covers(metric.name):
+            judged = judging.rate(matrix, candidate, metric.name, found, rows)
+            found = judged.shown
     except StatisticsError as error:
         seen = values[~np.isnan(values)]
         mean = float(seen.mean()) if len(seen) else math.nan
@@ -102,6 +122,7 @@ def estimate(matrix: ScoreMatrix, candidate: str, metric: Metric, rows: np.ndarr
         found.n_missing,
         found.method,
         found.warnings,
+        judged,
     )
 
 
@@ -111,7 +132,7 @@ class Comparison:
 
     `difference` is None where no interval can be given, and `reason` says why; `estimate` is NaN without a pair.
     `correction` says how `p_adjusted` came about; `detectable` (slices) is the true difference that so many items with
-    this spread show in 4 of 5 repetitions, before any correction.
+    this spread show in 4 of 5 repetitions, before any correction; `judged` as in `Estimate`.
     """
 
     baseline: str
@@ -127,6 +148,7 @@ class Comparison:
     verdict: str | None = None
     correction: str | None = None
     detectable: float = math.nan
+    judged: Judged | None = None
 
     def row(self) -> dict[str, Any]:
         """The comparison as a row of the `comparisons` table."""
@@ -163,8 +185,9 @@ def compare(
     *,
     where: str = "all",
     rows: np.ndarray | None = None,
+    judging: Judging | None = None,
 ) -> Comparison:
-    """Return candidate - baseline, paired by item, clustered as the items are."""
+    """Return candidate - baseline, paired by item, clustered as the items are; corrected as `judging` says."""
     first, second = matrix.means(candidate, metric.name), matrix.means(baseline, metric.name)
     clusters = matrix.paired_clusters()
     if rows is not None:
@@ -173,6 +196,10 @@ def compare(
     missing = int((np.isnan(first) | np.isnan(second)).sum())
     try:
         found = paired_difference(first, second, clusters, binary=metric.binary)
+        judged = None
+        if judging is not None and judging.covers(metric.name):
+            judged = judging.difference(matrix, (candidate, baseline), metric.name, found, rows)
+            found = judged.shown
     except StatisticsError as error:
         gains = (first - second)[~np.isnan(first - second)]
         mean = float(gains.mean()) if len(gains) else math.nan
@@ -180,7 +207,17 @@ def compare(
             baseline, candidate, metric.name, where, None, f"no interval: {error}", len(gains), missing, mean
         )
     return Comparison(
-        baseline, candidate, metric.name, where, found, "", found.n, found.n_missing, found.estimate, found.p_value
+        baseline,
+        candidate,
+        metric.name,
+        where,
+        found,
+        "",
+        found.n,
+        found.n_missing,
+        found.estimate,
+        found.p_value,
+        judged=judged,
     )
 
 
@@ -195,7 +232,12 @@ def added_usd(matrix: ScoreMatrix, candidate: str, baseline: str, metric: Metric
 
 
 def guardrail(
-    matrix: ScoreMatrix, candidate: str, baseline: str, settings: GuardrailSettings, metric: Metric
+    matrix: ScoreMatrix,
+    candidate: str,
+    baseline: str,
+    settings: GuardrailSettings,
+    metric: Metric,
+    judging: Judging | None = None,
 ) -> Guardrail:
     """Return whether the candidate keeps a guardrail: undecided, with the reason, where it cannot be tested."""
     quantile = QUANTILES.get(metric.name)
@@ -206,6 +248,8 @@ def guardrail(
         # A mean over replicates hides the slow ones: a percentile is of single calls.
         (ours, clusters), (theirs, _) = matrix.flat(candidate, name), matrix.flat(baseline, name)
     try:
+        if judging is not None and judging.covers(metric.name):
+            return judging.guardrail(matrix, (candidate, baseline), metric, worse_by, relative=relative)
         return check_guardrail(
             ours,
             theirs,
@@ -251,6 +295,7 @@ def compare_all(
     mode: str = "claiming",
     correction: Correction = "holm",
     seed: int = 0,
+    judging: Judging | None = None,
 ) -> Outcome:
     """Return every comparison with the baseline; the first of `metrics` is the claimed one.
 
@@ -259,7 +304,9 @@ def compare_all(
     `claimed`, else the candidate with the best estimate, and then `selected` says so.
     """
     main = metrics[0]
-    raw = [compare(matrix, name, baseline, main) for name in candidates]
+    raw = [compare(matrix, name, baseline, main, judging=judging) for name in candidates]
+    if any(found.difference is not None and found.difference.p_method == "corrected" for found in raw):
+        correction = "holm"  # max-T flips the signs of raw differences, which are not these
     adjusted = _adjusted(matrix, raw, correction, seed)
     verdicts: dict[str, Verdict] = {}
     rows: list[Comparison] = []
@@ -275,7 +322,9 @@ def compare_all(
                 p_adjusted=float(p_value),
                 n_compared=len(raw),
                 correction=correction,
-                guardrails=[guardrail(matrix, found.candidate, baseline, rail, how) for rail, how in guardrails],
+                guardrails=[
+                    guardrail(matrix, found.candidate, baseline, rail, how, judging) for rail, how in guardrails
+                ],
                 higher_is_better=main.higher_is_better,
                 unit="points" if main.unit == "points" else main.unit,
                 added_usd=added_usd(matrix, found.candidate, baseline, main),
@@ -285,10 +334,12 @@ def compare_all(
         rows.append(replace(found, p_adjusted=float(p_value), verdict=word, correction=correction))
     for metric in metrics[1:]:
         pairs = [name for name in candidates if matrix.has(name, metric.name) and matrix.has(baseline, metric.name)]
-        rows.extend(replace(compare(matrix, name, baseline, metric), p_adjusted=math.nan) for name in pairs)
+        rows.extend(
+            replace(compare(matrix, name, baseline, metric, judging=judging), p_adjusted=math.nan) for name in pairs
+        )
     sliced = metric_of_items(metrics)
     if sliced is not None and candidates:
-        rows.extend(compare_slices(matrix, baseline, candidates, sliced))
+        rows.extend(compare_slices(matrix, baseline, candidates, sliced, judging))
     sign = 1 if main.higher_is_better else -1
     measured = [found for found in raw if found.difference is not None]
     best = max(measured, key=lambda found: sign * found.estimate, default=None)
@@ -314,14 +365,18 @@ def _adjusted(matrix: ScoreMatrix, raw: Sequence[Comparison], correction: Correc
 
 
 def compare_slices(
-    matrix: ScoreMatrix, baseline: str, candidates: Sequence[str], metric: Metric
+    matrix: ScoreMatrix,
+    baseline: str,
+    candidates: Sequence[str],
+    metric: Metric,
+    judging: Judging | None = None,
 ) -> tuple[Comparison, ...]:
     """Return every candidate against the baseline on every slice, p-values Benjamini-Hochberg-adjusted over them all.
 
     Exploratory: without a verdict, to be confirmed on other items.
     """
     raw = [
-        compare(matrix, name, baseline, metric, where=where, rows=picked)
+        compare(matrix, name, baseline, metric, where=where, rows=picked, judging=judging)
         for where, picked in slices_of(matrix)
         for name in candidates
     ]

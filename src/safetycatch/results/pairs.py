@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safetycatch.results.comparing import Comparison, Metric
+    from safetycatch.results.corrected import Judging
     from safetycatch.results.matrix import ScoreMatrix
 
 MOST_PAIRED = 8  # candidates shown pair by pair: 28 pairs; more would be a table that nobody reads
 
 
 def all_pairs(
-    matrix: ScoreMatrix, candidates: Sequence[str], metric: Metric, *, smallest_effect: float | None = None
+    matrix: ScoreMatrix,
+    candidates: Sequence[str],
+    metric: Metric,
+    *,
+    smallest_effect: float | None = None,
+    judging: Judging | None = None,
 ) -> tuple[Comparison, ...]:
     """Return every pair of `candidates` once, the later one minus the earlier one (its `baseline`), with its verdict.
 
@@ -29,7 +35,7 @@ def all_pairs(
     no part. `smallest_effect` is in the metric's unit; without one no pair can be EQUIVALENT. Where no interval can be
     given the verdict is INCONCLUSIVE and `reason` says why.
     """
-    found = [compare(matrix, second, first, metric) for first, second in combinations(candidates, 2)]
+    found = [compare(matrix, second, first, metric, judging=judging) for first, second in combinations(candidates, 2)]
     adjusted = holm([pair.p_adjusted for pair in found]) if found else np.array([])
     return tuple(
         replace(

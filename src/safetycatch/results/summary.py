@@ -17,6 +17,7 @@ from safetycatch.results.comparing import (
     metric_of_items,
     slices_of,
 )
+from safetycatch.results.corrected import judged_facts
 from safetycatch.results.health import Flips, Health, flips, item_health
 from safetycatch.results.pairs import all_pairs, best
 from safetycatch.stats import detectable_effect
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from safetycatch.experiment import Claim
+    from safetycatch.results.corrected import Judging
     from safetycatch.results.matrix import ScoreMatrix
     from safetycatch.scoring import Scorer
 
@@ -80,7 +82,7 @@ class Summary:
     """Everything the report and the catches need of the scores.
 
     `pairs` are those without the baseline; `n_unpaired` candidates have lower scores and are left out of them. `units`
-    are those of all metrics, by name.
+    are those of all metrics, by name; `judged` holds what a judge's scores are worth (None: no metric is judged).
     """
 
     outcome: Outcome
@@ -95,6 +97,7 @@ class Summary:
     pairs: tuple[Comparison, ...] = ()
     n_unpaired: int = 0
     units: Mapping[str, str] = field(default_factory=dict[str, str])
+    judged: Mapping[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return the summary as JSON, NaN as null; flips are capped, their counts are not."""
@@ -106,8 +109,8 @@ class Summary:
                 "headline": self.outcome.headline,
                 "selected": self.outcome.selected,
                 "undecided": self.outcome.undecided,
-                "estimates": [asdict(found) for found in self.estimates],
-                "slices": [{"slice": found.slice, **asdict(found.estimate)} for found in self.slices],
+                "estimates": [found.facts() for found in self.estimates],
+                "slices": [{"slice": found.slice, **found.estimate.facts()} for found in self.slices],
                 "verdicts": {name: asdict(verdict) for name, verdict in self.outcome.verdicts.items()},
                 "flips": [
                     {
@@ -124,6 +127,7 @@ class Summary:
                 "detectable": self.detectable,
                 "leaks": [asdict(found) for found in self.leaks],
                 "n_unpaired": self.n_unpaired,
+                **({"judged": self.judged} if self.judged is not None else {}),
             }
         )
 
@@ -139,10 +143,16 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, settings: dict[str, Any]) -> Summary:
+def summarise(
+    matrix: ScoreMatrix,
+    table: MetricTable,
+    claim: Claim | None,
+    settings: dict[str, Any],
+    judging: Judging | None = None,
+) -> Summary:
     """Return the summary of a run; `settings` names mode, candidates, baseline and how many were ever scored.
 
-    Items of `settings[exclude]` count only in the scores with and without leaked rows.
+    Judged scores are corrected as `judging` says. Items of `settings[exclude]` count only in the scores with and without leaked rows.
 
     Raises: ExperimentError when a guardrail names a metric that is not scored.
     """
@@ -165,13 +175,17 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         claimed=claim.candidate if claim else None,
         mode=settings["mode"],
         correction=claim.correction if claim else "holm",
+        judging=judging,
     )
     estimates = [
-        estimate(matrix, name, metric) for name in scored for metric in table.metrics if matrix.has(name, metric.name)
+        estimate(matrix, name, metric, judging=judging)
+        for name in scored
+        for metric in table.metrics
+        if matrix.has(name, metric.name)
     ]
     sliced = metric_of_items(table.metrics)
     slices = [
-        SliceEstimate(where, estimate(matrix, name, sliced, picked))
+        SliceEstimate(where, estimate(matrix, name, sliced, picked, judging))
         for where, picked in slices_of(matrix)
         for name in scored
         if sliced
@@ -194,7 +208,7 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         and name in scored
         and (found := _leak_score(everything, name, sliced, kind, set(settings[kind]))) is not None
     ]
-    pairs, n_unpaired = _pairs(matrix, [name for name in candidates if name in scored], main, settings)
+    pairs, n_unpaired = _pairs(matrix, [name for name in candidates if name in scored], main, settings, judging)
     return Summary(
         outcome,
         tuple(estimates),
@@ -208,15 +222,20 @@ def summarise(matrix: ScoreMatrix, table: MetricTable, claim: Claim | None, sett
         pairs,
         n_unpaired,
         {metric.name: metric.unit for metric in table.metrics},
+        judged_facts(judging, estimates, slices, (*outcome.comparisons, *pairs)) if judging else None,
     )
 
 
 def _pairs(
-    matrix: ScoreMatrix, names: Sequence[str], metric: Metric, settings: dict[str, Any]
+    matrix: ScoreMatrix,
+    names: Sequence[str],
+    metric: Metric,
+    settings: dict[str, Any],
+    judging: Judging | None,
 ) -> tuple[tuple[Comparison, ...], int]:
     """Return the pairs of the best candidates beside the baseline, and how many candidates are in none of them."""
     chosen = best(matrix, names, metric)
-    pairs = all_pairs(matrix, chosen[::-1], metric, smallest_effect=settings["smallest_effect"])
+    pairs = all_pairs(matrix, chosen[::-1], metric, smallest_effect=settings["smallest_effect"], judging=judging)
     if settings["mode"] == "exploring":
         pairs = tuple(replace(pair, verdict="EXPLORING") for pair in pairs)
     return pairs, len(names) - len(chosen) if pairs else 0

@@ -30,7 +30,7 @@ EXACT_BELOW_PAIRS = 200  # independent 0/1 pairs: below, the p-value is McNemar'
 FEW_INFORMATIVE = 10  # clusters (pairs) whose sum is not 0: with fewer, their design effect is not taken below 1
 
 Status = Literal["passed", "violated", "undecided"]
-PMethod = Literal["exact McNemar", "score", "t"]
+PMethod = Literal["exact McNemar", "score", "t", "corrected"]
 
 
 @dataclass(frozen=True)
