@@ -59,9 +59,14 @@ def inputs_unchanged(*, changed: Sequence[str]) -> Observation:
     )
 
 
+def moving(models: Sequence[str]) -> list[str]:
+    """Return the hosted models whose names have no date or version: the provider may change what they mean."""
+    return [name for name in models if name.split("/", 1)[0] not in OWN and not PINNED.search(name)]
+
+
 def floating_names(*, models: Sequence[str]) -> Observation:
     """SC704, before the run: hosted models are named with a date or version."""
-    floating = [name for name in models if name.split("/", 1)[0] not in OWN and not PINNED.search(name)]
+    floating = moving(models)
     if not floating:
         return Observation("SC704", "passed", "every hosted model is named with a date or version")
     return Observation(

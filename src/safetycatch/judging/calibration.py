@@ -132,14 +132,14 @@ def slices_of(items: Sequence[JudgedItem], settings: JudgeSettings) -> list[Slic
     Fisher's exact test, one-sided: is the slice worse? Several classes: the share agreed, as `accuracy`. Assumes
     independent items; slices overlap, which Holm allows.
     """
-    from scipy.stats import fisher_exact
+    from scipy.stats import hypergeom
 
     from safetycatch.stats import holm
 
     tables = list(_slice_tables(items, settings))
     p_values = [
-        float(fisher_exact([[hits, misses], [rest_hits, rest_misses]], alternative="less").pvalue)
-        for _, _, (hits, misses), (rest_hits, rest_misses) in tables
+        float(hypergeom.cdf(hits, sum((hits, misses, *rest)), hits + rest[0], hits + misses))
+        for _, _, (hits, misses), rest in tables
     ]
     adjusted: list[float] = holm(p_values).tolist() if p_values else []
     found = [

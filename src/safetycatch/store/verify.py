@@ -15,6 +15,7 @@ from safetycatch.store.frozen import frozen_problems
 from safetycatch.store.locks import lock
 from safetycatch.store.parquet import check_pages
 from safetycatch.store.records import INPUTS, MANIFEST, RUN_ID, RUNS, StoredRun, load_run
+from safetycatch.store.sealings import sealing_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,10 +36,15 @@ def verify(store: Store) -> list[Problem]:
         return [
             *_artifacts(store),
             *_runs(store),
-            *frozen_problems(store),
-            *certificate_problems(store),
+            *_small_files(store),
             *_databases(store),
         ]
+
+
+def _small_files(store: Store) -> Iterator[Problem]:
+    yield from frozen_problems(store)
+    yield from certificate_problems(store)
+    yield from sealing_problems(store)
 
 
 def _artifacts(store: Store) -> Iterator[Problem]:

@@ -1,0 +1,72 @@
+"""Which labelled items are sealed: a small file for each experiment, in which items are added and none moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.errors import InputError, StoreError
+from safetycatch.identity import fingerprint
+from safetycatch.judging.sealing import PARTS, Part
+from safetycatch.store import manifest as manifests
+from safetycatch.store.artifacts import Problem
+from safetycatch.store.locks import lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from safetycatch.store.artifacts import Store
+
+FOLDER = "sealed_labels"
+KEY_DIGITS = 40
+
+
+def parts_before(store: Store, experiment: str) -> dict[str, Part]:
+    """Return the part of every item that was ever sealed for an experiment, by `ItemKey.text`; {} before the first.
+
+    Raises: StoreError when the file is damaged: dealing anew could move labels between tuning and the sealed test.
+    """
+    return _read(store, _name(experiment))
+
+
+def join(store: Store, experiment: str, deal: Callable[[dict[str, Part]], Mapping[str, Part]]) -> None:
+    """Record the parts of items that are not recorded yet; `deal` gets those that are, nobody else adds meanwhile.
+
+    Raises: StoreError as `parts_before`; what `deal` raises.
+    """
+    name = _name(experiment)
+    with store.tree.folder(FOLDER, create=True):
+        pass
+    with lock(store.lock_path(f"sealed-{name.removesuffix('.json')}"), what=f"the sealed labels of {experiment}"):
+        before = _read(store, name)
+        after = {**deal(before), **before}
+        if after != before:
+            store.tree.write(manifests.render({"experiment": experiment, "parts": after}), FOLDER, name)
+
+
+def sealing_problems(store: Store) -> Iterator[Problem]:
+    """Yield every list of sealed labels that is damaged."""
+    for name in store.tree.names(FOLDER):
+        try:
+            _read(store, name)
+        except StoreError as error:
+            yield Problem(f"{FOLDER}/{name}", "altered", str(error))
+
+
+def _name(experiment: str) -> str:
+    return f"{fingerprint(experiment)[:KEY_DIGITS]}.json"
+
+
+def _read(store: Store, name: str) -> dict[str, Part]:
+    try:
+        body = manifests.load(store.tree, FOLDER, name)
+        parts: dict[str, Any] = {} if body is None else body["parts"]
+        return {key: _part(value) for key, value in parts.items()}
+    except (manifests.ManifestError, InputError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(
+            f"{store.tree.path(FOLDER, name)} is damaged: {error}. Restore it: dealing anew could move labels between "
+            "tuning and the sealed test"
+        ) from None
+
+
+def _part(value: Any) -> Part:
+    return PARTS[PARTS.index(value)]
