@@ -210,9 +210,7 @@ def ordinal_agreement(
     )
 
 
-def difference_limits(
-    first: tuple[float, float, float], second: tuple[float, float, float]
-) -> tuple[float, float, float]:
+def sum_limits(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float, float]:
     """Return first + second with limits, from (estimate, low, high) of two independent ones: distances in quadrature.
 
     Source: Newcombe 1998, Statistics in Medicine 17:873, method 10; Zou & Donner 2008 ("MOVER").
@@ -381,8 +379,8 @@ def _youden(tpr: Estimate, tnr: Estimate, level: float) -> Estimate:
     reason = tpr.reason or tnr.reason
     if reason:
         return _undefined(tpr.n + tnr.n, level, method, reason)
-    j, low, high = difference_limits((tpr.estimate, tpr.low, tpr.high), (tnr.estimate, tnr.low, tnr.high))
-    _, lower, _ = difference_limits((tpr.estimate, tpr.lower, tpr.high), (tnr.estimate, tnr.lower, tnr.high))
+    j, low, high = sum_limits((tpr.estimate, tpr.low, tpr.high), (tnr.estimate, tnr.low, tnr.high))
+    _, lower, _ = sum_limits((tpr.estimate, tpr.lower, tpr.high), (tnr.estimate, tnr.lower, tnr.high))
     return Estimate(j - 1, low - 1, high - 1, lower - 1, math.hypot(tpr.se, tnr.se), tpr.n + tnr.n, method, level)
 
 
