@@ -14,29 +14,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from safetycatch.errors import StatisticsError
+from safetycatch.stats import Interval, PairedDifference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from safetycatch.results.comparing import Metric
-    from safetycatch.results.matrix import ScoreMatrix
-    from safetycatch.stats import Interval, PairedDifference
+    from safetycatch.judging.correction import Corrected
+    from safetycatch.results.comparing import Comparison, Estimate
+    from safetycatch.results.matrix import Floats, ScoreMatrix
 
 JUDGE = "judge"
-LEAST_LABELS = 30  # drawn at random from one candidate's answers; with fewer the certificate corrects, if there is one
 RATE, GRADES, PAIRWISE = "rate", "grades", "pairwise"
+LEAST_LABELS = 30  # drawn from one candidate's answers; with fewer, the certificate corrects, where there is one
+PROVISIONAL, USABLE = "provisional", frozenset({"certified", "provisional"})
+STEPS = 40  # halvings until a p-value is exact to all digits that are shown
+
 Scale = Literal["rate", "grades", "pairwise"]
+Figure = TypeVar("Figure", Interval, PairedDifference)
 
 
 class Label(NamedTuple):
-    """What people say of one answer that was drawn at random, beside the judge: 1 and 0, or grades."""
+    """What people say of one answer that was drawn at random, beside what the judge says: 1 and 0, or grades."""
 
     example_id: str
-    judge: float
+    judge: float | None
     people: float
     probability: float
 
@@ -51,21 +57,232 @@ class Counts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A judged rate, or the difference of two, as it is shown; `raw` is what the judge's verdicts alone say.
+class Judged(Generic[Figure]):
+    """A judged rate, or the difference of two: as it is `shown`, and `raw`, what the judge's verdicts alone say.
 
     `method` is empty where nothing is corrected, and `reason` says why. `gain`: how many labels one label is worth
-    thanks to the judge (NaN: not known, or of a difference).
+    thanks to the judge (NaN: not known). `withheld`: the raw figure is not to be shown.
     """
 
-    shown: Any
-    raw: Any
+    shown: Figure
+    raw: Figure
     method: str = ""
     assumption: str = ""
     gain: float = math.nan
     n_labels: int = 0
     reason: str = ""
+    withheld: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """Return both figures as JSON facts, a withheld raw one as null."""
+        raw = dict.fromkeys(("raw", "raw_low", "raw_high"))
+        if not self.withheld:
+            raw = {"raw": self.raw.estimate, "raw_low": self.raw.low, "raw_high": self.raw.high}
+        return {
+            "estimate": self.shown.estimate,
+            "low": self.shown.low,
+            "high": self.shown.high,
+            **raw,
+            "n": self.shown.n,
+            "n_labels": self.n_labels,
+            "method": self.method,
+            "assumption": self.assumption,
+            "gain": self.gain,
+            "reason": self.reason,
+        }
 
 
-def judged_facts(judging, estimates, slices, comparisons):
-    return {}
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What is known of a judge's errors: its certificate, and people's labels of answers of this run.
+
+    `labels` are by metric and candidate; `counts` the certificate's, by metric, where its state lets them correct;
+    `facts` is what a report shows of all this.
+    """
+
+    scale: Scale
+    state: str
+    counts: Mapping[str, Counts] = field(default_factory=dict[str, Counts])
+    labels: Mapping[tuple[str, str], tuple[Label, ...]] = field(
+        default_factory=dict[tuple[str, str], tuple[Label, ...]]
+    )
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any] | None) -> Judging | None:
+        """Return what the JSON of `flows.corrected` says; None without a judge."""
+        if settings is None:
+            return None
+        certificate = settings["certificate"]
+        state = certificate["state"] if certificate else ""
+        return cls(
+            scale=settings["scale"],
+            state=state,
+            counts={name: Counts(*found) for name, found in settings["counts"].items()} if state in USABLE else {},
+            labels={
+                (metric, candidate): tuple(Label(*one) for one in found)
+                for metric, by_candidate in settings["labels"].items()
+                for candidate, found in by_candidate.items()
+            },
+            facts={name: value for name, value in settings.items() if name not in {"labels", "counts"}},
+        )
+
+    def covers(self, metric: str) -> bool:
+        """Whether a judge gave this metric's values."""
+        return metric == JUDGE or metric.startswith(f"{JUDGE}.")
+
+    def rate(
+        self, matrix: ScoreMatrix, candidate: str, metric: str, raw: Interval, rows: np.ndarray | None = None
+    ) -> Judged[Interval]:
+        """Return a candidate's rate (or mean grade), corrected where that can be; `rows` picks the items of a slice."""
+        from safetycatch.judging.correction import corrected_rate, rogan_gladen_from_counts
+
+        values, clusters = _flat(matrix, candidate, metric, rows)
+        labels = self._labels_of(matrix, candidate, metric, rows)
+        counts = self.counts.get(metric)
+        try:
+            if len(labels) >= LEAST_LABELS:
+                found = corrected_rate(
+                    values,
+                    [math.nan if one.judge is None else one.judge for one in labels],
+                    [one.people for one in labels],
+                    sampling_probability=[one.probability for one in labels],
+                    cluster=clusters,
+                    labelled_cluster=None if clusters is None else _clusters_of(matrix, labels),
+                    level=raw.level,
+                )
+            elif counts is not None and self.scale == RATE:
+                found = rogan_gladen_from_counts(values, *counts, cluster=clusters, level=raw.level)
+            else:
+                return Judged(raw, raw, n_labels=len(labels), reason=self._why_raw(len(labels)))
+        except StatisticsError as error:
+            return Judged(raw, raw, n_labels=len(labels), reason=f"it cannot be corrected: {error}")
+        return self._judged(_interval(raw, found), raw, found)
+
+    def difference(
+        self,
+        matrix: ScoreMatrix,
+        names: tuple[str, str],
+        metric: str,
+        raw: PairedDifference,
+        rows: np.ndarray | None = None,
+    ) -> Judged[PairedDifference]:
+        """Return candidate - baseline (`names`) with the judge's error in the interval, where that can be.
+
+        With the certificate's counts the p-value stays that of the raw difference: an error that both share makes no
+        difference where there is none. With labels it is that of the corrected one.
+        """
+        try:
+            found, narrow = (
+                self._corrected(matrix, names, metric, rows, level) for level in (raw.level, 2 * raw.level - 1)
+            )
+        except StatisticsError as error:
+            return Judged(raw, raw, reason=f"it cannot be corrected: {error}")
+        if found is None or narrow is None:
+            n_labels = min(len(self._labels_of(matrix, name, metric, rows)) for name in names)
+            return Judged(raw, raw, n_labels=n_labels, reason=self._why_raw(n_labels))
+        shared = found.method == "rogan_gladen"
+        shown = replace(
+            _interval(raw, found),
+            lower_bound=narrow.low,
+            upper_bound=narrow.high,
+            # The labels' part of the spread does not shrink with more items.
+            sd_difference=raw.sd_difference * abs(found.estimate / raw.estimate)
+            if shared and raw.estimate
+            else math.nan,
+            p_value=raw.p_value if shared else math.nan,
+            p_method=raw.p_method if shared else "corrected",
+        )
+        return self._judged(shown, raw, found)
+
+    def _corrected(
+        self, matrix: ScoreMatrix, names: tuple[str, str], metric: str, rows: np.ndarray | None, level: float
+    ) -> Corrected | None:
+        return None
+
+    def _labels_of(
+        self, matrix: ScoreMatrix, candidate: str, metric: str, rows: np.ndarray | None
+    ) -> tuple[Label, ...]:
+        """Return the labels of a candidate's scored answers."""
+        labels = self.labels.get((metric, candidate), ())
+        ids = matrix.items.ids
+        there = set(ids) if rows is None else {ids[row] for row in np.flatnonzero(rows)}
+        return tuple(label for label in labels if label.example_id in there)
+
+    def _why_raw(self, n_labels: int) -> str:
+        """Return why a figure is left as the judge gave it."""
+        few = f"{n_labels} labels drawn at random from these answers ({LEAST_LABELS} are needed)" if n_labels else ""
+        if self.scale == PAIRWISE:
+            return "verdicts on pairs have no correction"
+        if self.scale == GRADES:
+            elsewhere = "grades without a pass mark have no correction from labels of other answers"
+            return (
+                f"{few}, and {elsewhere}" if few else f"{elsewhere}, and none of these answers was drawn and labelled"
+            )
+        if self.state and self.state not in USABLE:
+            why = "its certificate is refused, so its counts correct nothing"
+        elif self.state:
+            why = "its certificate has no counts of this"
+        else:
+            why = "nobody checked this judge against people"
+        return f"{why}; {few}" if few else why
+
+    def _judged(self, shown: Figure, raw: Figure, found: Corrected) -> Judged[Figure]:
+        return Judged(
+            shown, raw, found.method, found.assumption, found.effective_gain, found.n_labels,
+            withheld=self.state == PROVISIONAL,
+        )  # fmt: skip
+
+
+def judged_facts(
+    judging: Judging,
+    estimates: Sequence[Estimate],
+    slices: Sequence[tuple[str, Estimate]],
+    comparisons: Sequence[Comparison],
+) -> dict[str, Any]:
+    """Return what a report shows of judged scores: every rate and difference, raw and corrected, and by what."""
+    rates = [("all", found) for found in estimates]
+    return {
+        **judging.facts,
+        "rates": [
+            {"candidate": found.candidate, "metric": found.metric, "slice": where, **found.judged.facts()}
+            for where, found in [*rates, *slices]
+            if found.judged is not None
+        ],
+        "differences": [
+            {"baseline": row.baseline, "candidate": row.candidate, "metric": row.metric, "slice": row.slice}
+            | row.judged.facts()
+            for row in comparisons
+            if row.judged is not None
+        ],
+    }
+
+
+def _interval(raw: Figure, found: Corrected) -> Figure:
+    return replace(
+        raw,
+        estimate=found.estimate,
+        low=found.low,
+        high=found.high,
+        se=found.se,
+        df=found.df,
+        method=found.method,
+        warnings=(*raw.warnings, *found.warnings),
+    )
+
+
+def _flat(
+    matrix: ScoreMatrix, candidate: str, metric: str, rows: np.ndarray | None
+) -> tuple[Floats, np.ndarray | None]:
+    """Return every verdict of a candidate and its cluster; several answers to one item share the item's cluster."""
+    if rows is None:
+        return matrix.flat(candidate, metric)
+    values, clusters = matrix.rows(candidate, metric)[rows], matrix.items.clusters[rows]
+    if values.shape[1] == 1 and not matrix.items.clustered:
+        return values[:, 0], None
+    return values.reshape(-1), np.repeat(clusters, values.shape[1])
+
+
+def _clusters_of(matrix: ScoreMatrix, labels: Sequence[Label]) -> list[Any]:
+    known = dict(zip(matrix.items.ids, matrix.items.clusters.tolist(), strict=True))
+    return [known[label.example_id] for label in labels]

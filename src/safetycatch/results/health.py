@@ -12,7 +12,7 @@ from safetycatch.stats import luck_of_best
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safetycatch.results.matrix import ScoreMatrix
+    from safetycatch.results.matrix import Floats, ScoreMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,23 @@ class Flips:
 def flips(matrix: ScoreMatrix, candidate: str, baseline: str, metric: str, *, higher_is_better: bool = True) -> Flips:
     """Return the items on which a candidate and the baseline differ; with replicates, those whose majority differs."""
     ours, theirs = matrix.means(candidate, metric), matrix.means(baseline, metric)
+    ids = np.asarray(matrix.items.ids, dtype=object)
+    fixed, broken, _, _ = changed_sides(ours, theirs, higher_is_better=higher_is_better)
+    return Flips(candidate, baseline, tuple(ids[fixed].tolist()), tuple(ids[broken].tolist()))
+
+
+def changed_sides(
+    ours: Floats, theirs: Floats, *, higher_is_better: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return which items a candidate (`ours`) fixed, broke, has right like the baseline (`theirs`), and wrong like it.
+
+    Both hold an item's mean score, 0-1, whose majority decides; an item without a score on one side is in none.
+    """
     if not higher_is_better:
         ours, theirs = 1 - ours, 1 - theirs
-    ids = np.asarray(matrix.items.ids, dtype=object)
     with np.errstate(invalid="ignore"):
-        fixed, broken = (ours > 0.5) & (theirs <= 0.5), (ours <= 0.5) & (theirs > 0.5)
-    return Flips(candidate, baseline, tuple(ids[fixed].tolist()), tuple(ids[broken].tolist()))
+        right, wrong, had, lacked = ours > 0.5, ours <= 0.5, theirs > 0.5, theirs <= 0.5
+    return right & lacked, wrong & had, right & had, wrong & lacked
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,8 @@ def summarise(
 ) -> Summary:
     """Return the summary of a run; `settings` names mode, candidates, baseline and how many were ever scored.
 
-    Judged scores are corrected as `judging` says. Items of `settings[exclude]` count only in the scores with and without leaked rows.
+    Items of `settings[exclude]` count only in the scores with and without leaked rows; judged scores are corrected as
+    `judging` says.
 
     Raises: ExperimentError when a guardrail names a metric that is not scored.
     """
@@ -222,7 +223,9 @@ def summarise(
         pairs,
         n_unpaired,
         {metric.name: metric.unit for metric in table.metrics},
-        judged_facts(judging, estimates, slices, (*outcome.comparisons, *pairs)) if judging else None,
+        judged_facts(judging, estimates, [(one.slice, one.estimate) for one in slices], (*outcome.comparisons, *pairs))
+        if judging
+        else None,
     )
 
 
