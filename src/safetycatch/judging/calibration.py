@@ -210,7 +210,7 @@ def _cut(verdicts: Sequence[str | None], grade: int) -> list[str | None]:
 
 def _counts(positive: str, found: Agreement) -> Counts:
     figures = {name: figure_of(getattr(found, name)) for name in BINARY_FIGURES}
-    return Counts(positive, found.tp, found.fn, found.fp, found.tn, found.n_missing, figures)
+    return Counts(positive, found.tp, found.fn, found.fp, found.tn, found.n_missing, figures, found.effective)
 
 
 def figure_of(found: Estimate) -> Figure:

@@ -41,7 +41,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """People against judge for one verdict against the rest; `n_missing` items got no verdict (they are in no cell)."""
+    """People against judge for one verdict against the rest; `n_missing` items got no verdict (they are in no cell).
+
+    `effective` holds TP, FN, FP, TN as items drawn with equal probability would have given them.
+    """
 
     positive: str
     tp: int
@@ -50,6 +53,7 @@ class Counts:
     tn: int
     n_missing: int = 0
     figures: dict[str, Figure] = field(default_factory=dict[str, Figure])
+    effective: tuple[float, ...] = ()
 
     @property
     def n(self) -> int:
@@ -167,7 +171,7 @@ class Certificate:
 
 def _counts(body: dict[str, Any]) -> Counts:
     figures: Any = {name: Figure(**one) for name, one in body["figures"].items()}
-    return Counts(**{**body, "figures": figures})
+    return Counts(**{**body, "figures": figures, "effective": tuple(body.get("effective", ()))})
 
 
 def _plain(value: Any) -> Any:
