@@ -55,7 +55,7 @@ def rogan_gladen_from_counts(
 def rogan_gladen(
     raw: Interval, tp: float, fn: float, fp: float, tn: float, level: float, *, n_labels: int
 ) -> Corrected:
-    """Return the corrected rate as `rogan_gladen_from_counts` does, from the interval of the judge's own rate, `raw`."""
+    """Return the corrected rate as `rogan_gladen_from_counts` does, from the judge's own rate `raw`."""
     if min(tp, fn, fp, tn) < 0 or not all(math.isfinite(count) for count in (tp, fn, fp, tn)):
         raise StatisticsError(f"counts {tp:g}, {fn:g}, {fp:g}, {tn:g}: expected numbers of labels from 0 up")
     good, bad = tp + fn, fp + tn
