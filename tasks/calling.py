@@ -15,6 +15,7 @@ from safetycatch.fewshot.selection import SHARED, Demonstrations
 from safetycatch.project import Project, address_of, key_variable
 from safetycatch.sandbox.settings import ANSWERS_VERSION
 from safetycatch.scoring import scorer
+from safetycatch.scoring.judged import is_judged
 from safetycatch.store import Ref
 from safetycatch.tables import with_ids
 from tasks.session import WATCHER, current, load_function, make_importable
@@ -145,8 +146,10 @@ def engine_of(place: Place, entries: Sequence[dict[str, Any]], label: str) -> En
 def scorers_of(place: Place, settings: dict[str, Any]) -> list[Scorer]:
     """Return the scorers named in a stage's settings, the claimed one first."""
     make_importable((place.folder, place.open_project().root))
+    # The experiment is parsed for its judge only where one is asked for.
+    judge = place.experiment().judge if any(map(is_judged, settings["scorers"])) else None
     return [
-        scorer(name, task=settings["task"], labels=settings["labels"], aliases=settings["aliases"])
+        scorer(name, task=settings["task"], labels=settings["labels"], aliases=settings["aliases"], judge=judge)
         for name in settings["scorers"]
     ]
 

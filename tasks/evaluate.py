@@ -70,15 +70,16 @@ def keep_rows(
     facts: dict[str, Any],
     *,
     n_failed: int = 0,
+    columns: pa.Schema = SCHEMA,
 ) -> dict[str, Any]:
     """Return the reference of answered rows; with failed ones they are `…-partial`, which the next run asks again.
 
-    `n_failed` answers besides the rows' own did not come.
+    `n_failed` answers besides the rows' own did not come. `columns` are the table's.
     """
     failed = n_failed + sum(row["status"] in {"error", "invalid"} for row in rows)
 
     def produce() -> Produced:
-        return Produced(pa.Table.from_pylist(rows, schema=SCHEMA), facts={**facts, "n_failed": failed})
+        return Produced(pa.Table.from_pylist(rows, schema=columns), facts={**facts, "n_failed": failed})
 
     if failed:
         stage, version = f"{stage}-partial", fingerprint(rows)[:32]

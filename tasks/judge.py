@@ -9,9 +9,9 @@ from safetycatch.calls.parameters import ceiling_parameter
 from safetycatch.calls.prompt_cache import floor_tokens, marked, takes_marks
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.fewshot.template import compile_template
-from safetycatch.identity import text_sha256
+from safetycatch.identity import output_hash, text_sha256
 from safetycatch.judge_settings import PAIRWISE, JudgeSettings
-from safetycatch.judging.asking import AS, SWAPPED, judge_key, messages_of, order_of, output_hash, output_text, swapped
+from safetycatch.judging.asking import AS, SWAPPED, judge_key, messages_of, order_of, output_text, swapped
 from safetycatch.judging.verdicts import parse_verdict
 from safetycatch.store.secret import judge_secret
 from tasks.calling import endpoint_name, endpoint_of
@@ -179,9 +179,9 @@ class _Asking:
 def _orders(item: Item, settings: JudgeSettings, secret: bytes) -> tuple[str, ...]:
     if settings.scale != PAIRWISE:
         return (AS,)
-    if settings.both_orders:
-        return (AS, SWAPPED)
-    return (item.get("order") or order_of(item, secret),)
+    if item.get("order"):
+        return (item["order"],)
+    return (AS, SWAPPED) if settings.both_orders else (order_of(item, secret),)
 
 
 def _row(about: Row, request: Request, reply: Reply, labels: tuple[str, ...]) -> Row:

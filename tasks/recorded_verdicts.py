@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.data.reading import KINDS, read_columns
 from safetycatch.errors import DataError
-from safetycatch.judging.asking import AS, SWAPPED, output_hash, output_text
+from safetycatch.identity import output_hash
+from safetycatch.judging.asking import AS, SWAPPED, output_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,11 +10,15 @@ import numpy as np
 import pyarrow as pa
 from prefect import task
 
+from safetycatch.judge_settings import PAIRWISE, JudgeSettings
+from safetycatch.judging.jury import combined
 from safetycatch.scoring import row_values
+from safetycatch.scoring.judged import JUDGED, OWN_OF_A_PAIR, is_judged, unjudged_values, values_of
 from safetycatch.store import Ref
 from safetycatch.tables import schema
 from tasks.calling import read_table, scorers_of, shard_rows
-from tasks.stage import CacheKey, Place, Produced, run_stage, transient
+from tasks.judging import answers_in
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,17 +42,52 @@ SCHEMA = pa.schema([schema("scores").field(name) for name in COLUMNS])
     retry_condition_fn=transient,
 )
 def score(
-    place: Place, settings: dict[str, Any], examples: dict[str, Any], parts: list[dict[str, Any]]
+    place: Place,
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    parts: list[dict[str, Any]],
+    verdicts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the reference of the `scores` of one candidate; `parts` are its shards of `rows`, in order."""
+    """Return the reference of the `scores` of one candidate; `parts` are its shards of `rows`, in order.
+
+    With `verdicts` on its answers, `settings[judge]` says by which scale; behind its own `settings[n_own]` shards
+    `parts` then holds the baseline's, where pairs are judged.
+    """
 
     def produce() -> Produced:
         scoring = _Scoring(scorers_of(place, settings), settings["candidate"], set(settings["exclude"]))
-        store = place.open_store()
-        batches = scoring.batches(place, store, examples, parts)
+        store, own = place.open_store(), parts
+        if verdicts is not None:
+            scoring.judged = judged_values(place, settings, parts, verdicts)
+            own = parts[: settings["n_own"]]
+        batches = scoring.batches(place, store, examples, own)
         return Produced(pa.Table.from_batches(list(batches), schema=SCHEMA), facts=scoring.facts())
 
-    return run_stage(STAGE, VERSION, place, settings, [examples, *parts], produce)
+    parents = parents_of({"examples": examples, "parts": parts, "verdicts": verdicts})
+    return run_stage(STAGE, VERSION, place, settings, parents, produce)
+
+
+def judged_values(
+    place: Place, settings: dict[str, Any], parts: list[dict[str, Any]], verdicts: dict[str, Any]
+) -> dict[tuple[str, int], dict[str, float]]:
+    """Return the judged metrics of every row in `parts`; a row without a ruling has none."""
+    judge = JudgeSettings.model_validate(settings["judge"])
+    rulings = combined(place.open_store().read(Ref.from_dict(verdicts)).to_pylist(), judge)
+    n_own, name = settings["n_own"], settings["candidate"]
+    others = {(row["example_id"], row["replicate"]): row["status"] for row in answers_in(place, parts[n_own:])}
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for row in answers_in(place, parts[:n_own]):
+        key = (row["example_id"], row["replicate"])
+        if settings["is_baseline"] and judge.scale == PAIRWISE:
+            found[key] = OWN_OF_A_PAIR
+            continue
+        plain = unjudged_values(row["status"], judge, others.get(key))
+        ruling = rulings.get((name, *key))
+        if plain is not None:
+            found[key] = plain
+        elif ruling is not None:
+            found[key] = values_of(ruling.label, ruling.by_criterion, judge)
+    return found
 
 
 class _Scoring:
@@ -59,8 +98,9 @@ class _Scoring:
         self.candidate, self.exclude = candidate, exclude
         self.single = [scorer for scorer in scorers if scorer.whole is None]
         self.whole = [scorer for scorer in scorers if scorer.whole is not None]
-        # Cost and time look at no reply, so none is unreadable to them.
-        self.reads = any(scorer.kind != "resource" for scorer in scorers)
+        # Cost and time look at no reply, and a judge takes every one, so none is unreadable to them.
+        self.reads = any(scorer.kind != "resource" and not is_judged(scorer.name) for scorer in scorers)
+        self.judged: dict[tuple[str, int], dict[str, float]] = {}
         self.keys: list[tuple[str, int]] = []
         self.parsed: dict[str, list[str | None]] = {scorer.name: [] for scorer in self.whole}
         self.values: dict[str, list[float]] = {scorer.name: [] for scorer in self.whole}
@@ -81,6 +121,8 @@ class _Scoring:
             rows = store.read(Ref.from_dict(part)).to_pylist()
             items = shard_rows(known, [row["example_id"] for row in rows])
             merged = [{**item, **row} for item, row in zip(items, rows, strict=True)]
+            for row in merged if self.judged else ():
+                row[JUDGED] = self.judged.get((row["example_id"], row["replicate"]), {})
             targets = [item["target"] for item in items]
             self.targets.extend(targets)
             self.keys.extend((row["example_id"], row["replicate"]) for row in rows)

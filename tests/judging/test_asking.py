@@ -5,8 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safetycatch.identity import output_hash
 from safetycatch.judge_settings import JudgeSettings
-from safetycatch.judging.asking import judge_key, messages_of, order_of, output_hash, output_text, swapped
+from safetycatch.judging.asking import judge_key, messages_of, order_of, output_text, swapped
 from safetycatch.judging.verdicts import parse_verdict
 from tests.judging.loopback import block, check
 

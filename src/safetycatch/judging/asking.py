@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 ASKING_VERSION = "1"
 TOKEN_DIGITS = 16
 AS, SWAPPED = "as", "swapped"
-HASH_DIGITS = 16
 
 Message = dict[str, str]
 Item = dict[str, Any]
@@ -82,11 +81,6 @@ def output_text(item: Mapping[str, Any]) -> str:
     if "output" in item:
         return str(item["output"])
     return canonical_json({FIRST: item["first"], SECOND: item["second"]}).decode()
-
-
-def output_hash(text: str) -> str:
-    """Return the 16 digits by which verdicts and labels know an output."""
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def order_of(item: Mapping[str, Any], secret: bytes) -> str:

@@ -72,7 +72,7 @@ def _ruling(rows: Sequence[Mapping[str, Any]], settings: JudgeSettings) -> Rulin
     statuses = {row["status"] for row in rows if row["verdict"] is None}
     names = tuple(settings.criteria) or (WHOLE,)
     judges = {row["judge"] for row in rows}
-    n_orders = 2 if settings.both_orders and any(row["order"] == "swapped" for row in rows) else 1
+    n_orders = len({row["order"] for row in rows})
     by_criterion: dict[str, str | None] = {}
     for name in names:
         votes = {judge: verdicts for judge, verdicts in said.get(name, {}).items() if len(verdicts) == n_orders}

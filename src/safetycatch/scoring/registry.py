@@ -12,6 +12,7 @@ from safetycatch.scoring.contains import contains
 from safetycatch.scoring.exact import exact
 from safetycatch.scoring.final_answer import final_answer
 from safetycatch.scoring.json_fields import json_fields
+from safetycatch.scoring.judged import is_judged, judged
 from safetycatch.scoring.macro_f1 import f1_contributions, macro_f1
 from safetycatch.scoring.normalised import normalised
 from safetycatch.scoring.numeric import numeric
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from safetycatch.judge_settings import JudgeSettings
     from safetycatch.scoring.scorer import Scorer
 
 _OF_LABELS = {"accuracy": accuracy, "macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy}
@@ -38,34 +40,41 @@ SCORERS = (*_OF_LABELS, *_OF_TEXT, *RESOURCE_SCORERS)
 
 
 def check_scorer(name: str, where: str = "scorers") -> None:
-    """Refuse a name that is neither one of `SCORERS` nor a user's own `module:function`.
+    """Refuse a name that is none of `SCORERS`, of a judge's, or a user's own `module:function`.
 
     Raises: ExperimentError with the nearest name.
     """
-    if ":" in name or name in SCORERS:
+    if ":" in name or name in SCORERS or is_judged(name):
         return
     near = difflib.get_close_matches(name, SCORERS, n=1)
     raise ExperimentError(
         f"unknown scorer {name[:80]!r}",
         where=where,
-        expected=", ".join(SCORERS) + ", or module:function",
+        expected=", ".join(SCORERS) + ", judge, or module:function",
         fix=near[0] if near else "",
     )
 
 
 def reading(names: Sequence[str]) -> str:
-    """Return the metric whose parser reads the replies: the first but for costs, times and tokens."""
-    return next((name for name in names if name not in RESOURCE_SCORERS), names[0])
+    """Return the metric whose parser reads the replies: the first but for costs, times, tokens and a judge's."""
+    return next((name for name in names if name not in RESOURCE_SCORERS and not is_judged(name)), names[0])
 
 
 def scorer(
-    name: str, *, task: str = "classify", labels: Sequence[str] = (), aliases: Mapping[str, str] | None = None
+    name: str,
+    *,
+    task: str = "classify",
+    labels: Sequence[str] = (),
+    aliases: Mapping[str, str] | None = None,
+    judge: JudgeSettings | None = None,
 ) -> Scorer:
-    """Return the scorer `name`: one of `SCORERS`, or a user's own as `module:function`.
+    """Return the scorer `name`: one of `SCORERS`, the `judge`'s, or a user's own as `module:function`.
 
     `labels` is the vocabulary of a `classify` task, `aliases` further names for its labels. Raises: ExperimentError for
-    an unknown name, and for accuracy, macro_f1 and balanced_accuracy on a task without labels.
+    an unknown name, for accuracy, macro_f1 and balanced_accuracy on a task without labels, `judge` without one.
     """
+    if is_judged(name):
+        return judged(name, judge)
     if ":" in name:
         return own(name)
     if name in _OF_TEXT:
