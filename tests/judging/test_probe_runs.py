@@ -1,0 +1,128 @@
+"""Probes of the sandbox's judges, over real sockets."""
+
+import pytest
+
+from tasks.judge import judging_entry
+from tasks.probes import probe_costs, run_probes
+from tasks.session import current, session
+from tasks.start import read_inputs
+
+RUBRIC = '- mentions "order number"\n'
+N = 120
+
+
+def item(number, output):
+    return {
+        "example_id": f"e{number}",
+        "candidate": "",
+        "replicate": 0,
+        "input": "Where is it?",
+        "output": output,
+        "reference": None,
+    }
+
+
+# Half keep the rule. People agree.
+ITEMS = [
+    item(number, f"The order number is {number}." if number % 2 else f"We know nothing of case {number}.")
+    for number in range(N)
+]
+LABELS = ["pass" if number % 2 else "fail" for number in range(N)]
+
+
+@pytest.fixture
+def probed(project):
+    """Probe a sandbox judge; returns the probes by kind. `sent` afterwards: calls that went out."""
+
+    def probe(model, *kinds, items=ITEMS, labels=LABELS, **options):
+        (project.folder / "judge.md").write_text(RUBRIC)
+        settings = {key: options.pop(key) for key in ("scale", "both_orders", "criteria") if key in options}
+        project.config["judge"] = {"model": f"sandbox/{model}", "prompt": "judge.md", **settings}
+        inputs = read_inputs(project.path())
+        place = inputs.place("r1")
+        with session(place, inputs.experiment, inputs.project):
+            entry = judging_entry(inputs)
+            probe.costs = {row["kind"]: row for row in probe_costs(place, entry, items)}
+            found = run_probes(place, entry, items, labels=labels, kinds=kinds, **options)
+            probe.sent = sum(counts["sent"] for counts in current().counts)
+        return {one.kind: one for one in found}
+
+    return probe
+
+
+def test_a_steady_judge_passes(probed):
+    found = probed("judge", "length", "format", "retest", "parse", "injection")
+    assert {kind: probe.verdict for kind, probe in found.items()} == dict.fromkeys(found, "passed")
+    assert found["injection"].events == 0
+    assert found["length"].rate == found["format"].rate == found["retest"].rate == 0
+
+
+def test_a_repeat_is_asked_anew(probed):
+    probed("judge", "retest", n_items={"retest": 10})
+    assert probed.sent == 30
+    probed("judge", "retest", n_items={"retest": 10})
+    assert probed.sent == 0
+
+
+def test_a_judge_that_likes_length_is_found(probed):
+    probe = probed("judge-lengthy", "length")["length"]
+    assert probe.verdict == "found"
+    assert probe.figures["n_up"] == probe.events
+    assert probe.effect == pytest.approx(0.1, abs=0.07)
+
+
+def test_a_judge_that_likes_the_first_is_found(probed):
+    pairs = [
+        {**one, "first": one["output"], "second": other["output"]}
+        for one, other in zip(ITEMS, [*ITEMS[1:], ITEMS[0]], strict=True)
+    ]
+    pairs = [{key: value for key, value in pair.items() if key != "output"} for pair in pairs]
+    for both in (False, True):
+        probe = probed("judge-first", "swap", items=pairs, labels=None, scale="pairwise", both_orders=both)["swap"]
+        assert probe.verdict == "found"
+        assert probe.figures["n_first"] == probe.events > 0
+        assert probe.figures["n_second"] == 0
+        assert probed.sent == (0 if both else 2 * N)
+
+
+def test_a_gullible_judge_is_found(probed):
+    probe = probed("judge-gullible", "injection")["injection"]
+    assert probe.n >= 60
+    assert probe.lower > 0.05
+    assert probe.verdict == "found"
+
+
+def test_without_a_bad_answer_the_attack_is_the_answer(probed):
+    probe = probed("judge", "injection", items=ITEMS[1:2], labels=LABELS[1:2])["injection"]
+    assert (probe.events, probe.verdict) == (0, "passed")
+
+
+def test_a_judge_of_its_own_family_is_compared_with_others(probed):
+    models = ["sandbox/judge" if number % 4 < 2 else "openai/gpt-4o" for number in range(N)]
+    probe = probed("judge-lenient", "self_preference", models=models)["self_preference"]
+    assert probe.n == probe.figures["n_others"] == N / 2
+    assert probed("judge", "self_preference", models=None)["self_preference"].verdict == "not_checked"
+
+
+def test_pass_and_fail_have_no_order(probed):
+    assert probed("judge", "swap")["swap"].detail == "only pairs have an order"
+
+
+def test_the_cost_is_told_before_and_holds(probed):
+    probed("judge-priced", "length", "format", "retest", "injection", "parse")
+    told = probed.costs
+    assert probed.sent <= N + sum(row["n_calls"] for row in told.values())
+    assert told["length"]["n_calls"] == N
+    assert told["length"]["highest_usd"] > 0
+    assert told["length"]["finds"] == "a bias of 16 points or more"
+    assert "swap" not in told
+
+
+def test_criteria_are_probed_as_one_verdict(probed):
+    criteria = {"number": 'mentions "order number"', "short": "at most 20 words"}
+    probe = probed("judge", "length", criteria=criteria)["length"]
+    assert (probe.figures["n_up"], probe.figures["n_down"], probe.verdict) == (0, N / 2, "passed")
+
+
+def test_no_items_check_nothing(probed):
+    assert probed("judge", "length", items=[], labels=[])["length"].verdict == "not_checked"
