@@ -1,0 +1,77 @@
+"""How many labels show that a judge is good enough: planned from nothing, or added to those there are."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safetycatch.errors import StatisticsError
+from safetycatch.judging.agreement import exact_lower
+from safetycatch.stats.clusters import quantile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST = 100_000  # labels beyond which nobody labels
+BLOCK = 2_000  # sizes tried at once
+
+
+def labels_for_rate(floor: float, truth: float, *, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Return how many labels of a class show a rate above `floor` with this power if it is `truth` (shares).
+
+    The number from which on the exact one-sided binomial test, which is Clopper and Pearson's lower bound at 1 - alpha,
+    has the power; 94 for above .80 if .90. Raises: StatisticsError unless 0 < floor < truth < 1, or where
+    100,000 labels do not.
+    """
+    if not 0 < floor < truth < 1:
+        raise StatisticsError(f"floor {floor}, truth {truth}: expected 0 < floor < truth < 1")
+    found = _more(0, 0, floor, truth, power, alpha)
+    if found is None:
+        raise StatisticsError(f"more than {MOST:,} labels are needed to tell {truth:g} from {floor:g}")
+    return found
+
+
+def labels_for_kappa(kappa: float, half_width: float, *, level: float = 0.95) -> int:
+    """Return how many labels give kappa an interval of this half width, two classes being equally common.
+
+    Then kappa's variance is (1 - kappa²)/n; with a rare class more are needed. Raises: StatisticsError for a kappa
+    outside (-1, 1) or a half width that is not positive. Source: Fleiss, Cohen & Everitt 1969.
+    """
+    if not (-1 < kappa < 1 and half_width > 0):
+        raise StatisticsError(f"kappa {kappa}, half width {half_width}: expected within (-1, 1), and above 0")
+    z = quantile((1 + level) / 2, math.inf)
+    return math.ceil(z**2 * (1 - kappa**2) / half_width**2)
+
+
+def more_labels_for_rate(
+    hits: int, misses: int, floor: float, *, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """Return how many more labels of a class would lift its lower bound to `floor`, should the rate stay as it is.
+
+    `hits` and `misses` are the labels there are; from the returned number on, the bound gets there with this power. 0
+    where it is there. None where the rate itself is not above the floor, or 100,000 more would not do.
+    Raises: StatisticsError for negative counts, or none at all.
+    """
+    if min(hits, misses) < 0 or hits + misses == 0:
+        raise StatisticsError(f"{hits} hits and {misses} misses: expected labels of the class")
+    if exact_lower(hits, misses, 1 - alpha) >= floor:
+        return 0
+    rate = hits / (hits + misses)
+    return None if rate <= floor else _more(hits, misses, floor, rate, power, alpha)
+
+
+def _more(hits: int, misses: int, floor: float, rate: float, power: float, alpha: float) -> int | None:
+    """Return the number of labels from which on the power is never below `power`: it goes up in a saw-tooth."""
+    from scipy.stats import binom
+
+    last = 0
+    for start in range(1, MOST, BLOCK):
+        further: NDArray[np.intp] = np.arange(start, start + BLOCK)
+        needed = binom.ppf(1 - alpha, hits + misses + further, floor) + 1
+        short = further[binom.sf(needed - hits - 1, further, rate) < power]
+        if not len(short):
+            return last + 1
+        last = int(short[-1])
+    return None
