@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safetycatch.errors import StatisticsError
+from safetycatch.results.judged_margin import judged_guardrail
 from safetycatch.stats import (
     Guardrail,
     Interval,
@@ -249,7 +250,7 @@ def guardrail(
         (ours, clusters), (theirs, _) = matrix.flat(candidate, name), matrix.flat(baseline, name)
     try:
         if judging is not None and judging.covers(metric.name):
-            return judging.guardrail(matrix, (candidate, baseline), metric, worse_by, relative=relative)
+            return judged_guardrail(judging, matrix, (candidate, baseline), metric, worse_by, relative=relative)
         return check_guardrail(
             ours,
             theirs,

@@ -19,20 +19,23 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from safetycatch.errors import StatisticsError
+from safetycatch.judging.correction import corrected_rate, rogan_gladen_from_counts
+from safetycatch.judging.difference import corrected_difference, labelled_difference
+from safetycatch.scoring.judged import is_judged
 from safetycatch.stats import Interval, PairedDifference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from safetycatch.judging.correction import Corrected
+    from safetycatch.judging.corrected import Corrected
+    from safetycatch.judging.difference import CorrectedDifference
     from safetycatch.results.comparing import Comparison, Estimate
     from safetycatch.results.matrix import Floats, ScoreMatrix
 
-JUDGE = "judge"
 RATE, GRADES, PAIRWISE = "rate", "grades", "pairwise"
 LEAST_LABELS = 30  # drawn from one candidate's answers; with fewer, the certificate corrects, where there is one
 PROVISIONAL, USABLE = "provisional", frozenset({"certified", "provisional"})
-STEPS = 40  # halvings until a p-value is exact to all digits that are shown
+COMMON_ERROR = "common_error"
 
 Scale = Literal["rate", "grades", "pairwise"]
 Figure = TypeVar("Figure", Interval, PairedDifference)
@@ -50,10 +53,10 @@ class Label(NamedTuple):
 class Counts(NamedTuple):
     """Sealed labels: passed by both, by people only, by the judge only, by neither."""
 
-    tp: int
-    fn: int
-    fp: int
-    tn: int
+    tp: float
+    fn: float
+    fp: float
+    tn: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,12 @@ class Judged(Generic[Figure]):
 
     def facts(self) -> dict[str, Any]:
         """Return both figures as JSON facts, a withheld raw one as null."""
-        raw = dict.fromkeys(("raw", "raw_low", "raw_high"))
-        if not self.withheld:
-            raw = {"raw": self.raw.estimate, "raw_low": self.raw.low, "raw_high": self.raw.high}
+        raw = (None, None, None) if self.withheld else (self.raw.estimate, self.raw.low, self.raw.high)
         return {
             "estimate": self.shown.estimate,
             "low": self.shown.low,
             "high": self.shown.high,
-            **raw,
+            **dict(zip(("raw", "raw_low", "raw_high"), raw, strict=True)),
             "n": self.shown.n,
             "n_labels": self.n_labels,
             "method": self.method,
@@ -129,14 +130,12 @@ class Judging:
 
     def covers(self, metric: str) -> bool:
         """Whether a judge gave this metric's values."""
-        return metric == JUDGE or metric.startswith(f"{JUDGE}.")
+        return is_judged(metric)
 
     def rate(
         self, matrix: ScoreMatrix, candidate: str, metric: str, raw: Interval, rows: np.ndarray | None = None
     ) -> Judged[Interval]:
         """Return a candidate's rate (or mean grade), corrected where that can be; `rows` picks the items of a slice."""
-        from safetycatch.judging.correction import corrected_rate, rogan_gladen_from_counts
-
         values, clusters = _flat(matrix, candidate, metric, rows)
         labels = self._labels_of(matrix, candidate, metric, rows)
         counts = self.counts.get(metric)
@@ -170,35 +169,54 @@ class Judging:
         """Return candidate - baseline (`names`) with the judge's error in the interval, where that can be.
 
         With the certificate's counts the p-value stays that of the raw difference: an error that both share makes no
-        difference where there is none. With labels it is that of the corrected one.
+        difference where there is none. With labels on both it is that of the corrected one.
         """
         try:
-            found, narrow = (
-                self._corrected(matrix, names, metric, rows, level) for level in (raw.level, 2 * raw.level - 1)
-            )
+            found = self.corrected_difference(matrix, names, metric, rows, raw.level)
+            narrow = self.corrected_difference(matrix, names, metric, rows, 2 * raw.level - 1)
         except StatisticsError as error:
             return Judged(raw, raw, reason=f"it cannot be corrected: {error}")
         if found is None or narrow is None:
             n_labels = min(len(self._labels_of(matrix, name, metric, rows)) for name in names)
             return Judged(raw, raw, n_labels=n_labels, reason=self._why_raw(n_labels))
-        shared = found.method == "rogan_gladen"
+        shared = found.method == COMMON_ERROR
         shown = replace(
             _interval(raw, found),
             lower_bound=narrow.low,
             upper_bound=narrow.high,
-            # The labels' part of the spread does not shrink with more items.
-            sd_difference=raw.sd_difference * abs(found.estimate / raw.estimate)
-            if shared and raw.estimate
-            else math.nan,
-            p_value=raw.p_value if shared else math.nan,
+            p_value=found.p_value,
             p_method=raw.p_method if shared else "corrected",
+            # What the labels add to the spread does not shrink with more items.
+            sd_difference=raw.sd_difference * _stretch(raw, found) if shared else math.nan,
         )
         return self._judged(shown, raw, found)
 
-    def _corrected(
+    def corrected_difference(
         self, matrix: ScoreMatrix, names: tuple[str, str], metric: str, rows: np.ndarray | None, level: float
-    ) -> Corrected | None:
-        return None
+    ) -> CorrectedDifference | None:
+        """Return candidate - baseline corrected at one level; None where nothing corrects it.
+
+        Raises: StatisticsError where no interval can be given.
+        """
+        if self.scale != RATE:
+            return None
+        picked = slice(None) if rows is None else rows
+        ours, theirs = (matrix.means(name, metric)[picked] for name in names)
+        clusters = matrix.items.clusters[picked] if matrix.items.clustered else None
+        labels = [self._labels_of(matrix, name, metric, rows) for name in names]
+        single = matrix.rows(names[0], metric).shape[1] == matrix.rows(names[1], metric).shape[1] == 1
+        if single and min(map(len, labels)) >= LEAST_LABELS:
+            ids = [matrix.items.ids[row] for row in np.arange(len(matrix.items.ids))[picked]]
+            (mine, chance), (other, other_chance) = (_by_row(one, ids) for one in labels)
+            return labelled_difference(
+                ours, theirs, mine, other, probability_a=chance, probability_b=other_chance, cluster=clusters,
+                level=level,
+            )  # fmt: skip
+        if (counts := self.counts.get(metric)) is None:
+            return None
+        return corrected_difference(
+            ours, theirs, counts.tp, counts.fn, counts.fp, counts.tn, cluster=clusters, level=level
+        )
 
     def _labels_of(
         self, matrix: ScoreMatrix, candidate: str, metric: str, rows: np.ndarray | None
@@ -227,11 +245,16 @@ class Judging:
             why = "nobody checked this judge against people"
         return f"{why}; {few}" if few else why
 
-    def _judged(self, shown: Figure, raw: Figure, found: Corrected) -> Judged[Figure]:
+    def _judged(self, shown: Figure, raw: Figure, found: Corrected | CorrectedDifference) -> Judged[Figure]:
         return Judged(
-            shown, raw, found.method, found.assumption, found.effective_gain, found.n_labels,
+            shown,
+            raw,
+            found.method,
+            found.assumption,
+            found.effective_gain,
+            found.n_labels,
             withheld=self.state == PROVISIONAL,
-        )  # fmt: skip
+        )
 
 
 def judged_facts(
@@ -258,7 +281,7 @@ def judged_facts(
     }
 
 
-def _interval(raw: Figure, found: Corrected) -> Figure:
+def _interval(raw: Figure, found: Corrected | CorrectedDifference) -> Figure:
     return replace(
         raw,
         estimate=found.estimate,
@@ -269,6 +292,21 @@ def _interval(raw: Figure, found: Corrected) -> Figure:
         method=found.method,
         warnings=(*raw.warnings, *found.warnings),
     )
+
+
+def _stretch(raw: PairedDifference, found: CorrectedDifference) -> float:
+    """Return by how much a common error shrank the difference: 1 / J."""
+    return found.estimate / raw.estimate if raw.estimate else found.se / raw.se
+
+
+def _by_row(labels: Sequence[Label], ids: Sequence[str]) -> tuple[Floats, Floats]:
+    """Return people's label and its probability for every row; NaN and 1 where there is none."""
+    place = {example_id: row for row, example_id in enumerate(ids)}
+    people, chance = np.full(len(ids), math.nan), np.ones(len(ids))
+    for label in labels:
+        people[place[label.example_id]] = label.people
+        chance[place[label.example_id]] = label.probability
+    return people, chance
 
 
 def _flat(
