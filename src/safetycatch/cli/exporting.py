@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safetycatch.cli.journal import Json, OfRun, open_journal, run_id_of
+from safetycatch.data.spreadsheet import SHIELD, TRIGGERS
 from safetycatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ COLUMNS = (
         "error_text",
     ),
 )
-# What a spreadsheet takes for a formula; the full-width forms too, which some make narrow first.
-TRIGGERS = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _csv(rows: Iterator[dict[str, Any]], file: Temporary, raw: bool) -> Exported
         cells = _as_text(row)
         for name, cell in cells.items():
             if isinstance(cell, str) and cell.startswith(TRIGGERS):
-                cells[name] = f"'{cell}"
+                cells[name] = SHIELD + cell
                 n_defused += 1
         writer.writerow([cells[name] for name in columns])
         file.write(line.getvalue().encode())

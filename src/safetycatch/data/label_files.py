@@ -64,12 +64,14 @@ class _Read:
         return f"{self.place}, {self.where} {number + 1}" + (f", column {column}" if column else "")
 
 
-def read_labels(path: Path, settings: JudgeSettings | None = None) -> Labelled:
+def read_labels(
+    path: Path, settings: JudgeSettings | None = None, *, verdicts: Sequence[str] | None = None
+) -> Labelled:
     """Return the items and labels of a file with the columns `output` and `label`, or of Label Studio's JSON.
 
     Optional columns: input, reference (or target), annotator, criterion, critique, failure_mode, example_id (or id),
     candidate, output_hash, sampling_probability, rubric_hash, labelled_at; any other one is a slice. With `settings`,
-    labels are those of its scale. Ids that are not given come from the content.
+    or the `verdicts` of a scale, labels are those. Ids that are not given come from the content.
 
     Raises: DataError naming row and column of: an unknown label, an output that its hash contradicts, an item with
     two inputs, one annotator's two labels of one item and criterion.
@@ -78,7 +80,8 @@ def read_labels(path: Path, settings: JudgeSettings | None = None) -> Labelled:
     if not read.rows:
         raise DataError("no rows", where=read.place, expected="at least one output")
     items = _items(read)
-    labels = _labels(read, settings, items)
+    scale = settings.verdict_labels if settings is not None else verdicts
+    labels = _labels(read, scale, items)
     return Labelled(*_tables(items, labels, read.slices), tuple(dict.fromkeys(read.notes)))
 
 
@@ -240,11 +243,11 @@ def _probability(read: _Read, number: int, text: str | None) -> float | None:
 # -- labels ----------------------------------------------------------------------------------------------------------
 
 
-def _labels(read: _Read, settings: JudgeSettings | None, items: _Items) -> list[dict[str, Any]]:
+def _labels(read: _Read, scale: Sequence[str] | None, items: _Items) -> list[dict[str, Any]]:
     numbers = [number for number, row in enumerate(read.rows) if (row.get("label") or "").strip()]
     texts = [str(read.rows[number]["label"]) for number in numbers]
     criteria = [(read.rows[number].get("criterion") or "").strip() for number in numbers]
-    verdicts, told = as_verdicts(texts, criteria, settings, [read.at(number, "label") for number in numbers])
+    verdicts, told = as_verdicts(texts, criteria, scale, [read.at(number, "label") for number in numbers])
     read.notes += told
     kept: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {}
     conflicts: list[str] = []

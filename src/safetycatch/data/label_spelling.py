@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safetycatch.errors import DataError
-from safetycatch.judge_settings import FAIL, PASS, PASS_FAIL
+from safetycatch.judge_settings import FAIL, PASS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from safetycatch.judge_settings import JudgeSettings
 
 PASSES = frozenset({"pass", "passed", "yes", "y", "1", "1.0", "true", "good", "ok", "correct"})
 FAILS = frozenset({"fail", "failed", "no", "n", "0", "0.0", "false", "bad", "wrong", "incorrect"})
@@ -18,16 +16,15 @@ SHOWN = 4
 
 
 def as_verdicts(
-    texts: Sequence[str], criteria: Sequence[str], settings: JudgeSettings | None, places: Sequence[str]
+    texts: Sequence[str], criteria: Sequence[str], scale: Sequence[str] | None, places: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """Return each label as a verdict of the scale, and notes on how it was spelled; labels of a criterion pass or fail.
 
-    Without `settings`, labels that are all ways to write pass and fail are those; any others are classes as written.
+    Without a `scale`, labels that are all ways to write pass and fail are those; any others are classes as written.
     Raises: DataError at the first of `places` whose label the scale does not have.
     """
-    scale = None if settings is None else settings.verdict_labels
     whole = [text for text, criterion in zip(texts, criteria, strict=True) if not criterion]
-    binary = settings.scale == PASS_FAIL if settings else all(_pass_fail(text) for text in whole)
+    binary = scale is None and all(_pass_fail(text) for text in whole)
     verdicts: list[str] = []
     spelled: dict[str, str] = {}
     for text, criterion, place in zip(texts, criteria, places, strict=True):

@@ -145,9 +145,9 @@ def influence(statistic: Statistic, counts: Floats, n: float) -> tuple[float, Fl
     with np.errstate(all="ignore"):
         gradient = np.imag(statistic(shares + 1j * STEP * cells, n)) / STEP
         value = float(statistic(shares, n))
-    centred = gradient.reshape(counts.shape) - (gradient.reshape(counts.shape) * shares).sum()
     if not math.isfinite(value):
         return math.nan, np.full(counts.shape, math.nan)
+    centred = gradient.reshape(counts.shape) - (gradient.reshape(counts.shape) * shares).sum()
     return value, centred / total
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from safetycatch.errors import UsageError
+from safetycatch.errors import StatisticsError, UsageError
 from safetycatch.judge_settings import FAIL, PASS
 from safetycatch.judging.sealing import ItemKey
 
@@ -65,26 +65,51 @@ def _passes(said: Mapping[str, Mapping[str, Any]], criteria: Iterable[str]) -> l
     return [said[name]["label"] == PASS for name in criteria]
 
 
-def consensus(labels: pa.Table, *, rule: str = "majority", criterion: str = "") -> dict[ItemKey, str | None]:
+def consensus(
+    labels: pa.Table, *, rule: str = "majority", criterion: str = "", criteria: Collection[str] = ()
+) -> dict[ItemKey, str | None]:
     """Return the label that stands for each labelled item on one criterion (empty: the whole); None: disputed.
 
     `majority`: what more than half of the people say; `unanimous`: what all say; `median`: the middle grade, disputed
-    where two grades share the middle. An adjudicator's label wins over all others.
+    where two grades share the middle. An adjudicator's label wins over all others. A whole answer on which people
+    differ is settled where all `criteria` are: it passes when each of them does.
     Raises: UsageError for another rule, or a median of labels that are no grades.
     """
-    return {key: _settled(said, rule) for key, said in _said(labels, criterion).items()}
+    found = {key: _settled(said, rule) for key, said in _said(labels, criterion).items()}
+    if criterion or not criteria:
+        return found
+    by_criterion = [consensus(labels, rule=rule, criterion=name) for name in criteria]
+    for key in [key for key, label in found.items() if label is None]:
+        verdicts = [settled.get(key) for settled in by_criterion]
+        if None not in verdicts:
+            found[key] = PASS if set(verdicts) == {PASS} else FAIL
+    return found
 
 
 def disputes(labels: pa.Table, *, rule: str = "majority") -> list[Dispute]:
-    """Return the items that people do not settle, on the whole and on each criterion: what an adjudicator decides.
+    """Return the items that people do not settle, on each criterion or else on the whole: what an adjudicator decides.
 
     Raises: UsageError as `consensus`.
     """
-    return [
+    criteria = criteria_of(labels)
+    open_criteria = [
         Dispute(key, criterion, said)
-        for criterion in criteria_of(labels)
+        for criterion in criteria
+        if criterion
         for key, said in _said(labels, criterion).items()
         if _settled(said, rule) is None
+    ]
+    # Who settles the criteria settles the whole.
+    explained = {dispute.key for dispute in open_criteria}
+    whole = consensus(labels, rule=rule, criteria=[criterion for criterion in criteria if criterion])
+    said_of_whole = _said(labels, "")
+    return [
+        *(
+            Dispute(key, "", said_of_whole[key])
+            for key, label in whole.items()
+            if label is None and key not in explained
+        ),
+        *open_criteria,
     ]
 
 
@@ -164,7 +189,7 @@ class AnnotatorAgreement:
 class CriterionAgreement:
     """All people on one criterion: `agreed` is the share of agreeing pairs of labels of one item, alpha Krippendorff's.
 
-    Both are NaN without an item that two people labelled.
+    `low` and `high` are alpha's interval, `reason` says why it is NaN. `agreed` is NaN where no two people met.
     """
 
     criterion: str
@@ -174,6 +199,9 @@ class CriterionAgreement:
     n_disputed: int
     agreed: float
     alpha: float
+    low: float
+    high: float
+    reason: str
 
     @property
     def contested(self) -> bool:
@@ -223,7 +251,7 @@ def people_agreement(
         pairs += found
         n_left_out += left_out
         annotators += _annotators(said, criterion, rule)
-        criteria.append(_criterion(said, criterion, rule, ordered))
+        criteria.append(_criterion(said, criterion, rule, ordered, level))
     return People(tuple(pairs), tuple(annotators), tuple(criteria), n_left_out)
 
 
@@ -267,7 +295,7 @@ def _annotators(said: Mapping[ItemKey, Mapping[str, str]], criterion: str, rule:
 
 
 def _criterion(
-    said: Mapping[ItemKey, Mapping[str, str]], criterion: str, rule: str, grades: Sequence[str]
+    said: Mapping[ItemKey, Mapping[str, str]], criterion: str, rule: str, grades: Sequence[str], level: float
 ) -> CriterionAgreement:
     shared = [by for by in said.values() if len(by) > 1]
     n_pairs = sum(len(by) * (len(by) - 1) // 2 for by in shared)
@@ -279,17 +307,25 @@ def _criterion(
         sum(len(set(by.values())) > 1 for by in shared),
         sum(_settled(by, rule) is None for by in said.values()),
         n_agreeing / n_pairs if n_pairs else math.nan,
-        _alpha(said, grades),
+        *_alpha(said, grades, level),
     )
 
 
-def _alpha(said: Mapping[ItemKey, Mapping[str, str]], grades: Sequence[str]) -> float:
+def _alpha(
+    said: Mapping[ItemKey, Mapping[str, str]], grades: Sequence[str], level: float
+) -> tuple[float, float, float, str]:
+    """Return alpha with its interval, NaN with the reason where it is undefined."""
     import pandas as pd
 
     from safetycatch.judging.alpha import krippendorff_alpha
 
-    long = [(number, annotator, label) for number, by in enumerate(said.values()) for annotator, label in by.items()]
-    frame = pd.DataFrame(long, columns=["example_id", "annotator", "label"])
-    if grades:
-        return krippendorff_alpha(frame.assign(label=frame["label"].astype(int)), metric="ordinal")
-    return krippendorff_alpha(frame, metric="nominal")
+    # The ballots take ids as texts; the number of an item is one.
+    rows = [
+        (str(number), annotator, label) for number, by in enumerate(said.values()) for annotator, label in by.items()
+    ]
+    frame = pd.DataFrame(rows, columns=["example_id", "annotator", "label"])
+    try:
+        found = krippendorff_alpha(frame, metric="ordinal" if grades else "nominal", order=grades or None, level=level)
+    except StatisticsError as error:
+        return math.nan, math.nan, math.nan, str(error)
+    return found.estimate, found.low, found.high, found.reason
