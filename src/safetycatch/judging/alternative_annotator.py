@@ -139,5 +139,6 @@ def _p_value(lead: Floats) -> float:
         # The same lead on every item: a sign test is what is left.
         return 0.5**n if lead[0] < 0 else 1.0
     if n < FEW_ITEMS:
-        return float(wilcoxon(lead, alternative="less", method="approx")[1])
+        ranks: Any = wilcoxon(lead, alternative="less", method="approx")
+        return float(ranks.pvalue)
     return upper_tail(-float(lead.mean()) / (spread / math.sqrt(n)), n - 1)

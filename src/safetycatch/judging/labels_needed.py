@@ -62,6 +62,40 @@ def more_labels_for_rate(
     return None if rate <= floor else _more(hits, misses, floor, rate, power, alpha)
 
 
+def more_labels_for_j(
+    tp: int, fn: int, fp: int, tn: int, floor: float, *, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """Return how many more labels of each class would lift the lower bound of J = TPR + TNR - 1 to `floor`.
+
+    Should both rates stay as they are, the bound gets there with about this power. 0, None and errors as in
+    `more_labels_for_rate`; the power is that of a normal estimate.
+    """
+    if min(tp, fn, fp, tn) < 0 or tp + fn == 0 or fp + tn == 0:
+        raise StatisticsError(f"counts {tp}, {fn}, {fp}, {tn}: expected labels of both classes")
+    tpr, tnr = tp / (tp + fn), tn / (fp + tn)
+    z = quantile(power, math.inf)
+
+    def room(further: int) -> float:
+        """Return how far the bound is above the floor, an unlucky draw of more labels allowed for."""
+        good, bad = tp + fn + further, fp + tn + further
+        lower = (
+            exact_lower(good * tpr, good * (1 - tpr), 1 - alpha),
+            exact_lower(bad * tnr, bad * (1 - tnr), 1 - alpha),
+        )
+        luck = z * math.sqrt(tpr * (1 - tpr) / good + tnr * (1 - tnr) / bad) if further else 0.0
+        return tpr + tnr - 1 - math.hypot(tpr - lower[0], tnr - lower[1]) - luck - floor
+
+    if room(0) >= 0:
+        return 0
+    if room(MOST) < 0:
+        return None
+    low, high = 0, MOST
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if room(middle) >= 0 else (middle, high)
+    return high
+
+
 def _more(hits: int, misses: int, floor: float, rate: float, power: float, alpha: float) -> int | None:
     """Return the number of labels from which on the power is never below `power`: it goes up in a saw-tooth."""
     from scipy.stats import binom
