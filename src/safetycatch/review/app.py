@@ -59,4 +59,9 @@ def create_app(review: Review, keys: Keys) -> ASGIApp:
         from safetycatch.review import labelling
 
         routes += labelling.routes(review.desk, pages)
+    if review.store is not None and review.run is not None:
+        from safetycatch.review import browser
+
+        labels = review.desk.labels.labels if review.desk is not None else None
+        routes += browser.routes(review.store, review.run, pages, labels)
     return Guard(Starlette(routes=routes), keys)

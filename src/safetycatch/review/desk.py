@@ -7,7 +7,6 @@ answer was picked.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,8 @@ CHUNK = 100_000
 HISTORY = 1000
 MAX_ACTS = 50
 PARTS = ("input", "output", "first", "second", "reference")
-# Without the letters that do something else: c n m o r s u, and p f where they mean pass and fail.
-LETTERS = "abdeghijklqtvwxyz"
+# Without the letters that do something else: c e m n o r s u, and p f where they mean pass and fail.
+LETTERS = "abdghijklqtvwxyz"
 
 
 def verdict_keys(scale: str | tuple[int | str, ...], verdicts: tuple[str, ...]) -> dict[str, str]:
@@ -89,8 +88,7 @@ class Desk:
         open_ = [
             number
             for number, key in enumerate(self._keys)
-            if not (key in mine and (mine[key] is None or self._whole(mine[key])))
-            and (key in self._shared or key not in taken)
+            if not (key in mine and self._dealt(mine[key])) and (key in self._shared or key not in taken)
         ]
         if first:
             return open_
@@ -101,6 +99,9 @@ class Desk:
             return key not in self._shared, 0.0 if key in self._shared else keyed_fraction(seed, annotator, *key)
 
         return sorted(open_, key=order)
+
+    def _dealt(self, marks: Mapping[str, Label] | None) -> bool:
+        return marks is None or self._whole(marks)
 
     def _whole(self, marks: Mapping[str, Label] | None) -> bool:
         """Whether an answer is judged to the end: by every criterion, or as a whole."""
@@ -118,6 +119,7 @@ class Desk:
             "queue": self.queue(annotator),
             "modes": self.modes(),
             "saved": self.saved(annotator),
+            "done": sum(self._dealt(marks) for marks in self.labels.marks(annotator).values()),
             "history": [
                 {"id": event.id, "item": numbers[event.example_id, event.output_hash]}
                 for event in done
@@ -218,12 +220,6 @@ class Desk:
             failure_modes=() if label == PASS else said.texts("modes"),
             rubric_hash=self.labels.settings.rubric_hash,
         )
-
-    def counts(self, annotator: str) -> Counter[str]:
-        """Return how often a person gave each verdict to an answer as a whole."""
-        table = self.labels.labels()
-        rows = zip(*(table[name].to_pylist() for name in ("annotator", "criterion", "label")), strict=True)
-        return Counter(label for who, criterion, label in rows if who == annotator and not criterion)
 
 
 class _Said:

@@ -22,7 +22,7 @@ from safetycatch import tables
 from safetycatch.errors import DataError, StoreError, UsageError
 from safetycatch.folders import make_private
 from safetycatch.identity import canonical_json, checked_name, output_hash, text_sha256
-from safetycatch.judge_settings import FAIL, PASS, PASS_FAIL, verdict_labels
+from safetycatch.judge_settings import PASS_FAIL, verdict_labels
 from safetycatch.store import manifest as manifests
 from safetycatch.store.disk import Tree, named
 from safetycatch.store.label_events import SEPARATOR, Event, Label, Rename, Skip, Undo, from_line, to_line
@@ -263,13 +263,15 @@ class LabelSet:
         """
         import pyarrow as pa
 
+        from safetycatch.judging.people import with_whole
+
         today, of = self.renamed(), dict[ItemKey, list[dict[str, Any]]]()
         for item in self.rows:
             of.setdefault((item["example_id"], item["output_hash"]), []).append(item)
         found: list[dict[str, Any]] = []
         for annotator in self.annotators():
             for key, marks in self.marks(annotator).items():
-                for event in self._with_whole(marks or {}):
+                for event in (marks or {}).values():
                     modes = list(dict.fromkeys(today.get(mode, mode) for mode in event.failure_modes))
                     said = {
                         "annotator": annotator,
@@ -290,18 +292,8 @@ class LabelSet:
                         }
                         for item in of.get(key, [])
                     ]
-        return tables.checked(pa.Table.from_pylist(found, schema=tables.schema("labels")), "labels", self.name)
-
-    def _with_whole(self, marks: dict[str, Label]) -> list[Label]:
-        said, criteria = list(marks.values()), self.settings.criteria
-        if criteria and "" not in marks and criteria.keys() <= marks.keys():
-            from dataclasses import replace
-
-            last = max(said, key=lambda event: event.at)
-            verdict = PASS if all(marks[name].label == PASS for name in criteria) else FAIL
-            modes = tuple(dict.fromkeys(mode for event in said for mode in event.failure_modes))
-            said.append(replace(last, criterion="", label=verdict, critique="", failure_modes=modes[:20]))
-        return said
+        said_of = pa.Table.from_pylist(found, schema=tables.schema("labels"))
+        return tables.checked(with_whole(said_of, self.settings.criteria), "labels", self.name)
 
     @property
     def notes(self) -> list[str]:
