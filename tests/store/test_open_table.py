@@ -15,7 +15,7 @@ def many():
 def test_groups_are_the_table_in_parts(store, put, many):
     with_groups = store.open_table(put(store, data=many))
     assert with_groups.sizes == (ROW_GROUP_ROWS, 10)
-    parts = [with_groups.group(number, ["value"]) for number in (0, 1)]
+    parts = [with_groups.read(["value"], number) for number in (0, 1)]
     assert pa.concat_tables(parts)["value"].to_pylist() == list(range(N))
     with_groups.close()
 
@@ -32,14 +32,14 @@ def test_a_column_without_statistics_may_hold_anything(store, put):
 
 def test_an_unknown_column_is_refused(store, put):
     with pytest.raises(DataError, match="no column 'x'"):
-        store.open_table(put(store)).group(0, ["x"])
+        store.open_table(put(store)).read(["x"])
 
 
 def test_an_altered_table_is_not_opened(runs, now, table):
     with runs.begin("t", "same", config={}, now=now) as run:
         path = run.write_table("rows", table)
         stored = run.finish("done", {}, now=now)
-    assert stored.open_table("rows").names == ("example_id", "value")
+    assert stored.open_table("rows").read(["value"])["value"].to_pylist() == [1.5, None, 3.0]
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match="altered"):
         stored.open_table("rows")
@@ -51,4 +51,15 @@ def test_a_table_that_is_replaced_stays_readable(store, put):
     ref = put(store)
     opened = store.open_table(ref)
     store.path(ref).unlink()
-    assert opened.group(0, ["example_id"])["example_id"].to_pylist() == ["a", "b", "c"]
+    assert opened.read(["example_id"], 0)["example_id"].to_pylist() == ["a", "b", "c"]
+
+
+def test_a_table_without_rows_is_read_too(store, put):
+    opened = store.open_table(put(store, data=pa.table({"metric": pa.array([], pa.string())})))
+    assert opened.read(["metric"]).num_rows == 0
+    assert opened.may_hold("metric", "a") == []
+
+
+def test_missing_values_are_known_from_the_file_alone(store, put):
+    opened = store.open_table(put(store))
+    assert [opened.n_missing(column, 0) for column in ("example_id", "value")] == [0, 1]

@@ -197,7 +197,6 @@ class TableFile:
             self._reader = pq.ParquetFile(self._stream, page_checksum_verification=True, pre_buffer=False)
         groups = self._reader.metadata
         self.sizes = tuple(groups.row_group(number).num_rows for number in range(groups.num_row_groups))
-        self.names: tuple[str, ...] = tuple(self._reader.schema_arrow.names)
 
     @contextlib.contextmanager
     def _told(self) -> Generator[None]:
@@ -208,14 +207,17 @@ class TableFile:
         except (pa.ArrowException, OSError) as error:
             raise StoreError(f"{self._path} is damaged: {str(error).splitlines()[0][:200]}") from error
 
-    def group(self, number: int, columns: Sequence[str]) -> pa.Table:
-        """Return some columns of one row group.
+    def read(self, columns: Sequence[str], group: int | None = None) -> pa.Table:
+        """Return some columns of one row group, or of all.
 
         Raises: StoreError naming the file when a page's checksum is wrong; DataError for an unknown column.
         """
-        wanted = _known(columns, self._reader.schema_arrow, self._path)
+        wanted = list(columns)
+        _known(wanted, self._reader.schema_arrow, self._path)
         with self._lock, self._told():
-            return self._reader.read_row_group(number, columns=wanted).select(wanted)
+            if group is None:
+                return self._reader.read(columns=wanted).select(wanted)
+            return self._reader.read_row_group(group, columns=wanted).select(wanted)
 
     def may_hold(self, column: str, text: str) -> list[int]:
         """Return the row groups whose statistics allow a value `text` in a text column; all that have none."""
@@ -227,6 +229,12 @@ class TableFile:
             if seen is None or not seen.has_min_max or seen.min <= text <= seen.max:
                 found.append(number)
         return found
+
+    def n_missing(self, column: str, number: int) -> int | None:
+        """Return how many values of a text or number column one row group lacks; None where the file does not say."""
+        place = self._reader.schema_arrow.names.index(column)
+        seen = self._reader.metadata.row_group(number).column(place).statistics
+        return seen.null_count if seen is not None and seen.has_null_count else None
 
     def close(self) -> None:
         """Close the file."""
