@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from safetycatch.configuration import near_file
-from safetycatch.errors import ExperimentError
+from safetycatch.errors import ExperimentError, UsageError
 from safetycatch.identity import output_hash
 from safetycatch.judge_settings import PAIRWISE, PASS
 from safetycatch.judging.people import consensus
 from safetycatch.judging.sealing import ItemKey
-from safetycatch.scoring.judged import JUDGE
-from safetycatch.store import Ref
+from safetycatch.scoring.judged import JUDGE, is_judged
+from safetycatch.store import Ref, Runs
 from safetycatch.store.certificates import Certificates
 from tasks.judge import judging_entry
 from tasks.labels import labelled
@@ -195,3 +195,23 @@ def _value(label: str | None, criterion: str, settings: JudgeSettings) -> float 
     if criterion:
         return float(label == PASS)
     return float(settings.passed(label)) if settings.is_rate else float(label)
+
+
+def check_judge_of(prepared: Prepared, stored: dict[str, Any] | None) -> None:
+    """Refuse a stored baseline whose answers another judge scored: a common error is what makes the two comparable.
+
+    Raises: UsageError naming both.
+    """
+    settings = prepared.experiment.judge
+    if settings is None or stored is None or not any(map(is_judged, prepared.scorers)):
+        return
+    run = Runs(prepared.place.open_store()).load(stored["run_id"])
+    judged = run.summary["summary"].get("judged")
+    if judged is None or judged["judge_key"] != judging_entry(prepared.inputs)["key"]:
+        what = "no judge" if judged is None else "another judge (model, prompt, parameters or scale differ)"
+        raise UsageError(
+            f"{what} scored the answers of {stored['name']}",
+            where="claim.baseline",
+            expected="verdicts of one judge on both sides",
+            fix="name the old version as a candidate of this experiment: its answers are then judged along",
+        )

@@ -9,6 +9,7 @@ from prefect import task
 
 from safetycatch.errors import UsageError
 from safetycatch.experiment import Claim
+from safetycatch.results.corrected import Judging
 from safetycatch.results.matrix import build_matrix, items_of
 from safetycatch.results.noise import noise_of
 from safetycatch.results.summary import MetricTable, summarise
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from safetycatch.results.matrix import Items, ScoreMatrix
 
-STAGE, VERSION = "compare", "8"
+STAGE, VERSION = "compare", "9"
 
 
 @task(
@@ -44,7 +45,8 @@ def compare(
 ) -> dict[str, Any]:
     """Return the reference of the `comparisons`; estimates, verdicts and item health are its facts.
 
-    `parts` are the candidates' `scores`; `settings[stored]` names a stored run whose scores are the baseline.
+    `parts` are the candidates' `scores`; `settings[stored]` names a stored run whose scores are the baseline,
+    `settings[judging]` what is known of the judge's errors, where there is a judge.
     """
 
     def produce() -> Produced:
@@ -72,7 +74,8 @@ def compare(
                 fix="claim accuracy, or run both on the same data",
             )
         claim = Claim.model_validate(settings["claim"]) if settings["claim"] else None
-        summary = summarise(matrix, MetricTable.of(scorers), claim, settings)
+        judging = Judging.of(settings.get("judging"))
+        summary = summarise(matrix, MetricTable.of(scorers), claim, settings, judging)
         rows = [comparison.row() for comparison in (*summary.outcome.comparisons, *summary.pairs)]
         table = checked(pa.Table.from_pylist(rows, schema=schema("comparisons")), "comparisons")
         kept = matrix.without(set(settings["exclude"]))

@@ -12,6 +12,7 @@ from prefect import task
 from safetycatch.ensembles import Correlation, effective_voters, error_correlation
 from safetycatch.errors import StatisticsError
 from safetycatch.results.comparing import added_usd, compare
+from safetycatch.results.corrected import Judging
 from safetycatch.results.matrix import build_matrix, items_of
 from safetycatch.results.summary import MetricTable
 from safetycatch.store import Ref
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from safetycatch.results.comparing import Comparison, Metric
     from safetycatch.results.matrix import ScoreMatrix
 
-STAGE, VERSION = "gain", "2"
+STAGE, VERSION = "gain", "3"
 SCHEMA = pa.schema(
     [
         pa.field("left", pa.string(), nullable=False),
@@ -66,8 +67,9 @@ def gain(
 
         matrix = build_matrix(items, batches(), settings["replicates"]).without(set(settings["exclude"]))
         metric = MetricTable.of(scorers_of(place, settings)).metrics[0]
+        judging = Judging.of(settings.get("judging"))
         best = settings["best"] or _best(matrix, members, metric)
-        found = compare(matrix, settings["id"], best, metric) if best else None
+        found = compare(matrix, settings["id"], best, metric, judging=judging) if best else None
         low, high, no_interval = interval_of(found)
         sign = 1 if metric.higher_is_better else -1
         shared = _shared(place, settings, examples, parts[n_scores:])

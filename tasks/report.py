@@ -8,6 +8,7 @@ import pyarrow as pa
 from prefect import task
 
 from safetycatch.catches.finding import findings_table
+from safetycatch.identity import canonical_json
 from safetycatch.report.html import render_html
 from safetycatch.report.markdown import render_markdown
 from safetycatch.store import Ref
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tasks.result import Result
 
 NAME = "report"
+JUDGING = "judging.json"  # what was known of the judge's errors, for gate and compare
 
 
 @task(name=NAME, task_run_name="report {result.run_id}", persist_result=False)
@@ -43,6 +45,8 @@ def report(result: Result, run: Run, parts: dict[str, list[dict[str, Any]]], sco
     content = fill(result, parts)
     run.write_text("report.html", render_html(content))
     run.write_text("report.md", render_markdown(content))
+    if result.judging is not None:
+        run.write_text(JUDGING, canonical_json(result.judging).decode())
     raced = ["ladder", "dev_rows"] if result.climbed else []
     return ["rows", "scores", "comparisons", "findings", "items", *raced]
 

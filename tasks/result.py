@@ -53,6 +53,7 @@ class Result:
     looks: tuple[Look, ...] = ()
     bench: dict[str, Any] | None = None
     reference: bool = False
+    judging: dict[str, Any] | None = None
 
     @property
     def _unpriced_now(self) -> int:
