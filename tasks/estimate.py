@@ -6,12 +6,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.catches.estimate import Estimate
+from safetycatch.judge_settings import PAIRWISE
+from safetycatch.judging.canaries import canary_items
 from tasks.calling import read_table, requests_of, shard_rows
-from tasks.plan import POOL, expected_usd
+from tasks.judge import requests_about
+from tasks.judging import items_to_judge
+from tasks.plan import JUDGE, POOL, expected_usd
 from tasks.session import ceiling, current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from safetycatch.calls import Request
     from tasks.prepared import Bootstrap, Climbed, Prepared, Ref
@@ -20,10 +24,17 @@ LOOKUP_ROWS = 512
 NOTHING = Estimate(0, 0, 0.0, 0.0, 0)
 
 
-def estimate_of(prepared: Prepared, climbed: Climbed | None = None, *, bounded: bool = True) -> Estimate:
+def estimate_of(
+    prepared: Prepared,
+    climbed: Climbed | None = None,
+    answered: Mapping[str, list[Ref]] | None = None,
+    *,
+    bounded: bool = True,
+) -> Estimate:
     """Return what the run would still pay; `bounded`: at most what its ceiling in dollars leaves.
 
     With a ladder the plan's forecast says which share of the calls is expected, until the race is over (`climbed`).
+    What judges will be asked is planned until all is `answered`, which shows it.
     """
     left = ceiling(prepared.experiment).usd if bounded else None
     if left is not None:
@@ -32,6 +43,7 @@ def estimate_of(prepared: Prepared, climbed: Climbed | None = None, *, bounded: 
     ladder = prepared.ladder
     total = sum((_bootstrapping(prepared, one, asked) for one in prepared.bootstraps), NOTHING)
     total += _ensemble(prepared, asked)
+    total += _judging(prepared, answered, asked)
     if ladder is None or climbed is not None:
         entries = prepared.entries if climbed is None else climbed.entries
         total = sum((_outstanding(prepared, entry, prepared.ids, prepared.shots, asked) for entry in entries), total)
@@ -74,7 +86,7 @@ def _outstanding(
     shots = shots_of[entry["shots_at"]] if entry["shots_at"] is not None else None
     shown = prepared.pool or prepared.examples
     requests = requests_of(place, entry, rows, shots, shown, prepared.experiment.runs.replicates)
-    return _not_held(requests, entry["task"], asked)
+    return not_held(requests, entry["task"], asked)
 
 
 def _ensemble(prepared: Prepared, asked: set[str]) -> Estimate:
@@ -92,7 +104,44 @@ def _ensemble(prepared: Prepared, asked: set[str]) -> Estimate:
     for entry, times, share in made.besides:
         shots = prepared.shots[entry["shots_at"]] if entry["shots_at"] is not None else None
         requests = requests_of(prepared.place, entry, rows, shots, shown, times)
-        total += _not_held(requests, entry["task"], asked).likely(share)
+        total += not_held(requests, entry["task"], asked).likely(share)
+    return total
+
+
+def _judging(prepared: Prepared, answered: Mapping[str, list[Ref]] | None, asked: set[str]) -> Estimate:
+    """Return the estimate of what judges are asked, as planned or about what was `answered`; `asked` as above.
+
+    An ensemble's answers are its members': the same questions.
+    """
+    found, settings = prepared.judging, prepared.experiment.judge
+    if found is None or settings is None or not found["judges"]:
+        return NOTHING
+    if answered is None:
+        names = {juror["candidate"]["id"] for juror in found["judges"]}
+        planned = read_table(prepared.place, prepared.plan).to_pylist()
+        rows = [row for row in planned if row["candidate"] in names]
+        return sum(
+            (
+                Estimate(row["n_calls"], 0, row["expected_usd"], row["highest_usd"], row["highest_tokens"])
+                for row in rows
+            ),
+            NOTHING,
+        )
+    place, pairs = prepared.place, settings.scale == PAIRWISE
+    items = canary_items(
+        settings,
+        shard_rows(read_table(place, prepared.examples), list(prepared.ids)),
+        prepared.experiment.split.seed,
+    )
+    for name, parts in answered.items():
+        if not (pairs and name == prepared.experiment.baseline):
+            own = {"judging": found, "candidate": name, "n_own": len(parts)}
+            beside = answered[prepared.experiment.baseline] if pairs else []
+            items += items_to_judge(place, own, prepared.examples, [*parts, *beside])
+    total = NOTHING
+    for juror in found["judges"]:
+        requests = (request for request, _ in requests_about(place, found, juror, items))
+        total += not_held(requests, JUDGE, asked)
     return total
 
 
@@ -100,10 +149,11 @@ def _bootstrapping(prepared: Prepared, one: Bootstrap, asked: set[str]) -> Estim
     """Return the estimate of the calls about pool rows; `asked` as above."""
     shown = prepared.pool or prepared.examples
     rows = shard_rows(read_table(prepared.place, shown), list(one.ids))
-    return _not_held(requests_of(prepared.place, one.entry, rows, None, shown, 1), one.entry["task"], asked)
+    return not_held(requests_of(prepared.place, one.entry, rows, None, shown, 1), one.entry["task"], asked)
 
 
-def _not_held(requests: Iterator[Request], task: str, asked: set[str]) -> Estimate:
+def not_held(requests: Iterator[Request], task: str, asked: set[str]) -> Estimate:
+    """Return the estimate of those `requests` whose answers the journal does not hold; `asked` as above."""
     shared = current()
     n_calls = n_held = tokens = 0
     expected = highest = 0.0

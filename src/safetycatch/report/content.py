@@ -11,7 +11,17 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-BannerKind = Literal["BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "EXPLORING", "REFERENCE", "REFUSED"]
+BannerKind = Literal[
+    "BETTER",
+    "WORSE",
+    "EQUIVALENT",
+    "INCONCLUSIVE",
+    "EXPLORING",
+    "REFERENCE",
+    "REFUSED",
+    "CERTIFIED",
+    "PROVISIONAL",
+]
 Section = Literal[
     "ranking",
     "difference",

@@ -21,6 +21,8 @@ GLYPHS = {
     "EXPLORING": ("open", "○"),
     "REFERENCE": ("open", "○"),
     "REFUSED": ("refused", "✕"),
+    "CERTIFIED": ("better", "✓"),
+    "PROVISIONAL": ("open", "?"),
     "passed": ("quiet", "✓"),
     "failed": ("worse", "▼"),
 }

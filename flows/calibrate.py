@@ -1,0 +1,297 @@
+"""Flow `calibrate`: a judge against people's labels, on a sealed test, to a certificate."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+
+from flows.chain import as_task, sound_store
+from flows.evaluate import Digest, ExperimentFile, error_limit, policy_of
+from flows.watching import failed
+from safetycatch.catches import judge, refuse
+from safetycatch.catches.cost import budget_is_set, estimate_is_approved, price_is_known
+from safetycatch.errors import ApprovalNeededError, StoppedError
+from safetycatch.identity import fingerprint
+from safetycatch.judging.calibration import agreed, disagreements
+from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED, LabelledItem, overlaps
+from safetycatch.report.certificate import render_certificate
+from safetycatch.report.numbers import money
+from safetycatch.store.certificates import Certificates
+from tasks.calibrate import judge_labels, judging_settings, look_at, read_material, record_look, with_verdicts
+from tasks.calling import read_table
+from tasks.certify import certificate_of
+from tasks.estimate import not_held
+from tasks.judge import requests_about
+from tasks.probes import probe_costs, run_probes
+from tasks.session import WATCHER, ceiling, current, make_importable, session
+from tasks.start import read_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flows.chain import Call
+    from safetycatch.catches import Policy
+    from safetycatch.catches.estimate import Estimate
+    from safetycatch.judging.calibration import JudgedItem
+    from safetycatch.judging.certificate import Certificate
+    from safetycatch.judging.probes import Probe
+    from safetycatch.judging.sealing import Overlap
+    from tasks.calibrate import Material
+    from tasks.stage import Place
+    from tasks.start import Inputs
+
+RUN_DIGITS = 16
+MOST_SHOWN = 20
+
+
+def _run_name() -> str:
+    return f"calibrate {Path(str(flow_run.parameters.get('experiment', ''))).stem}"
+
+
+@flow(name="calibrate", flow_run_name=_run_name, persist_result=False, result_serializer="json")
+def calibrate(experiment: ExperimentFile, digest: Digest = "", *, probes: bool = True, unattended: bool = True) -> Any:
+    """Compare an experiment's judge with people's labels, and write its certificate; return what `--json` prints.
+
+    Ends Completed whatever the certificate's state is: a run that claims by a judge without one is what is refused.
+
+    Args:
+        experiment: The experiment file, from the project's root, with judge: {model, prompt, labels}
+        digest: The first 8 to 64 hex digits of the file's SHA-256, where only this content may run
+        probes: Ask again with order, length, form and instructions changed, which costs further calls
+        unattended: Nobody is there to be asked, so a budget must be set
+    """
+    try:
+        return run_calibration(Path(experiment), digest, probes=probes, unattended=unattended, call=as_task)
+    except Exception as error:  # noqa: BLE001 - raised to the caller; Prefect, which may be shared, gets no row's text
+        return failed(error)
+
+
+def run_calibration(
+    path: Path, digest: str = "", *, probes: bool = True, unattended: bool = True, call: Call
+) -> dict[str, Any]:
+    """Do what the flow does, with the stages called as `call` says."""
+    began = time.monotonic()
+    inputs = read_inputs(path, digest, alone=True)
+    policy = policy_of(inputs, {})
+    store = sound_store(inputs.place(""), policy)
+    make_importable((path.absolute().parent, inputs.project.root))
+    material = read_material(inputs, inputs.place(""))
+    settings = judging_settings(inputs, material.to_judge, material.settings)
+    # No run of `ls`: the id under which the journal counts what this judge on these labels costs, also when resumed.
+    run_id = f"calibrate-{fingerprint(settings)[:RUN_DIGITS]}"
+    place = inputs.place(run_id, error_limit(policy))
+    say = WATCHER.get().say or (lambda _stage, _text: None)
+    for note in material.notes:
+        say("labels", note)
+    with session(place, inputs.experiment, inputs.project) as shared:
+        say("labels", _told(material))
+        estimate = _plan(place, inputs, material, settings, policy, probes=probes, unattended=unattended)
+        _ask(inputs, place, estimate, policy)
+        look = look_at(inputs, place, material, settings["judging"]["key"])
+        # Before the first verdict, so that a kill cannot hide it.
+        looked = record_look(place, look)
+        say("looks", f"{looked.total} at this sealed test, {looked.revision} of them with this judge")
+        judged = call(judge_labels, place=place, settings=settings)
+        rows = read_table(place, judged).to_pylist()
+        items = with_verdicts(material.to_judge, rows, material.settings)
+        found = _probed(place, inputs, settings, items) if probes else []
+        certificate = certificate_of(
+            inputs,
+            material,
+            items,
+            judging=settings["judging"],
+            returned=Counter(row["model_returned"] for row in rows if row["model_returned"]),
+            looked=looked,
+            overlaps=sealed_overlaps(inputs, material),
+            probes=[probe.as_dict() for probe in found],
+            policy=policy,
+            now=store.clock(),
+        )
+        certificates = Certificates(store)
+        certificate_id = certificates.save(certificate)
+        apart = disagreements([item for item in items if _may_be_read(item, material)], material.settings)
+        shown = [_shown(item) for item in apart[:MOST_SHOWN]]
+        page = certificates.write_page(
+            certificate_id, render_certificate(certificate_id, certificate.as_json(), shown, inputs.shown)
+        )
+        spent = shared.journal.spent(run_id)
+        answered = {
+            "certificate_id": certificate_id,
+            **certificate.as_json(),
+            "agreed": list(agreed(items)),
+            "disagreements": shown,
+            "n_disagreements": len(apart),
+            "calls": _calls(shared.counts),
+            "spent_usd": None if spent.unpriced else spent.usd,
+            "spent_at_least_usd": spent.usd,
+            "wall_s": time.monotonic() - began,
+            "page": str(page),
+        }
+    _publish(certificate, page)
+    return answered
+
+
+def _told(material: Material) -> str:
+    sizes = Counter(item.part for item in material.items)
+    told = (
+        f"{len(material.items):,} labelled items: {sizes[FEW_SHOT]} to show, {sizes[DEV]} dev, {sizes[SEALED]} sealed"
+    )
+    more = [f"{material.n_disputed} disputed are left out"] if material.n_disputed else []
+    more += [f"{n} left out: {why}" for why, n in material.left_out.items()]
+    return " · ".join([told, *more])
+
+
+def _plan(
+    place: Place,
+    inputs: Inputs,
+    material: Material,
+    settings: dict[str, Any],
+    policy: Policy,
+    *,
+    probes: bool,
+    unattended: bool,
+) -> Estimate:
+    """Return what the verdicts would still cost, told with what the probes take at most.
+
+    Raises: RefusedError where no budget bounds it.
+    """
+    say = WATCHER.get().say or (lambda _stage, _text: None)
+    judging, asked = settings["judging"], set[str]()
+    estimate = not_held(iter(()), "generate", asked)
+    unknown: list[str] = []
+    for juror in judging["judges"]:
+        requests = (request for request, _ in requests_about(place, judging, juror, settings["questions"]))
+        one = not_held(requests, "generate", asked)
+        if one.highest_usd is None:
+            unknown.append(juror["candidate"]["id"])
+        estimate += one
+    sends = material.settings.verdicts is None
+    refuse(
+        judge(
+            [
+                budget_is_set(
+                    budget=inputs.experiment.budget,
+                    sends=sends,
+                    claiming=inputs.experiment.claiming,
+                    unattended=unattended,
+                ),
+                price_is_known(unknown=unknown, budget=ceiling(inputs.experiment)),
+            ],
+            policy,
+        )
+    )
+    if not sends:
+        say("plan", "recorded verdicts: 0 calls, $0.00")
+        return estimate
+    say("plan", f"verdicts: {estimate.text}")
+    costs = probe_costs(place, judging, settings["questions"]) if probes else []
+    if costs:
+        n_calls = sum(one["n_calls"] for one in costs)
+        sums = [one["highest_usd"] for one in costs]
+        most = "at an unknown price" if None in sums else f"at most {money(sum(sums))}"
+        say("plan", f"probes: {n_calls:,} calls more, {most} (--no-probes leaves them out)")
+    return estimate
+
+
+def _ask(inputs: Inputs, place: Place, estimate: Estimate, policy: Policy) -> None:
+    """Wait for a yes where the verdicts would cost more than `ask_above`.
+
+    Raises: ApprovalNeededError when nobody gives it; StoppedError. Nothing was sent.
+    """
+    budget = ceiling(inputs.experiment)
+    (finding,) = judge([estimate_is_approved(estimate=estimate, budget=budget)], policy)
+    if not finding.pauses:
+        return
+    ask, stop = WATCHER.get().ask, current().stop
+    consent = ask(finding.saw, stop) if ask is not None else None
+    if stop:
+        raise StoppedError("stopped before a call was made", stop.signal_number)
+    if consent is None:
+        fix = f"safetycatch calibrate {inputs.shown} --yes, or a higher ask_above"
+        waits = replace(finding, fix=fix)
+        raise ApprovalNeededError(waits.text(), [waits], run_id=place.run_id, asked={"estimate": asdict(estimate)})
+
+
+def _probed(place: Place, inputs: Inputs, settings: dict[str, Any], items: Sequence[JudgedItem]) -> list[Probe]:
+    say = WATCHER.get().say or (lambda _stage, _text: None)
+    wrote = {one.id: one.model.full for one in inputs.experiment.candidates if one.model is not None}
+    found = run_probes(
+        place,
+        settings["judging"],
+        settings["questions"],
+        labels=[item.label for item in items],
+        models=[wrote.get(item.key.candidate) for item in items],
+    )
+    for probe in found:
+        if probe.verdict != "not_checked":
+            say("probe", f"{probe.kind}: {probe.verdict} · {probe.detail}")
+    return found
+
+
+def sealed_overlaps(inputs: Inputs, material: Material) -> list[Overlap]:
+    """Return the sealed items whose texts the judge could know: from its rubric, dev or few-shot items."""
+    if material.settings.verdicts is not None:
+        return []
+    texts = {part: [_text(item) for item in material.of(part)] for part in (FEW_SHOT, DEV)}
+    rubrics = {name: prompt.text for name, prompt in inputs.prompts.items() if name in _rubric_files(inputs)}
+    sealed = [LabelledItem(item.key, item.label, (item.input, item.output), item.drawn) for item in material.of(SEALED)]
+    return overlaps(sealed, texts, prompts=rubrics)
+
+
+def _rubric_files(inputs: Inputs) -> set[str]:
+    return {juror.prompt for juror in inputs.experiment.judges if juror.prompt}
+
+
+def _text(item: JudgedItem) -> str:
+    return f"{item.input}\n{item.output}"
+
+
+def _may_be_read(item: JudgedItem, material: Material) -> bool:
+    """Whether an item's disagreement may be read: a sealed one that is read tunes the judge on its test."""
+    return item.part == DEV or material.settings.verdicts is not None
+
+
+def _shown(item: JudgedItem) -> dict[str, Any]:
+    return {
+        "example_id": item.key.example_id,
+        "candidate": item.key.candidate,
+        "input": item.input,
+        "output": item.output,
+        "people": item.label,
+        "judge": item.verdict,
+        "people_critiques": list(item.critiques),
+        "judge_critique": item.judge_critique,
+    }
+
+
+def _calls(counts: Sequence[dict[str, Any]]) -> dict[str, int]:
+    names = ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried")
+    return {name: sum(one[name] for one in counts) for name in names}
+
+
+def _publish(certificate: Certificate, page: Path) -> None:
+    """Create the artifacts `certificate`, `probes` and the link to the page."""
+    if FlowRunContext.get() is None:
+        return
+    until = f"{certificate.valid_until:%Y-%m-%d}" if certificate.valid_until else "it does not age"
+    lines = [
+        f"# {certificate.state}",
+        "",
+        f"valid until: {until} · {certificate.validity}",
+        "",
+        *(f"- {reason.text}" for reason in certificate.reasons),
+    ]
+    create_markdown_artifact("\n".join(lines), key="certificate", description=f"{certificate.state}, until {until}")
+    if certificate.probes:
+        keys = ("kind", "verdict", "n", "events", "upper")
+        rows = [{key: probe[key] for key in keys} for probe in certificate.as_json()["probes"]]
+        create_table_artifact(rows, key="probes", description="probes of the judge")
+    create_link_artifact(page.as_uri(), link_text=f"certificate of {certificate.experiment}", key="certificate-page")

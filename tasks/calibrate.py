@@ -1,0 +1,273 @@
+"""What calibration works on: labelled items in their parts, what the judge says of them, and the looks it takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from prefect import task
+
+from safetycatch.data.label_files import item_key
+from safetycatch.errors import DataError, UsageError
+from safetycatch.identity import fingerprint
+from safetycatch.judge_settings import FIRST, PAIRWISE, SECOND, JudgeSettings
+from safetycatch.judging.calibration import JudgedItem
+from safetycatch.judging.jury import combined
+from safetycatch.judging.people import consensus
+from safetycatch.judging.sealing import DEV, SEALED, ItemKey, LabelledItem, Part, seal
+from safetycatch.store.looks import Look, distinct, looker, looks_of, sketch_of
+from safetycatch.store.sealings import join
+from safetycatch.tables import CONTRACTS, schema
+from tasks.judge import judged, judging_entry
+from tasks.labels import labelled
+from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from safetycatch.data.label_files import Labelled
+    from safetycatch.judging.jury import Ruling
+    from tasks.start import Inputs
+
+STAGE, VERSION = "label-verdicts", "1"
+LOOK_PURPOSE = "calibrate"
+# Verdicts on labelled items belong to no candidate's run; two outputs of one row are told apart by their replicate.
+ITEM_COLUMNS = CONTRACTS["label_items"].names
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a judge is calibrated by: every labelled item with its one label and part, verdicts not yet.
+
+    `labels_hash` names what people said, `n_disputed` counts items on which they do not settle (they are left out).
+    """
+
+    settings: JudgeSettings
+    labelled: Labelled
+    items: tuple[JudgedItem, ...]
+    clusters: dict[ItemKey, int]
+    left_out: dict[str, int]
+    labels_hash: str
+    n_disputed: int
+    notes: tuple[str, ...]
+
+    def of(self, *parts: Part) -> list[JudgedItem]:
+        """Return the items of some parts."""
+        return [item for item in self.items if item.part in parts]
+
+    @property
+    def to_judge(self) -> list[JudgedItem]:
+        """The items that the judge is asked about: recorded verdicts are read for every item."""
+        return list(self.items) if self.settings.verdicts is not None else self.of(DEV, SEALED)
+
+
+def read_material(inputs: Inputs, place: Place) -> Material:
+    """Return the labelled items of an experiment's judge, each in its part for good.
+
+    Recorded verdicts cannot be tuned here, so that all items drawn are their sealed test. Otherwise what was dealt
+    before stays where it is.
+    Raises: UsageError without a judge or labels; DataError where no label can be used; what reading them raises.
+    """
+    settings, path = inputs.experiment.judge, inputs.path
+    if settings is None:
+        raise UsageError("no judge", where=str(path), expected="judge: {model: …, prompt: judge.md, labels: …}")
+    if settings.labels is None:
+        raise UsageError(
+            "no labels: a judge is calibrated by what people say",
+            where=f"{path}: judge.labels",
+            expected="a label set or a file with the columns output and label",
+            fix=f"safetycatch review {path.name}, then judge: {{labels: labels/NAME}}",
+        )
+    found = labelled(path.parent / settings.labels, settings)
+    labels = consensus(found.labels, rule="median" if settings.grades else "majority")
+    rows = {ItemKey(*item_key(row)): row for row in found.items.to_pylist()}
+    settled = {key: label for key, label in labels.items() if label is not None and key in rows}
+    if not settled:
+        raise DataError("no label that stands", where=f"{path}: judge.labels", expected="labelled items")
+    said = fingerprint(sorted([*key, label] for key, label in settled.items()))
+    has_chances = any(row["sampling_probability"] is not None for row in rows.values())
+    critiques = _critiques(found.labels)
+    items = [
+        _item(key, rows[key], label, has_chances=has_chances, critiques=critiques.get(key, ()))
+        for key, label in settled.items()
+    ]
+    own = [LabelledItem(item.key, item.label, _texts(item), item.drawn) for item in items]
+    if settings.verdicts is not None:
+        parts: dict[ItemKey, Part] = {item.key: SEALED if item.drawn else DEV for item in items}
+        clusters, left_out = {item.key: number for number, item in enumerate(items)}, {}
+    else:
+        dealt = seal(own)
+
+        def deal(before: dict[str, Part]) -> dict[str, Part]:
+            nonlocal dealt
+            dealt = seal(own, before, name=inputs.experiment.name)
+            return {key.text: part for key, part in dealt.parts.items()}
+
+        join(place.open_store(), inputs.experiment.name, deal)
+        parts, clusters, left_out = dealt.parts, dealt.clusters, dealt.why
+    return Material(
+        settings,
+        found,
+        tuple(replace(item, part=parts[item.key]) for item in items),
+        clusters,
+        left_out,
+        said,
+        len(labels) - sum(label is not None for label in labels.values()),
+        found.notes,
+    )
+
+
+def _item(
+    key: ItemKey, row: dict[str, Any], label: str, *, has_chances: bool, critiques: tuple[str, ...]
+) -> JudgedItem:
+    return JudgedItem(
+        key=key,
+        part=SEALED,
+        label=label,
+        verdict=None,
+        input=row["input"] or "",
+        output=row["output"],
+        reference=row["reference"] or "",
+        probability=row["sampling_probability"],
+        drawn=not has_chances or row["sampling_probability"] is not None,
+        slices={name: str(value) for name, value in row.items() if name not in ITEM_COLUMNS and value is not None},
+        critiques=critiques,
+    )
+
+
+def _texts(item: JudgedItem) -> tuple[str, ...]:
+    return (item.input, item.output)
+
+
+def _critiques(labels: pa.Table) -> dict[ItemKey, tuple[str, ...]]:
+    found: dict[ItemKey, tuple[str, ...]] = {}
+    for row in labels.to_pylist():
+        told = "; ".join(text for text in (row["failure_mode"], row["critique"]) if text)
+        if told:
+            key = ItemKey(row["example_id"], row["candidate"], row["output_hash"])
+            found[key] = (*found.get(key, ()), f"{row['annotator']}: {told}")
+    return found
+
+
+def question_of(item: JudgedItem, settings: JudgeSettings, replicate: int = 0) -> dict[str, Any]:
+    """Return an item as `tasks.judge` asks about it. Raises: DataError for a pair that is not `{first, second}`."""
+    about: dict[str, Any] = {
+        "example_id": item.key.example_id,
+        "candidate": item.key.candidate,
+        "replicate": replicate,
+        "input": item.input,
+        "reference": item.reference,
+    }
+    if settings.scale != PAIRWISE:
+        return {**about, "output": item.output}
+    try:
+        pair = json.loads(item.output)
+        return {**about, FIRST: str(pair[FIRST]), SECOND: str(pair[SECOND])}
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"the output {item.output[:40]!r}",
+            where=f"the label of {item.key.example_id}",
+            expected='a pair as JSON: {"first": "…", "second": "…"}',
+        ) from None
+
+
+def questions_of(items: Sequence[JudgedItem], settings: JudgeSettings) -> list[dict[str, Any]]:
+    """Return the questions about `items`; of several outputs for one row and candidate, the second is replicate 1."""
+    return [question_of(item, settings, replicate) for item, replicate in _numbered(items)]
+
+
+def _numbered(items: Sequence[JudgedItem]) -> Iterator[tuple[JudgedItem, int]]:
+    seen: dict[tuple[str, str], int] = {}
+    for item in items:
+        about = item.key.example_id, item.key.candidate
+        seen[about] = seen.get(about, -1) + 1
+        yield item, seen[about]
+
+
+def with_verdicts(
+    items: Sequence[JudgedItem], rows: Sequence[dict[str, Any]], settings: JudgeSettings
+) -> list[JudgedItem]:
+    """Return `items` with the judge's ruling on each, from rows of the `verdicts` contract."""
+    rulings: dict[tuple[str, str, int], Ruling] = combined(rows, settings)
+    judged_items: list[JudgedItem] = []
+    for item, replicate in _numbered(items):
+        ruling = rulings.get((item.key.candidate, item.key.example_id, replicate))
+        if ruling is None:
+            judged_items.append(replace(item, status="unasked"))
+            continue
+        judged_items.append(replace(item, verdict=ruling.label, status=ruling.status, judge_critique=ruling.critique))
+    return judged_items
+
+
+@task(
+    name=STAGE,
+    task_run_name="judge the labelled items of {settings[experiment]}",
+    cache_key_fn=CacheKey(STAGE, VERSION),
+    persist_result=True,
+    result_serializer="json",
+    retries=2,
+    retry_condition_fn=transient,
+)
+def judge_labels(place: Place, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the reference of the `verdicts` on the questions in `settings`; its facts hold the calls."""
+
+    def produce() -> Produced:
+        rows, facts = judged(place, settings["judging"], settings["questions"], "calibrate")
+        table = pa.Table.from_pylist(rows, schema=schema("verdicts"))
+        return Produced(table, facts={"calls": facts.get("calls")})
+
+    return run_stage(STAGE, VERSION, place, settings, parents_of({}), produce)
+
+
+def judging_settings(inputs: Inputs, items: Sequence[JudgedItem], settings: JudgeSettings) -> dict[str, Any]:
+    """Return the settings of `judge_labels` for `items`."""
+    return {
+        "experiment": inputs.experiment.name,
+        "judging": judging_entry(inputs),
+        "questions": questions_of(items, settings),
+    }
+
+
+# -- looks at the sealed test -----------------------------------------------------------------------------------------
+
+
+def look_at(inputs: Inputs, place: Place, material: Material, judge_key: str) -> Look:
+    """Return the look that measuring this judge on the sealed test is; the same judge and labels are a replay."""
+    sealed = material.of(SEALED)
+    return Look(
+        claim=f"judge of {inputs.experiment.name}",
+        content=fingerprint(judge_key, sorted([item.key.text, item.label] for item in sealed)),
+        purpose=LOOK_PURPOSE,
+        run_id=place.run_id,
+        who=looker(),
+        looked_at=place.open_store().clock(),
+        terms={"judge": judge_key},
+        candidates=(judge_key,),
+        n_items=len(sealed),
+        sketch=sketch_of(item.key.text for item in sealed),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How often the sealed test was looked at: by this revision of the judge, and by all; this look included."""
+
+    revision: int
+    total: int
+
+
+def record_look(place: Place, look: Look, check: Callable[[Looked], None] | None = None) -> Looked:
+    """Record a look before anything is measured, and return how many there are now. Raises: what `check` raises."""
+
+    def counted(found: Sequence[Look]) -> Looked:
+        ours = [one for one in found if one.purpose == LOOK_PURPOSE]
+        return Looked(distinct(one for one in ours if one.candidates == look.candidates), distinct(ours))
+
+    def before(found: list[Look]) -> None:
+        if check is not None:
+            check(counted([*found, look]))
+
+    with looks_of(place.open_store()) as looks:
+        return counted(looks.record(look, before))

@@ -1,0 +1,237 @@
+"""The certificate of a judge, put together from its labelled items, verdicts, probes and looks."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import asdict
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from safetycatch.catches.harness import moving
+from safetycatch.identity import text_sha256
+from safetycatch.judging.asking import ASKING_VERSION
+from safetycatch.judging.calibration import counts_of, folded, overall_of, slices_of
+from safetycatch.judging.ceiling import human_ceiling
+from safetycatch.judging.certificate import (
+    Certificate,
+    Counts,
+    Limits,
+    Reason,
+    decide_state,
+    lowered,
+    validity_of,
+)
+from safetycatch.judging.people import is_adjudicator, people_agreement
+from safetycatch.judging.sealing import DEV, SEALED
+from safetycatch.judging.verdicts import PARSER_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from safetycatch.catches import Policy
+    from safetycatch.judge_settings import JudgeSettings
+    from safetycatch.judging.calibration import JudgedItem
+    from safetycatch.judging.sealing import Overlap
+    from tasks.calibrate import Looked, Material
+    from tasks.start import Inputs
+
+MOST_SENTINELS = 100
+MOST_PAIRS = 20
+PROTOCOLS = {
+    True: "drawn with known probability from all rows",
+    False: "not known how they were drawn: taken as drawn at random",
+}
+
+
+def limits_of(policy: Policy) -> Limits:
+    """Return the bars of SC102 as the user's settings have them."""
+    tpr, tnr, j, least, per_class = (policy.threshold("SC102", name) for name in Limits._fields)
+    return Limits(tpr, tnr, j, least, int(per_class))
+
+
+def certificate_of(
+    inputs: Inputs,
+    material: Material,
+    judged: Sequence[JudgedItem],
+    *,
+    judging: Mapping[str, Any],
+    returned: Mapping[str, int],
+    looked: Looked,
+    overlaps: Sequence[Overlap],
+    probes: Sequence[Mapping[str, Any]],
+    policy: Policy,
+    now: datetime,
+) -> Certificate:
+    """Return the certificate of an experiment's judge; `judged` are its items with verdicts, in any part.
+
+    `returned` counts the models that answered, `overlaps` the sealed items found where the judge could learn them.
+    """
+    settings = material.settings
+    sealed = [item for item in judged if item.part == SEALED]
+    limits = limits_of(policy)
+    counts = counts_of(sealed, settings)
+    state, reasons = decide_state(counts, limits)
+    budget = int(policy.threshold("SC105", "looks"))
+    state, reasons = lowered(state, reasons, _faults(looked, overlaps, budget))
+    names = [judge["candidate"]["model"] for judge in judging["judges"]]
+    hosted = [_full(name) for name in names if not name.get("endpoint")]
+    until, validity = validity_of(
+        floating=tuple(moving(hosted)),
+        recorded=settings.verdicts is not None,
+        issued_at=now,
+        days=policy.threshold("SC103", "days"),
+    )
+    return Certificate(
+        experiment=inputs.experiment.name,
+        judge_key=judging["key"],
+        judge=_judge(judging, returned),
+        scale=settings.model_dump(mode="json", include={"scale", "passes", "criteria", "rule", "reference"}),
+        state=state,
+        reasons=reasons,
+        labels_needed=(),
+        sealed=counts,
+        whole=counts_of(judged, settings),
+        overall=overall_of(judged, settings),
+        labels_hash=material.labels_hash,
+        labels=_labels(material),
+        sizes={**_sizes(material), "judged": sum(item.verdict is not None for item in judged)},
+        sealed_keys=tuple(sorted(item.key.text for item in sealed)),
+        people=_people(material, judged),
+        slices=tuple({**asdict(one), "gap": one.gap} for one in slices_of(sealed, settings)),
+        probes=tuple(dict(probe) for probe in probes),
+        looks={"revision": looked.revision, "total": looked.total, "budget": budget},
+        correction=_correction(counts, settings, known=_chances_known(material)),
+        limits=limits._asdict(),
+        issued_at=now.replace(microsecond=0),
+        valid_until=until and until.replace(microsecond=0),
+        validity=validity,
+        sentinels=_sentinels(judged),
+        versions={"safetycatch": metadata.version("safetycatch"), "asking": ASKING_VERSION, "parser": PARSER_VERSION},
+    )
+
+
+def _faults(looked: Looked, overlaps: Sequence[Overlap], budget: int) -> tuple[Reason, ...]:
+    found: list[Reason] = []
+    if overlaps:
+        first = overlaps[0]
+        told = f"{len(overlaps)} sealed items are {first.kind} of what the judge could learn from ({first.where})"
+        found.append(Reason("sealed_seen", f"{told}, e.g. {first.key.example_id}"))
+    if looked.total > budget:
+        told = f"the sealed test was looked at {looked.total} times, its budget is {budget}"
+        found.append(Reason("looks", f"{told}: what passed may have been chosen by it; label new items"))
+    return tuple(found)
+
+
+def _full(name: Mapping[str, Any]) -> str:
+    return str(name["model"])
+
+
+def _judge(judging: Mapping[str, Any], returned: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "judges": [
+            {
+                "id": judge["candidate"]["id"],
+                "model": judge["candidate"]["model"],
+                "params": judge["candidate"]["params"],
+                "prompt": judge["candidate"]["prompt"],
+                "rubric_sha256": text_sha256(judge["rubric"]),
+            }
+            for judge in judging["judges"]
+        ],
+        "returned": dict(returned),
+        "recorded_sha256": judging["recorded_sha256"],
+    }
+
+
+def _chances_known(material: Material) -> bool:
+    return any(item.probability is not None for item in material.items)
+
+
+def _labels(material: Material) -> dict[str, Any]:
+    labels = material.labelled.labels
+    times = sorted(time for time in labels["labelled_at"].to_pylist() if time)
+    annotators = Counter(labels["annotator"].to_pylist())
+    return {
+        "n_labels": labels.num_rows,
+        "n_items": len(material.items),
+        "n_disputed": material.n_disputed,
+        "by_label": dict(Counter(item.label for item in material.items)),
+        "annotators": dict(sorted(annotators.items())),
+        "first": times[0] if times else None,
+        "last": times[-1] if times else None,
+        "protocol": PROTOCOLS[_chances_known(material)],
+        "rubrics": sorted({text for text in labels["rubric_hash"].to_pylist() if text}),
+        "left_out": material.left_out,
+        "notes": list(material.notes),
+    }
+
+
+def _sizes(material: Material) -> dict[str, int]:
+    counts = Counter(item.part for item in material.items)
+    return {part: counts[part] for part in ("few_shot", "dev", "sealed", "left_out")}
+
+
+def _people(material: Material, judged: Sequence[JudgedItem]) -> dict[str, Any]:
+    """Return how people agree, and how the judge compares with them."""
+    settings = material.settings
+    found = people_agreement(material.labelled.labels, grades=tuple(map(str, settings.grades)))
+    said = said_by(material)
+    verdicts = {item.key.text: folded(item.verdict, settings) for item in judged}
+    ceiling = human_ceiling(said, verdicts)
+    return {
+        "pairs": [
+            {
+                "first": pair.first,
+                "second": pair.second,
+                "criterion": pair.criterion,
+                "n": pair.n,
+                "agreed": pair.agreed.estimate,
+                "kappa": pair.kappa.estimate,
+            }
+            for pair in found.pairs[:MOST_PAIRS]
+        ],
+        "contested": list(found.contested),
+        "criteria": [asdict(one) for one in found.criteria],
+        "ceiling": asdict(ceiling),
+    }
+
+
+def said_by(material: Material) -> dict[str, dict[str, str]]:
+    """Return what each person says of each item as a whole, by `ItemKey.text`; adjudicators do not vote."""
+    keys = {tuple(item.key): item.key.text for item in material.items}
+    said: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in material.labelled.labels.to_pylist():
+        key = keys.get((row["example_id"], row["candidate"], row["output_hash"]))
+        if key is None or row["criterion"] or is_adjudicator(row["annotator"]):
+            continue
+        said[key][row["annotator"]] = folded(row["label"], material.settings) or ""
+    return dict(said)
+
+
+def _correction(counts: Sequence[Counts], settings: JudgeSettings, *, known: bool) -> dict[str, Any]:
+    """Return how a run's rates are corrected, and the most that the judge can add to the labels alone.
+
+    With ever more judged rows the post-stratified estimate's variance falls to 1 - phi^2 of the labels' own.
+    """
+    if not settings.is_rate:
+        method = "ppi" if settings.grades else "none"
+        return {"method": method, "assumption": "labels of the run's own answers", "gain_at_most": None}
+    phi = counts[0].figures["mcc"].estimate if counts else None
+    gain = None if phi is None or not 0 <= phi < 1 else 1 / (1 - phi**2)
+    if known:
+        told = "labels drawn from the judged rows with known probability; else the counts below, by Rogan and Gladen"
+        return {"method": "post_stratified", "assumption": told, "gain_at_most": _finite(gain)}
+    told = "the judge errs on a run's answers as it does on the sealed ones"
+    return {"method": "rogan_gladen", "assumption": told, "gain_at_most": _finite(gain)}
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _sentinels(judged: Sequence[JudgedItem]) -> dict[str, Any]:
+    """Return the dev items with their verdicts: asked again later, they show whether the judge is still the same."""
+    dev = [item for item in judged if item.part == DEV and item.verdict is not None][:MOST_SENTINELS]
+    return {"verdicts": {item.key.text: item.verdict for item in dev}}
