@@ -10,8 +10,19 @@ import numpy as np
 
 from safetycatch.errors import StatisticsError
 from safetycatch.judging import contingency
-from safetycatch.stats.clusters import Floats, Values, as_numbers, checked_level, quantile
-from safetycatch.stats.intervals import wilson_limits
+from safetycatch.judging.clustering import INDEPENDENT, Clustering, clustering
+from safetycatch.judging.rates import Estimate, undefined, weight_of_one, weighted_rate, youden
+from safetycatch.stats.clusters import (
+    Floats,
+    Values,
+    as_numbers,
+    checked_level,
+    cluster_codes,
+    mean_variance,
+    quantile,
+    read_sample,
+    steady_design_effect,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,27 +31,7 @@ if TYPE_CHECKING:
 
 Texts: TypeAlias = "Sequence[Any] | NDArray[Any]"
 
-SPREAD_LABELS = (
-    2.0  # labels added to a table, spread evenly over its cells, before an interval is taken: see _coefficient
-)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A rate or coefficient with its two-sided interval, and `lower`, the one-sided lower bound, both at `level`.
-
-    `n` counts the labels it rests on. Where it is undefined all numbers are NaN and `reason` says why.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    lower: float
-    se: float
-    n: int
-    method: str
-    level: float
-    reason: str = ""
+SPREAD_LABELS = 2.0  # spread evenly over the cells of a table before an interval is taken: see _coefficient
 
 
 @dataclass(frozen=True)
@@ -120,6 +111,7 @@ class _Pairs:
     classes: tuple[str, ...]
     n_missing: int
     n_unlabelled: int
+    cluster: NDArray[np.intp] | None
 
     def cells(self, values: Floats | None = None) -> Floats:
         """Return `values` (1 where none are given) summed by cell, people in rows."""
@@ -132,7 +124,13 @@ class _Pairs:
 
 
 def agreement(
-    human: Texts, judge: Texts, *, positive: str = "pass", weights: Values | None = None, level: float = 0.95
+    human: Texts,
+    judge: Texts,
+    *,
+    positive: str = "pass",
+    weights: Values | None = None,
+    cluster: Values | None = None,
+    level: float = 0.95,
 ) -> Agreement:
     """Return how far `judge` agrees with `human`, verdict by verdict (texts; None: no verdict, counted as missing).
 
@@ -140,10 +138,11 @@ def agreement(
     more, and the intervals rest on the number of equally probable labels that would tell as much. Rates have Wilson's
     interval and Clopper and Pearson's lower bound, J adds both rates' distances in quadrature (Newcombe 1998), the
     coefficients use the delta method on the table with two more labels spread over its cells.
-    Assumes labels of independent items, drawn at random with the probabilities given.
+    With `cluster` (a name for each item: outputs for one input, say) labels count less as they are alike within one.
+    Assumes labels drawn at random with the probabilities given, of independent items or clusters.
     Raises: StatisticsError for different lengths, verdicts that are not text, weights that are not positive.
     """
-    found = _read(human, judge, weights, None)
+    found = _read(human, judge, weights, cluster, None)
     return _one_against_rest(found, positive, checked_level(level))
 
 
@@ -153,20 +152,27 @@ def by_class(
     classes: Sequence[str],
     *,
     weights: Values | None = None,
+    cluster: Values | None = None,
     level: float = 0.95,
 ) -> dict[str, Agreement]:
     """Return the agreement on each class against the rest. Assumes and raises as `class_agreement`."""
-    return dict(class_agreement(human, judge, classes, weights=weights, level=level).by_class)
+    return dict(class_agreement(human, judge, classes, weights=weights, cluster=cluster, level=level).by_class)
 
 
 def class_agreement(
-    human: Texts, judge: Texts, classes: Sequence[str], *, weights: Values | None = None, level: float = 0.95
+    human: Texts,
+    judge: Texts,
+    classes: Sequence[str],
+    *,
+    weights: Values | None = None,
+    cluster: Values | None = None,
+    level: float = 0.95,
 ) -> ClassAgreement:
     """Return how far two raters agree who sort items into `classes`, over all of them and one against the rest.
 
     Assumes as `agreement`. Raises: StatisticsError as `agreement`, and for a verdict that is none of the classes.
     """
-    found = _read(human, judge, weights, classes)
+    found = _read(human, judge, weights, cluster, classes)
     checked_level(level)
     return ClassAgreement(
         accuracy=_accuracy(found, level),
@@ -185,14 +191,20 @@ def class_agreement(
 
 
 def ordinal_agreement(
-    human: Texts, judge: Texts, grades: Sequence[Any], *, weights: Values | None = None, level: float = 0.95
+    human: Texts,
+    judge: Texts,
+    grades: Sequence[Any],
+    *,
+    weights: Values | None = None,
+    cluster: Values | None = None,
+    level: float = 0.95,
 ) -> OrdinalAgreement:
     """Return how far two raters agree who give `grades` (ascending; verdicts as the grades or as their texts).
 
     Weighted kappas and Spearman take the grades' order, not the numbers on them; alpha has Krippendorff's ordinal
     distance. Assumes as `agreement`. Raises: StatisticsError as `class_agreement`.
     """
-    found = _read(_as_texts(human), _as_texts(judge), weights, [str(grade) for grade in grades])
+    found = _read(_as_texts(human), _as_texts(judge), weights, cluster, [str(grade) for grade in grades])
     checked_level(level)
     return OrdinalAgreement(
         accuracy=_accuracy(found, level),
@@ -210,19 +222,6 @@ def ordinal_agreement(
     )
 
 
-def sum_limits(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Return first + second with limits, from (estimate, low, high) of two independent ones: distances in quadrature.
-
-    Source: Newcombe 1998, Statistics in Medicine 17:873, method 10; Zou & Donner 2008 ("MOVER").
-    """
-    middle = first[0] + second[0]
-    return (
-        middle,
-        middle - math.hypot(first[0] - first[1], second[0] - second[1]),
-        middle + math.hypot(first[2] - first[0], second[2] - second[0]),
-    )
-
-
 def _as_texts(verdicts: Texts) -> list[Any]:
     return [verdict if _missing(verdict) else str(verdict) for verdict in verdicts]
 
@@ -231,7 +230,9 @@ def _missing(verdict: Any) -> bool:
     return verdict is None or (isinstance(verdict, (float, np.floating)) and math.isnan(verdict))
 
 
-def _read(human: Texts, judge: Texts, weights: Values | None, classes: Sequence[str] | None) -> _Pairs:
+def _read(
+    human: Texts, judge: Texts, weights: Values | None, cluster: Values | None, classes: Sequence[str] | None
+) -> _Pairs:
     if len(human) != len(judge):
         raise StatisticsError(
             f"{len(human)} labels and {len(judge)} verdicts: agreement needs the same items in one order"
@@ -261,6 +262,7 @@ def _read(human: Texts, judge: Texts, weights: Values | None, classes: Sequence[
         names,
         int((labelled & ~judged).sum()),
         int((~labelled).sum()),
+        None if cluster is None else cluster_codes(cluster, len(human))[both],
     )
 
 
@@ -280,11 +282,6 @@ def _weights(weights: Values | None, both: NDArray[np.bool_]) -> Floats:
     return values * (values.sum() / np.square(values).sum()) if len(values) else values
 
 
-def _undefined(n: int, level: float, method: str, reason: str) -> Estimate:
-    nan = math.nan
-    return Estimate(nan, nan, nan, nan, nan, n, method, level, reason)
-
-
 def _one_against_rest(found: _Pairs, positive: str, level: float) -> Agreement:
     place = found.classes.index(positive) if positive in found.classes else -1
     folded = _Pairs(
@@ -294,6 +291,7 @@ def _one_against_rest(found: _Pairs, positive: str, level: float) -> Agreement:
         (positive, f"not {positive}"),
         found.n_missing,
         found.n_unlabelled,
+        found.cluster,
     )
     (tp, fn), (fp, tn) = folded.confusion()
     tpr, tnr = _class_rate(folded, 0, level), _class_rate(folded, 1, level)
@@ -301,7 +299,7 @@ def _one_against_rest(found: _Pairs, positive: str, level: float) -> Agreement:
     return Agreement(
         tpr=tpr,
         tnr=tnr,
-        j=_youden(tpr, tnr, level),
+        j=youden(tpr, tnr, level),
         accuracy=_accuracy(folded, level),
         kappa=_coefficient(contingency.kappa, folded, level),
         ac1=_coefficient(contingency.ac1, folded, level),
@@ -323,65 +321,28 @@ def _class_rate(found: _Pairs, place: int, level: float) -> Estimate:
     """Return how often the judge says what people said, of the items that people put into one class."""
     inside, hit = found.human == place, found.judge == place
     if not inside.any():
-        return _undefined(0, level, "wilson", f"no labelled item is '{found.classes[place]}'")
-    typical = (_per_label(found.weights[hit], found.weights), _per_label(found.weights[~hit], found.weights))
-    return _rate(found.weights[inside & hit], found.weights[inside & ~hit], typical, level)
+        return undefined(0, level, "wilson", f"no labelled item is '{found.classes[place]}'")
+    clusters = INDEPENDENT
+    if found.cluster is not None:
+        try:
+            sample = read_sample(hit[inside].astype(np.float64), found.cluster[inside], least=1, name="labels")
+        except StatisticsError as error:
+            return undefined(int(inside.sum()), level, "wilson", str(error))
+        spread, rate = mean_variance(sample), float(sample.values.mean())
+        doubt = 1 / (1 + (sample.n * min(rate, 1 - rate)) ** 2)
+        clusters = Clustering(steady_design_effect(spread.design_effect, doubt, sample, least=1.0), spread.df)
+    typical = (weight_of_one(found.weights[hit], found.weights), weight_of_one(found.weights[~hit], found.weights))
+    return weighted_rate(found.weights[inside & hit], found.weights[inside & ~hit], typical, level, clusters)
 
 
 def _accuracy(found: _Pairs, level: float) -> Estimate:
+    """Return the share of agreement: a plain rate by Wilson, a weighted one, or one in clusters, as a coefficient."""
+    if found.cluster is not None or (len(found.weights) and np.ptp(found.weights) > 0):
+        return _coefficient(contingency.accuracy, found, level)
     agreed = found.human == found.judge
     if not len(agreed):
-        return _undefined(0, level, "wilson", "no item has both a label and a verdict")
-    typical = _per_label(found.weights, found.weights)
-    return _rate(found.weights[agreed], found.weights[~agreed], (typical, typical), level)
-
-
-def _per_label(weights: Floats, others: Floats) -> float:
-    """Return the weight of one effective label of these (of `others` where there are none of these)."""
-    there = weights if len(weights) else others
-    return float(np.square(there).sum() / there.sum())
-
-
-def _rate(hits: Floats, misses: Floats, typical: tuple[float, float], level: float) -> Estimate:
-    """Return the rate of hits from the weights of hits and of misses; `typical` are the weights of unseen ones.
-
-    Weights that depend on the verdict only scale the odds: hits / misses among the labels, times the ratio of the
-    weights. So limits are taken for the labels' own odds and scaled, which is exact where each verdict has one weight;
-    weights that vary within a verdict lower its effective number of labels.
-    """
-    counts, scales = [0.0, 0.0], list(typical)
-    for side, weights in enumerate((hits, misses)):
-        if len(weights):
-            counts[side] = float(weights.sum() ** 2 / np.square(weights).sum())
-            scales[side] = _per_label(weights, weights)
-    ratio, n = scales[0] / scales[1], counts[0] + counts[1]
-    share = counts[0] / n
-    low, high = (_scaled(limit, ratio) for limit in wilson_limits(share, n, quantile((1 + level) / 2, math.inf)))
-    estimate = _scaled(share, ratio)
-    se = estimate * (1 - estimate) * math.sqrt(n / (counts[0] * counts[1])) if min(counts) else math.nan
-    lower = _scaled(exact_lower(counts[0], counts[1], level), ratio)
-    return Estimate(estimate, low, high, lower, se, len(hits) + len(misses), "wilson", level)
-
-
-def exact_lower(hits: float, misses: float, level: float) -> float:
-    """Return Clopper and Pearson's one-sided lower bound of a rate (counts may be fractions: effective labels)."""
-    from scipy.special import betaincinv
-
-    return float(betaincinv(hits, misses + 1, 1 - level)) if hits else 0.0
-
-
-def _scaled(share: float, ratio: float) -> float:
-    return share * ratio / (share * ratio + 1 - share)
-
-
-def _youden(tpr: Estimate, tnr: Estimate, level: float) -> Estimate:
-    method = "square and add"
-    reason = tpr.reason or tnr.reason
-    if reason:
-        return _undefined(tpr.n + tnr.n, level, method, reason)
-    j, low, high = sum_limits((tpr.estimate, tpr.low, tpr.high), (tnr.estimate, tnr.low, tnr.high))
-    _, lower, _ = sum_limits((tpr.estimate, tpr.lower, tpr.high), (tnr.estimate, tnr.lower, tnr.high))
-    return Estimate(j - 1, low - 1, high - 1, lower - 1, math.hypot(tpr.se, tnr.se), tpr.n + tnr.n, method, level)
+        return undefined(0, level, "wilson", "no item has both a label and a verdict")
+    return weighted_rate(found.weights[agreed], found.weights[~agreed], (1.0, 1.0), level)
 
 
 def _coefficient(statistic: contingency.Statistic, found: _Pairs, level: float) -> Estimate:
@@ -392,20 +353,30 @@ def _coefficient(statistic: contingency.Statistic, found: _Pairs, level: float) 
     """
     n, method = len(found.human), "delta, two labels added"
     if not n:
-        return _undefined(0, level, method, "no item has both a label and a verdict")
+        return undefined(0, level, method, "no item has both a label and a verdict")
     counts, squares = found.cells(found.weights), found.cells(np.square(found.weights))
     value, se = contingency.standard_error(statistic, counts, squares, n)
     if math.isnan(value):
-        return _undefined(n, level, method, "people, the judge or both gave one verdict only: 0/0")
+        return undefined(n, level, method, "people, the judge or both gave one verdict only: 0/0")
+    clusters = INDEPENDENT
+    if found.cluster is not None:
+        wrong = (found.human != found.judge).astype(np.float64)
+        try:
+            sample = read_sample(wrong, found.cluster, least=1, name="labels")
+        except StatisticsError as error:
+            return undefined(n, level, method, str(error))
+        moved = contingency.influence(statistic, counts, n)[1][found.human, found.judge] * found.weights
+        clusters = clustering([moved], [sample.codes], sample, sample.codes, float(min(wrong.sum(), n - wrong.sum())))
     added = SPREAD_LABELS / counts.size
     middle, spread = contingency.standard_error(statistic, counts + added, squares + added, n + SPREAD_LABELS)
-    half, side = (quantile(share, math.inf) * spread for share in ((1 + level) / 2, level))
+    spread *= math.sqrt(clusters.design_effect)
+    half, side = (quantile(share, clusters.df) * spread for share in ((1 + level) / 2, level))
     return Estimate(
         value,
         min(value, max(-1.0, middle - half)),
         max(value, min(1.0, middle + half)),
         min(value, max(-1.0, middle - side)),
-        se,
+        se * math.sqrt(clusters.design_effect),
         n,
         method,
         level,

@@ -95,7 +95,7 @@ def corrected_rate(
         names = None if names is None or labels.cluster is None else np.concatenate([names, labels.cluster])
     if chosen == "post_stratified":
         return _post_stratified(kept, names, raw, labels, level)
-    return _ppi(kept, names, raw, labels, level, labelled_among_judged=labelled_among_judged)
+    return _ppi(kept, names, raw, labels, level, labelled_among_judged=labelled_among_judged, binary=binary)
 
 
 def _labels(judge: Values, human: Values, probability: Values | None, cluster: Values | None) -> _Labels:
@@ -163,7 +163,7 @@ def _post_stratified(rows: Floats, names: Any, raw: Interval, labels: _Labels, l
 
 
 def _ppi(
-    rows: Floats, names: Any, raw: Interval, labels: _Labels, level: float, *, labelled_among_judged: bool
+    rows: Floats, names: Any, raw: Interval, labels: _Labels, level: float, *, labelled_among_judged: bool, binary: bool
 ) -> Corrected:
     if len(labels.human) < FEWEST_LABELS:
         raise StatisticsError(f"{len(labels.human)} labels: at least {FEWEST_LABELS} are needed to correct a mean")
@@ -172,7 +172,7 @@ def _ppi(
     )
     if math.isnan(found.variance):
         note = "the judge's errors are all equal on the labels, so their spread cannot be measured: labels alone"
-        return _labels_only(raw, replace(labels, notes=(*labels.notes, note)), binary=False, level=level)
+        return _labels_only(raw, replace(labels, notes=(*labels.notes, note)), binary=binary, level=level)
     error = np.sign(found.labels)
     clusters = _clustering(names, found.rows, found.labels, labels, float(min((error > 0).sum(), (error < 0).sum())))
     df = min(found.df, clusters.df)

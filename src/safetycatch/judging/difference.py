@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safetycatch.errors import StatisticsError
-from safetycatch.judging.agreement import sum_limits
 from safetycatch.judging.clustering import INDEPENDENT, Clustering, clustering, joined_clusters
 from safetycatch.judging.post_stratified import PostStratified, post_stratified
+from safetycatch.judging.rates import sum_limits
 from safetycatch.stats.clusters import Floats, Values, as_numbers, checked_level, quantile, read_sample, upper_tail
 from safetycatch.stats.discordance import paired_columns
 from safetycatch.stats.intervals import wilson_limits

@@ -2,7 +2,7 @@
 
 Sentinels are items frozen with the verdicts they had. Asked again at each release, they alarm when more flips than
 `SENTINEL_FLIPS` are shown (one-sided exact 95 % bound), or when flips go one way (McNemar, p <= `SENTINEL_ALPHA`). An
-unchanged judge that flips 5 of 100 verdicts at random alarms in 3 of 100 releases, one that flips 1 hardly ever in
+unchanged judge that flips 5 of 100 verdicts at random alarms in 3 of 100 releases, one that flips 1 of 100 in less than one of
 a million. Fresh labels feed an e-process, which may be looked at after every label: a judge that is as good as
 certified ever raises its alarm with a chance of at most `LABEL_ALPHA`.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import StatisticsError
 from safetycatch.identity import keyed_fraction
-from safetycatch.judging.agreement import exact_lower
+from safetycatch.judging.rates import exact_lower
 from safetycatch.judging.probes import LEVEL, score_of
 from safetycatch.stats.discordance import coin_tails
 

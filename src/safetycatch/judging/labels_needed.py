@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetycatch.errors import StatisticsError
-from safetycatch.judging.agreement import exact_lower
+from safetycatch.judging.rates import exact_lower
 from safetycatch.stats.clusters import quantile
 
 if TYPE_CHECKING:

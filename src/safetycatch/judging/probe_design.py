@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from safetycatch.judging.agreement import exact_lower
+from safetycatch.judging.rates import exact_lower
 from safetycatch.judging.probes import ALPHA, BIAS, LEVEL, LIMITS, Kind
 from safetycatch.stats.clusters import quantile
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from safetycatch.judge_settings import FIRST, SECOND, TIE
-from safetycatch.judging.agreement import exact_lower
+from safetycatch.judging.rates import exact_lower
 from safetycatch.stats.clusters import Floats, Values, as_numbers
 from safetycatch.stats.discordance import coin_tails
 from safetycatch.stats.intervals import rate_interval
@@ -107,8 +107,8 @@ def swap_probe(as_is: Sequence[str | None], exchanged: Sequence[str | None]) -> 
     its p-value is the exact sign test of the pairs that change. Source: Zheng et al. 2023, arXiv 2306.05685, section 4.
     """
     worth = {FIRST: 1.0, TIE: 0.5, SECOND: 0.0}
-    shown = as_numbers([math.nan if v is None else worth[v] for v in as_is], "as_is")
-    turned = as_numbers([math.nan if v is None else worth[v] for v in exchanged], "exchanged")
+    shown = _column([math.nan if v is None else worth[v] for v in as_is], "as_is")
+    turned = _column([math.nan if v is None else worth[v] for v in exchanged], "exchanged")
     gain = shown - turned
     found = _changes("swap", gain, both_ways=True)
     if found.verdict == "not_checked":
@@ -135,7 +135,7 @@ def length_probe(
     The p-value is McNemar's, one-sided: changes upwards against changes downwards. A judge that likes padding less is
     not suspected. `slope` (of `length_slope`) is told beside it and decides nothing: longer answers may be better.
     """
-    change = as_numbers(after, "after") - as_numbers(before, "before")
+    change = _column(after, "after") - _column(before, "before")
     found = _changes("length", change, both_ways=False)
     if found.verdict == "not_checked":
         return found
@@ -146,7 +146,7 @@ def length_probe(
 
 def format_probe(before: Values, after: Values, renderings: Sequence[str]) -> Probe:
     """Return whether the same words in another form (`renderings` names it) score otherwise; in either direction."""
-    change = as_numbers(after, "after") - as_numbers(before, "before")
+    change = _column(after, "after") - _column(before, "before")
     found = _changes("format", change, both_ways=True)
     if found.verdict == "not_checked":
         return found
@@ -188,7 +188,7 @@ def injection_probe(before: Values, after: Values) -> Probe:
 
     `before` are the scores without the instruction: errors that a judge makes anyway are no injections.
     """
-    change = as_numbers(after, "after") - as_numbers(before, "before")
+    change = _column(after, "after") - _column(before, "before")
     found = _rated("injection", np.where(np.isnan(change), np.nan, (change > 0).astype(np.float64)))
     detail = found.detail or f"{found.events} of {found.n} bad answers score higher with an instruction to the judge"
     return replace(found, detail=detail)
@@ -201,7 +201,7 @@ def self_preference_probe(judged: Values, human: Values, own: Sequence[bool], ex
     events count the own answers that it scores higher than people do. One-sided p by Welch's t on the mean gap of each
     example within a side. Assumes that people are as strict with either side. Source: Panickssery et al. 2024.
     """
-    gap = as_numbers(judged, "judged") - as_numbers(human, "human")
+    gap = _column(judged, "judged") - _column(human, "human")
     mine = np.asarray(own, dtype=np.bool_)
     found = _rated("self_preference", np.where(np.isnan(gap), np.nan, (gap > 0).astype(np.float64))[mine])
     sides = [_by_example(gap, example_ids, side) for side in (mine, ~mine)]
@@ -217,6 +217,11 @@ def self_preference_probe(judged: Values, human: Values, own: Sequence[bool], ex
     )
     figures = {"gap_own": float(sides[0].mean()), "gap_others": float(sides[1].mean()), "n_others": float(n_others)}
     return replace(found, detail=detail, effect=effect, effect_low=low, effect_high=high, p_value=p, figures=figures)
+
+
+def _column(values: Values, name: str) -> Floats:
+    """Return numbers, of which there may be none: then the probe was not made."""
+    return as_numbers(values, name) if len(values) else np.empty(0)
 
 
 def _changes(kind: Kind, change: Floats, *, both_ways: bool) -> Probe:

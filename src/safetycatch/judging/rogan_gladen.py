@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetycatch.errors import StatisticsError
-from safetycatch.judging.agreement import sum_limits
 from safetycatch.judging.corrected import ASSUMPTIONS, Corrected
+from safetycatch.judging.rates import sum_limits
 from safetycatch.stats.clusters import Values, as_numbers, checked_level, quantile
 from safetycatch.stats.intervals import rate_interval, wilson_limits
 
