@@ -13,7 +13,7 @@ _FAMILIES = (
     ("mistral", r"mistral|mixtral|ministral|codestral|magistral|pixtral|devstral"),
     ("alibaba", r"qwen|qwq|qvq"),
     ("deepseek", r"deepseek"),
-    ("microsoft", r"phi\b|phi-|wizardlm"),
+    ("microsoft", r"phi(?![a-z])|wizardlm"),
     ("cohere", r"command|aya|c4ai"),
     ("xai", r"grok"),
     ("amazon", r"nova|titan"),
