@@ -57,7 +57,6 @@ def test_a_table_that_is_replaced_stays_readable(store, put):
 def test_a_table_without_rows_is_read_too(store, put):
     opened = store.open_table(put(store, data=pa.table({"metric": pa.array([], pa.string())})))
     assert opened.read(["metric"]).num_rows == 0
-    assert opened.may_hold("metric", "a") == []
 
 
 def test_missing_values_are_known_from_the_file_alone(store, put):

@@ -155,6 +155,7 @@ class _Browser:
             input=whole(shown_input, "the run does not know its inputs: it was stored by an older version"),
             target=whole(texts.get("target"), "not known"),
             slices=showing.flags(item),
+            catches=index.values_of("catch", item),
             cluster=_address(LIST, [("cluster", cluster[0])]) if cluster else "",
             leaks=_leaks(index, item, shown_input or ""),
             cards=showing.cards(rows),
@@ -187,7 +188,9 @@ def _address(path: str, pairs: Sequence[tuple[str, str]]) -> str:
 
 def command(run_id: str, query: Query) -> str:
     """Return the command that opens these rows again."""
-    return shlex.join(["safetycatch", "review", run_id, "--rows", query.on(1).url()])
+    return shlex.join(
+        ["safetycatch", "review", run_id, "--rows", *(["--filter", query.on(1).url()] if query.pairs() else [])]
+    )
 
 
 def _told(n: int, n_all: int, n_items: int) -> str:

@@ -92,7 +92,10 @@ def excerpt(text: str, words: Sequence[str], limit: int = EXCERPT) -> Markup:
 
     found = re.compile("|".join(re.escape(word) for word in words), re.IGNORECASE) if words else None
     first = found.search(text) if found is not None else None
-    start = max(0, first.start() - LEAD) if first is not None and first.end() > limit else 0
+    start = 0
+    if first is not None and first.end() > limit:
+        start = first.start() - LEAD
+        start += max(0, text.find(" ", start, first.start()) - start)
     piece = text[start : start + limit]
     spans = [match.span() for match in found.finditer(piece)] if found is not None else []
     parts, at = ["…" if start else ""], 0
@@ -153,19 +156,18 @@ class Showing:
         word = self._values("score", row)[0]
         value = float(self.index.scores(self.metric)[row]) if self.metric else float("nan")
         if word in {BETWEEN, "measured"}:
-            shown = numbers.plain(value)
-            return Tag(shown, "half" if word == BETWEEN else "", "◐" if word == BETWEEN else "")
+            return Tag(f"{value:.3g}", "half" if word == BETWEEN else "", "◐" if word == BETWEEN else "")
         return tag(word if word in {RIGHT, WRONG} else "no score")
 
-    def tags(self, row: int) -> tuple[Tag, ...]:
-        """Return what else is worth knowing of a row at a glance."""
+    def tags(self, row: int, *, alone: bool = True) -> tuple[Tag, ...]:
+        """Return what else is worth knowing of a row at a glance; of its item too where it stands `alone`."""
         status = self._values("status", row)[0]
         found = [tag(status)] if status != "answer" else []
         found += [tag(value) for value in self._values("flip", row) if value in {"fixed", "broken"}]
         found += [tag(value, "judge:") for value in self._values("verdict", row)]
         found += [tag(value, "people:") for value in self._values("label", row) if value != "unlabelled"]
         found += [tag(value) for value in self._values("judge", row) if value == "disagree"]
-        found += [tag(value) for name in ("mode", "catch") for value in self._values(name, row)]
+        found += [tag(value) for name in ("mode", *(["catch"] if alone else [])) for value in self._values(name, row)]
         return tuple(_coloured(one) for one in found)
 
     def lines(self, rows: Sequence[int], first: int) -> list[Line]:
@@ -228,10 +230,10 @@ class Showing:
                     chosen=index.candidates[index.candidate[row]] in wanted,
                     output=whole(output),
                     parsed=escaping.html(parsed) if parsed is not None and parsed != output else None,
-                    tags=(self.score(row), *self.tags(row)),
+                    tags=(self.score(row), *self.tags(row, alone=False)),
                     facts=tuple(facts),
                     scores=tuple(
-                        (name, numbers.plain(float(index.scores(name)[row])))
+                        (name, _figure(float(index.scores(name)[row])))
                         for name in index.metrics
                         if name == self.metric or index.is_share(name)
                     ),
@@ -250,6 +252,10 @@ class Showing:
         """Return an item's slices."""
         names = [name for name in self.facets if name.startswith("slice:")]
         return [(name.removeprefix("slice:"), ", ".join(self.index.values_of(name, item))) for name in names]
+
+
+def _figure(value: float) -> str:
+    return numbers.ABSENT if value != value else f"{value:.3g}"  # noqa: PLR0124 - NaN
 
 
 def _coloured(one: Tag) -> Tag:
