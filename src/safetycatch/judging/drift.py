@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import StatisticsError
 from safetycatch.identity import keyed_fraction
-from safetycatch.judging.rates import exact_lower
 from safetycatch.judging.probes import LEVEL, score_of
+from safetycatch.judging.rates import exact_lower
 from safetycatch.stats.discordance import coin_tails
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from safetycatch.judging.rates import exact_lower
 from safetycatch.judging.probes import ALPHA, BIAS, LEVEL, LIMITS, Kind
+from safetycatch.judging.rates import exact_lower
 from safetycatch.stats.clusters import quantile
 
 if TYPE_CHECKING:
