@@ -33,7 +33,10 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
     claim = prepared.experiment.claim
     effect = claim.smallest_effect.value if claim and claim.smallest_effect else None
     compared = [
-        shown.ComparisonRow(**row)
+        shown.ComparisonRow(
+            **row,
+            beside=result.beside_difference(row["baseline"], row["candidate"], row["metric"], row["slice"]),
+        )
         for row in read_table(prepared.place, result.comparisons).to_pylist()
         if row["metric"] == metric["name"] or row["slice"] != "all"
     ]
@@ -62,7 +65,13 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         ),
         slices=tuple(
             shown.SliceRow(
-                found["slice"], found["candidate"], found["n"], found["estimate"], found["low"], found["high"]
+                found["slice"],
+                found["candidate"],
+                found["n"],
+                found["estimate"],
+                found["low"],
+                found["high"],
+                result.beside(found["candidate"], found["metric"], found["slice"]),
             )
             for found in summary["slices"]
         ),
@@ -91,6 +100,7 @@ def fill(result: Result, parts: dict[str, list[dict[str, Any]]]) -> shown.Report
         replicates=prepared.experiment.runs.replicates,
         bench=result.bench,
         ensemble=result.ensemble,
+        judged=result.judged_facts(),
         unmeasured={}
         if health
         else {"items": "the metric is not right or wrong", "flips": "the metric is not right or wrong"},
@@ -137,6 +147,7 @@ def _guardrails(result: Result) -> tuple[shown.GuardrailRow, ...]:
                 words,
                 found["status"],
                 unit,
+                result.beside_difference(verdict["baseline"], verdict["candidate"], name),
             )
         )
     return tuple(rows)

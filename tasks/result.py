@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from safetycatch.report import content as shown
-from safetycatch.report import numbers
+from safetycatch.report import judged, numbers, selection
 from safetycatch.results.matrix import SLICE, hash_of
+from safetycatch.store import Ref
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 
@@ -53,6 +54,7 @@ class Result:
     looks: tuple[Look, ...] = ()
     bench: dict[str, Any] | None = None
     reference: bool = False
+    verdicts: tuple[dict[str, Any], ...] = ()
     judging: dict[str, Any] | None = None
 
     @property
@@ -100,7 +102,8 @@ class Result:
         chosen = " (selected: the best of those compared)" if self.summary["selected"] else ""
         if self.climbed and not (self.prepared.experiment.claim and self.prepared.experiment.claim.candidate):
             chosen = " (chosen on dev)"
-        return shown.Banner(verdict["kind"], verdict["sentence"] + chosen, verdict["check"], verdict["default_action"])
+        sentence = verdict["sentence"] + self._beside_verdict(verdict) + chosen
+        return shown.Banner(verdict["kind"], sentence, verdict["check"], verdict["default_action"])
 
     def _exploring_sentence(self) -> str:
         metric = self.summary["metric"]["name"]
@@ -113,7 +116,10 @@ class Result:
             key=lambda found: found["estimate"],
             reverse=self.summary["metric"]["higher_is_better"],
         )
-        texts = [f"{found['candidate']} {self._figures(found)}" for found in ranked[:5]]
+        texts = [
+            selection.beside(f"{found['candidate']} {self._figures(found)}", self.beside(found["candidate"], metric))
+            for found in ranked[:5]
+        ]
         return f"{metric}: " + (", ".join(texts) or "no candidate has a score")
 
     def _figures(self, found: dict[str, Any]) -> str:
@@ -122,6 +128,34 @@ class Result:
         if self.summary["metric"]["unit"] != "points":
             return numbers.shown(score, low, high, unit_of(self.summary, self.summary["metric"]["name"])).text
         return f"{100 * score:.1f} %" + ("" if low is None else f" [{100 * low:.1f}, {100 * high:.1f}]")
+
+    def beside(self, candidate: str, metric: str, where: str = "all") -> str:
+        """Return what stands beside a judged figure; empty beside any other."""
+        facts = self.summary.get("judged")
+        row = judged.rate_of(facts, candidate, metric, where) if facts else None
+        return judged.mark(facts, row) if facts and row else ""
+
+    def beside_difference(self, baseline: str, candidate: str, metric: str, where: str = "all") -> str:
+        """Return what stands beside a judged difference; empty beside any other."""
+        facts = self.summary.get("judged")
+        row = judged.difference_of(facts, baseline, candidate, metric, where) if facts else None
+        return judged.mark(facts, row, difference=True) if facts and row else ""
+
+    def _beside_verdict(self, verdict: dict[str, Any]) -> str:
+        told = self.beside_difference(verdict["baseline"], verdict["candidate"], verdict["metric"])
+        if not told:
+            return ""
+        return f" Corrected for the judge's errors, {told}." if told.startswith("raw") else f" The judge's own: {told}."
+
+    def judged_facts(self) -> dict[str, Any] | None:
+        """Return what the judge's scores are worth, the words for it and its canaries; None where nothing is judged."""
+        facts = self.summary.get("judged")
+        if facts is None:
+            return None
+        store = self.prepared.place.open_store()
+        seen = (store.facts(Ref.from_dict(reference)).get("canaries") for reference in self.verdicts)
+        told = judged.told(facts, self.prepared.inputs.shown)
+        return {**facts, "told": told, "canaries": next((found for found in seen if found), None)}
 
     def items_table(self) -> pa.Table:
         """Return the scored items with cluster, content hash and slices, for later paired comparisons."""
@@ -171,6 +205,7 @@ class Result:
             "notes": list(self.notes),
             **({"bench": self.bench} if self.bench is not None else {}),
             **({"ensemble": self.ensemble} if self.ensemble is not None else {}),
+            **({"judged": facts} if (facts := self.judged_facts()) is not None else {}),
         }
 
 
@@ -186,6 +221,7 @@ def _candidate_json(row: shown.CandidateRow) -> dict[str, Any]:
         "high": row.high,
         "cost_usd": row.cost_usd_total,
         "status": row.status,
+        **({"beside": row.beside} if row.beside else {}),
     }
 
 
@@ -205,7 +241,14 @@ def candidate_rows(result: Result) -> tuple[shown.CandidateRow, ...]:
         cost = facts["cost_usd"] if facts else None
         n_rows = facts["n"] if facts else 0
         others = tuple(
-            shown.OtherMetric(other, found["estimate"], found["low"], found["high"], unit_of(summary, other))
+            shown.OtherMetric(
+                other,
+                found["estimate"],
+                found["low"],
+                found["high"],
+                unit_of(summary, other),
+                result.beside(name, other),
+            )
             for other, found in metrics.items()
             if other != main
         )
@@ -232,6 +275,7 @@ def candidate_rows(result: Result) -> tuple[shown.CandidateRow, ...]:
                 tokens_out=facts["tokens"].get("n_tokens_out") if facts else None,
                 other_metrics=others,
                 baseline=name == summary["baseline"],
+                beside=result.beside(name, main),
             )
         )
     return (*rows, *_left_behind(result, described))

@@ -197,6 +197,7 @@ def _show(
         banner = result["banner"]
         output.field("verdict", f"{banner['kind']}  {banner['sentence']}")
         output.block("", [text for text in (banner.get("check", ""), banner["action"]) if text])
+        output.block("judge", (result.get("judged") or {}).get("told", []))
         output.field("calls", calls_line(result))
     elif error := stored.summary.get("error"):
         output.block("ended", str(error).splitlines())
@@ -230,6 +231,7 @@ def _scored(row: dict[str, Any]) -> tuple[str, ...]:
 
     interval = "" if row["low"] is None else f" [{fixed(row['low'], 3)}, {fixed(row['high'], 3)}]"
     estimate = ABSENT if row["estimate"] is None else f"{fixed(row['estimate'], 3)}{interval}"
+    estimate += f" ({row['beside']})" if row.get("beside") else ""
     return f"  {row['id']}", row["split"], f"{row['n']:,}", f"{row['n_missing']:,}", estimate
 
 

@@ -194,6 +194,7 @@ def show_result(result: dict[str, Any], output: Output) -> None:
     # An undecided verdict names it itself.
     if banner["action"] and banner["action"] not in banner["sentence"]:
         output.field("", banner["action"])
+    output.block("judge", (result.get("judged") or {}).get("told", []))
     output.field("catches", catches_line(result["findings"]))
     output.field("report", f"{near(result['report'])}   ({seconds(result['wall_s'])})")
 

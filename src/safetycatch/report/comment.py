@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.report import numbers
 from safetycatch.report.escaping import markdown_prose, markdown_safe
+from safetycatch.report.selection import beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +94,7 @@ def _table(gate: Mapping[str, Any]) -> list[str]:
     ]
     scored = [row for row in gate["candidates"] if row["status"] in {"scored", "stored"}]
     for row in scored[:MAX_CANDIDATES]:
-        value = numbers.shown(row["estimate"], row["low"], row["high"], unit).text
+        value = beside(numbers.shown(row["estimate"], row["low"], row["high"], unit).text, row.get("beside", ""))
         n = numbers.count(row["n"]) + (f" ({row['n_missing']:,} missing)" if row["n_missing"] else "")
         role = {gate["candidate"]: " (candidate)", gate["against"]: " (baseline)"}.get(row["id"], "")
         cells = (markdown_prose(cell) for cell in (value, n, numbers.money(row["cost_usd"])))
@@ -106,6 +107,7 @@ def _table(gate: Mapping[str, Any]) -> list[str]:
 def _facts(gate: Mapping[str, Any]) -> list[str]:
     unit = _unit(gate)
     difference = numbers.shown(gate["estimate"], gate["low"], gate["high"], unit, difference=True).text
+    difference = beside(difference, gate.get("beside", ""))
     margin = numbers.effect(gate["margin"], unit)
     clusters = f" in {gate['n_clusters']:,} clusters" if gate["n_clusters"] < gate["n"] else ""
     missing = f", {gate['n_missing']:,} missing" if gate["n_missing"] else ""
@@ -115,6 +117,7 @@ def _facts(gate: Mapping[str, Any]) -> list[str]:
         f"- Guardrail {markdown_safe(rail['metric'], 64)}: {rail['status']}, {markdown_prose(rail['reason'], MAX_TEXT)}"
         for rail in gate["guardrails"]
     ]
+    lines += [f"- Judge: {markdown_prose(line, MAX_TEXT)}" for line in (gate.get("judged") or {}).get("told", ())]
     if gate["settle"]:
         lines.append(f"- {markdown_prose(gate['settle'][0].upper() + gate['settle'][1:])}")
     if gate["looks_note"]:

@@ -61,11 +61,15 @@ class OtherMetric:
     low: float | None = None
     high: float | None = None
     unit: str = "proportion"
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateRow:
-    """One candidate on one split: metric with its interval, cost in US dollars, latency in seconds, tokens as sums."""
+    """One candidate on one split: metric with its interval, cost in US dollars, latency in seconds, tokens as sums.
+
+    `beside` stands beside a judged figure wherever that is shown: the raw one, or that it is not corrected.
+    """
 
     id: str
     split: str
@@ -88,6 +92,7 @@ class CandidateRow:
     tokens_out: int | None = None
     other_metrics: tuple[OtherMetric, ...] = ()
     baseline: bool = False
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class ComparisonRow:
     verdict: str | None = None
     correction: str | None = None
     detectable: float | None = None
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,7 @@ class GuardrailRow:
     limit: str
     verdict: str
     unit: str = "proportion"
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +183,7 @@ class SliceRow:
     estimate: float | None
     low: float | None = None
     high: float | None = None
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +338,7 @@ class ReportContent:
     order; `comparisons` hold the whole ("all") and the slices, `pairs` those without the baseline, which leave
     `n_unpaired` candidates out. `unmeasured` maps a section to the words after "Not measured, because".
     `headline_candidate` is the one the slices are drawn for (default: the best). `bench` holds the facts of a few-shot
-    bench, `ensemble` those of a vote.
+    bench, `ensemble` those of a vote, `judged` what a judge's scores are worth.
     """
 
     name: str
@@ -363,4 +371,5 @@ class ReportContent:
     replicates: int = 1
     bench: dict[str, Any] | None = None
     ensemble: dict[str, Any] | None = None
+    judged: dict[str, Any] | None = None
     unmeasured: dict[Section, str] = field(default_factory=dict[Section, str])

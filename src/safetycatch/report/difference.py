@@ -19,6 +19,7 @@ from safetycatch.report.layout import (
     missing,
 )
 from safetycatch.report.selection import (
+    beside,
     counts_text,
     headline,
     in_words,
@@ -115,7 +116,16 @@ def slices(content: ReportContent) -> Section:
         cells: list[tuple[str | Markup, ...]] = []
         for row in content.slices:
             text = numbers.shown(row.estimate, row.low, row.high, content.unit)
-            cells.append((row.slice, row.candidate, numbers.count(row.n), text.estimate, text.low, text.high))
+            cells.append(
+                (
+                    row.slice,
+                    beside(row.candidate, row.beside),
+                    numbers.count(row.n),
+                    text.estimate,
+                    text.low,
+                    text.high,
+                )
+            )
         grids.append(
             grid(
                 f"{content.metric} by slice",
@@ -162,7 +172,8 @@ def _difference_plot(
             DotRow(
                 label,
                 counts_text(row.n, row.n_missing, row.n_clusters, p_adjusted=row.p_adjusted)
-                + _detects(row.detectable, unit),
+                + _detects(row.detectable, unit)
+                + (f", {row.beside}" if row.beside else ""),
                 charts.row(mark, axis, zero=0.0, band=band),
                 text.value,
                 text.interval,
@@ -220,7 +231,7 @@ def comparison_grid(caption: str, rows: list[ComparisonRow], known: dict[str, st
                 numbers.plain(scaled(row.detectable, text.unit.factor), 2),
                 numbers.count(row.n_clusters),
                 numbers.count(row.n_missing),
-                row.method or numbers.ABSENT,
+                beside(row.method or numbers.ABSENT, row.beside),
             )
         )
     columns = heads(
@@ -238,7 +249,7 @@ def _guardrail_grid(content: ReportContent) -> Grid:
             (
                 row.metric,
                 row.candidate,
-                f"{text.value}\n{text.interval}",
+                f"{text.value}\n{text.interval}" + (f"\n{row.beside}" if row.beside else ""),
                 row.limit,
                 verdict_tag(row.verdict),
             )

@@ -13,6 +13,7 @@ from safetycatch.report import (
     escaping,
     evidence,
     items,
+    judge,
     ladder,
     numbers,
     ranking,
@@ -85,12 +86,13 @@ def provenance(content: ReportContent) -> tuple[Grid, ...]:
 
 def sections(content: ReportContent) -> tuple[Section, ...]:
     """Return the sections in reading order."""
-    found, vote = bench.bench(content), ensemble.ensemble(content)
+    found, vote, judged = bench.bench(content), ensemble.ensemble(content), judge.judge(content)
     return (
         *([found] if found else []),
         ranking.ranking(content),
         difference.difference(content),
         cost.cost(content),
+        *([judged] if judged else []),
         *([vote] if vote else []),
         difference.slices(content),
         evidence.flips(content),

@@ -38,10 +38,12 @@ def _table(content: ReportContent) -> list[str]:
     titles = (f"{markdown_prose(content.metric)}, 95 % interval", "difference", "n", "cost of 1,000", "95th percentile")
     lines = [f"| candidate | {' | '.join(titles)} |", "|---" + "|---:" * len(titles) + "|"]
     for row in rows[:MAX_CANDIDATES]:
-        value = numbers.shown(row.estimate, row.low, row.high, unit.name).text
+        value = selection.beside(numbers.shown(row.estimate, row.low, row.high, unit.name).text, row.beside)
         versus = differences.get(row.id)
         change = (
-            numbers.shown(versus.estimate, versus.low, versus.high, unit.name, difference=True).text
+            selection.beside(
+                numbers.shown(versus.estimate, versus.low, versus.high, unit.name, difference=True).text, versus.beside
+            )
             if versus
             else ("baseline" if row.baseline else numbers.ABSENT)
         )
@@ -87,6 +89,8 @@ def _facts(content: ReportContent) -> list[str]:
         )
     if content.ensemble is not None:
         lines.append(f"- Ensemble: {markdown_prose(' '.join(ensemble.told(content.ensemble)), MAX_SENTENCE)}")
+    if content.judged is not None:
+        lines.extend(f"- Judge: {markdown_prose(line, MAX_SENTENCE)}" for line in content.judged["told"])
     if content.command:
         lines.append(f"- Reproduce: {markdown_safe(content.command, MAX_SENTENCE)}")
     return lines

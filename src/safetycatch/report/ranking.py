@@ -17,6 +17,7 @@ from safetycatch.report.layout import (
     missing,
 )
 from safetycatch.report.selection import (
+    beside,
     by_split,
     counts_text,
     in_words,
@@ -78,6 +79,7 @@ def _ranked(row: CandidateRow, content: ReportContent, axis: axes.Axis) -> DotRo
     )
     note = counts_text(row.n, row.n_missing, row.n_clusters, row.n_unparsable)
     state = "" if row.status in {"", "complete", "done"} else f", {row.status}"
+    state += f", {row.beside}" if row.beside else ""
     return DotRow(
         row.id, note + state, charts.row(mark, axis), text.value, text.interval, "baseline" if row.baseline else ""
     )
@@ -102,7 +104,7 @@ def _candidate_grids(content: ReportContent) -> Iterable[Grid]:
                     numbers.count(row.n_missing),
                     numbers.count(row.n_unparsable),
                     row.status,
-                    row.method or numbers.ABSENT,
+                    beside(row.method or numbers.ABSENT, row.beside),
                     row.description or numbers.ABSENT,
                 )
             )
@@ -112,7 +114,7 @@ def _candidate_grids(content: ReportContent) -> Iterable[Grid]:
                     (
                         row.id,
                         row.split,
-                        other.name,
+                        beside(other.name, other.beside),
                         known.unit.heading() or numbers.ABSENT,
                         known.estimate,
                         known.low,

@@ -83,6 +83,11 @@ def counts_text(
     return ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
 
 
+def beside(text: str, more: str) -> str:
+    """Return `text`, and in brackets what stands beside a judged figure."""
+    return f"{text} ({more})" if more else text
+
+
 def in_words(what: str, shown: numbers.Shown) -> str:
     """Return `what`, its value and interval as a screen reader should say them."""
     interval = f", 95 % interval {shown.low} to {shown.high}" if shown.interval != numbers.ABSENT else ""
