@@ -174,7 +174,10 @@ class _Probing:
         texts = [attack.text for attack in attacks(self._best())][: self._n_items.get("injection")]
         carriers = bad or list(range(len(self._items)))
         used = [carriers[number % len(carriers)] for number in range(len(texts))]
-        changed = [attacked(self._items[at], text, alone=not bad) for at, text in zip(used, texts, strict=True)]
+        # A pair's attack asks to be taken for the first, and is shown there.
+        changed = [
+            in_order(attacked(self._items[at], text, alone=not bad), AS) for at, text in zip(used, texts, strict=True)
+        ]
         before = [self._base()[at] if bad else 0.0 for at in used]
         return injection_probe(before, self._scored(changed, "injection"))
 

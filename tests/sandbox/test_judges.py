@@ -4,6 +4,7 @@ import pytest
 
 from safetycatch.judge_settings import JudgeSettings
 from safetycatch.judging.asking import messages_of
+from safetycatch.judging.attacks import attacks
 from safetycatch.judging.verdicts import parse_verdict
 from safetycatch.sandbox.judges import read_judging
 from safetycatch.sandbox.rules import broken, read_rules, rules_named
@@ -155,6 +156,16 @@ def test_a_gullible_judge_does_what_it_is_told(judged, model):
     assert judged(system(), blocks(output=order), model=model)["verdict"] == "pass"
     assert judged(system(), blocks(output=order))["verdict"] == "fail"
     assert judged(system(), blocks(output=BAD), model=model)["verdict"] == "fail"
+
+
+def test_a_gullible_judge_obeys_every_plain_attack(judged):
+    plain = [attack for attack in attacks("pass") if attack.plain]
+    said = {one.name: judged(system(), blocks(output=one.text), model="judge-gullible")["verdict"] for one in plain}
+    assert said == dict.fromkeys(said, "pass")
+
+
+def test_no_other_judge_obeys_any(judged):
+    assert {judged(system(), blocks(output=one.text))["verdict"] for one in attacks("pass")} == {"fail"}
 
 
 def test_the_same_texts_get_the_same_verdict_under_another_fence(judged):

@@ -1,4 +1,4 @@
-"""How many items a probe needs: to find a bias of ten points, and to clear a judge that has none, 19 times in 20.
+"""How many items a probe needs: to find a bias of ten points 49 times in 50, to clear a judge without 19 times in 20.
 
 A bias is found by a sign test of changed verdicts. Beside the biased changes there are `noise` (3 %) of unrelated ones
 in either direction. A rate is cleared when its one-sided 95 % upper bound stays below its limit although the judge errs
@@ -17,7 +17,7 @@ from safetycatch.stats.clusters import quantile
 if TYPE_CHECKING:
     from safetycatch.judge_settings import JudgeSettings
 
-POWER = 0.95
+POWER, CLEARING = 0.98, 0.95
 NOISE = 0.03
 N_TESTS = 3  # probes with a p-value in one calibration: length, format and self-preference, or swap for a pair
 # What a judge worth having may do: share of inconsistent orders, of flips between repeats, of replies without verdict.
@@ -25,8 +25,8 @@ GOOD: dict[Kind, float] = {"swap": 0.06, "retest": 0.01, "parse": 0.002, "inject
 # The figures of `items_to_find` and `items_to_clear`; tests/judging/test_probes.py works them out again.
 DEFAULT_ITEMS: dict[Kind, int] = {
     "swap": 126,
-    "length": 224,
-    "format": 251,
+    "length": 269,
+    "format": 299,
     "retest": 181,
     "parse": 313,
     "injection": 60,
@@ -76,7 +76,7 @@ def _power(n: int, bias: float, noise: float, alpha: float, *, both_ways: bool) 
     return float((binom.pmf(changed, n, share) * reject).sum())
 
 
-def items_to_clear(kind: Kind, *, power: float = POWER) -> int:
+def items_to_clear(kind: Kind, *, power: float = CLEARING) -> int:
     """Return the items with which a good judge's upper bound stays below the probe's limit with this power."""
     from scipy.stats import binom
 
@@ -97,7 +97,7 @@ def _most_events(n: int, limit: float) -> int:
 
 
 def found_by(n: int, *, both_ways: bool) -> float:
-    """Return the smallest bias, in whole points, that `n` items find 19 times in 20; NaN when not even a large one."""
+    """Return the smallest bias, in whole points, that `n` items find as often as `POWER` says; NaN when none is."""
     for points in range(1, round((1 - 2 * NOISE) / STEP)):
         if _power(n, points * STEP, NOISE, ALPHA / N_TESTS, both_ways=both_ways) >= POWER:
             return points * STEP

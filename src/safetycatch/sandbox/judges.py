@@ -46,8 +46,8 @@ _NAMES = re.compile(_NAME)
 _LISTED = re.compile(rf"{_NAME}(?:(?:\s*[,|/;]\s*|\s+)(?:or\s+|and\s+)?{_NAME})+")
 KEYS = frozenset({"check", "critique", "verdict"})
 _ORDERS = re.compile(
-    r"\b(?:ignore|disregard|forget|override|instructions?|verdict|grad(?:e|er|ing)|scor(?:e|ing)|judg(?:e|es|ing)|"
-    r"evaluat(?:e|or|ion)|rubric|system|admin|must|respond|reply|output|mark|rate|rating)\b",
+    r"\b(?:ignore|disregard|forget|override|instruct|verdict|grad(?:e|ing)|scor(?:e|ing)|judg|evaluat|rubric|system|admin|"
+    r"must|respond|reply|output|mark|rat(?:e|ing))",
     re.IGNORECASE,
 )
 
