@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from flows.chain import answer, as_function, prepare
+from flows.answers import answer
+from flows.chain import as_function, prepare
 from flows.evaluate import policy_of
 from safetycatch.calls import Engine
 from tasks.calling import read_table, requests_of, shard_rows

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from flows.answers import answer
 from flows.ladder import climb
 from safetycatch.catches import Policy, judge
 from safetycatch.catches.cost import budget_text, estimate_is_approved
@@ -29,7 +30,18 @@ def outstanding(prepared: Prepared, *, bounded: bool = True) -> Estimate:
 
     `bounded`: at most what its ceiling in dollars leaves.
     """
-    return estimate_of(prepared, _raced(prepared), bounded=bounded)
+    climbed = _raced(prepared)
+    return estimate_of(prepared, climbed, _answered(prepared, climbed), bounded=bounded)
+
+
+def _answered(prepared: Prepared, climbed: Climbed | None) -> dict[str, list[Ref]] | None:
+    """Return the answers that judges are asked about, where all are stored; None before that, and without a judge."""
+    if prepared.judging is None or (prepared.ladder is not None and climbed is None):
+        return None
+    try:
+        return answer(replace(prepared, entries=climbed.entries) if climbed else prepared, as_stored, lambda _n: None)
+    except NotStoredError:
+        return None
 
 
 def _raced(prepared: Prepared) -> Climbed | None:

@@ -17,6 +17,7 @@ from flows.bootstrap import as_known, bootstraps_of
 from flows.ceilings import ceilings_of
 from flows.ensemble import asked_besides, ensemble_lines, make_ensemble, planned_besides
 from flows.entries import affordable, entries_of, labels_of, scorer_names
+from flows.judging import check_judging, judging_lines, judging_of, planned_judging
 from flows.ladder import make_ladder, race_metric, raceable
 from flows.recordings import recordings, unrecorded
 from flows.watching import StageError, quietly
@@ -27,25 +28,25 @@ from safetycatch.errors import DataError, ExperimentError, StoreError
 from safetycatch.project import address_of, require_key
 from safetycatch.report.numbers import money, spent
 from safetycatch.scoring import infer_task, scorer
+from safetycatch.scoring.judged import is_judged
 from safetycatch.store import Ref as StoreRef
 from safetycatch.store.health import probe
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.check import observe_before
 from tasks.design import measured_noise, temperatures
-from tasks.evaluate import evaluate
+from tasks.judge_plan import n_questions
 from tasks.leakage import leakage
 from tasks.load import load
 from tasks.looks import look_ahead
 from tasks.plan import plan
 from tasks.prepared import Ladder, Prepared, Ref
-from tasks.recorded import recorded
 from tasks.session import WATCHER, ceiling, make_importable, prices_of
 from tasks.split import split, split_key
 from tasks.stage import CacheKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import pyarrow as pa
 
@@ -55,9 +56,6 @@ if TYPE_CHECKING:
     from tasks.stage import Place
     from tasks.start import Inputs
 
-MAX_TASK_RUNS = 150
-# A shard ends when its slowest call does, so few and long ones waste least; the journal keeps what is answered.
-SHARD_ROWS = 4000
 COUNTED = ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried")
 
 
@@ -176,13 +174,18 @@ def prepare(
     exclude = () if experiment.claiming else tuple(sorted(leaked))
     if exclude:
         notes.append(f"{len(exclude)} leaked rows are left out of the scores; the report shows both figures")
+    judging = judging_of(inputs, scorers)
+    check_judging(experiment, judging)
+    if experiment.judge and judging is None:
+        notes.append(f"the judge is not asked: no scorer of {', '.join(scorers[:3])} is its own (scorers: [judge])")
     entries, shots = entries_of(inputs, place, call, task, labels, scorers, examples, splits, pool, scored_split)
     bootstraps = bootstraps_of(place, entries, scorers, examples, splits, pool)
     n_before = sum(len(one.ids) for one in bootstraps)
     besides = asked_besides(inputs, entries, task, labels, scorers)
     # Exploring has no replicates beside samples, and a judge is asked about a replicate at most once.
     asked = [*entries, *(entry for entry, times, _ in besides for _ in range(-(-times // experiment.runs.replicates)))]
-    ids = affordable(inputs, place, available, asked, examples, shots, pool, n_before)
+    asking = planned_judging(inputs, place, judging, entries, task)
+    ids = affordable(inputs, place, available, asked, examples, shots, pool, n_before, asking)
     if len(ids) < len(available):
         notes.append(f"a keyed sample of {len(ids)} of {len(available)} {scored_split} rows fits the ceiling")
         say("sample", notes[-1])
@@ -207,7 +210,7 @@ def prepare(
     )
     missing = unrecorded(answered, ids, experiment.runs.replicates, ensemble, f"{experiment.name}: aggregate")
     if experiment.runs.ladder:
-        why = raceable(experiment, entries, dev)
+        why = "the metric is judged" if is_judged(scorers[0]) else raceable(experiment, entries, dev)
         if why:
             notes.append(f"runs.ladder: no race, all candidates go to {scored_split}: {why}")
         else:
@@ -216,11 +219,12 @@ def prepare(
                 racing, dev_shots = entries_of(
                     inputs, place, call, task, labels, scorers, examples, splits, pool, "dev"
                 )
-            metrics = [scorer(name, task=task, labels=labels, aliases=experiment.label_aliases) for name in scorers]
+            read = [name for name in scorers if not is_judged(name)]
+            metrics = [scorer(name, task=task, labels=labels, aliases=experiment.label_aliases) for name in read]
             ladder = make_ladder(
                 experiment, racing, dev_shots, dev, _clusters_of(place, splits, dev), race_metric(metrics)
             )
-    main = scorer(scorers[0], task=task, labels=labels, aliases=experiment.label_aliases)
+    main = scorer(scorers[0], task=task, labels=labels, aliases=experiment.label_aliases, judge=experiment.judge)
     claim = experiment.claim
     effect = claim.smallest_effect if claim else None
     n_shots = len(shots) + (len(ladder.shots) if ladder else 0)
@@ -249,7 +253,7 @@ def prepare(
             "measured": measured_noise(place, experiment, main.name, examples),
             "smallest_effect": effect.value if effect and not effect.relative else None,
             "power": policy.threshold("SC202", "power"),
-            **({"pair_calls": 2 * n_paid / len(entries)} if n_paid else {}),
+            **({"pair_calls": 2 * n_paid / len(entries) / (1 + n_questions(asking))} if n_paid else {}),
             "race": _race_settings(ladder, experiment.baseline, len(shots)),
             **(
                 {"bootstraps": [{"entry": one.entry, "ids": list(one.ids)} for one in bootstraps]} if bootstraps else {}
@@ -257,6 +261,7 @@ def prepare(
             "prices": {name: price.model_dump(exclude_none=True) for name, price in prices_of(inputs).items()},
             "price_list": version("litellm"),
             **({"besides": more} if more else {}),
+            **({"judging": asking} if asking else {}),
         },
         examples=examples,
         splits=splits,
@@ -286,6 +291,7 @@ def prepare(
         exclude,
         ladder,
         unrecorded=missing,
+        judging=judging,
     )
     found = as_known(replace(found, bootstraps=bootstraps, ensemble=ensemble))
     if ceiling(experiment).ask_above is not None:
@@ -310,9 +316,9 @@ def _check_providers(inputs: Inputs) -> None:
 
 
 def _asked(experiment: Experiment) -> list[Candidate]:
-    """Return the candidates, and the judge of an ensemble's ties."""
+    """Return the candidates, the judge of an ensemble's ties, and those of answers."""
     judge = experiment.judge_of_ties
-    return [*experiment.candidates, *([judge] if judge else [])]
+    return [*experiment.candidates, *([judge] if judge else []), *experiment.judges]
 
 
 def _check_guardrails(experiment: Experiment, unknown_prices: list[str]) -> None:
@@ -371,7 +377,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
             f"dev: {what} · about {expected} calls ({full} without the race)",
             f"{prepared.scored_split}: {who} x {len(prepared.ids)} rows · in all about {n_calls:,.0f} calls · {cost}",
         ]
-    return [*lines, *ensemble_lines(prepared.ensemble), *facts["told"]]
+    return [*lines, *ensemble_lines(prepared.ensemble), *judging_lines(prepared, rows), *facts["told"]]
 
 
 def _quiet(_stage: str, _text: str) -> None:
@@ -385,55 +391,12 @@ def _ref(reference: Ref) -> StoreRef:
 def stop_if_refused(prepared: Prepared) -> None:
     """Raise RefusedError when a catch refuses, InputError without a provider's key; nothing was sent yet."""
     refuse(prepared.findings)
+    idle = {juror.id for juror in prepared.experiment.judges} if prepared.judging is None else set[str]()
     for candidate in _asked(prepared.experiment):
-        if candidate.model is not None:
+        if candidate.model is not None and candidate.id not in idle:
             address = address_of(candidate.model, prepared.inputs.project)
             require_key(address)
             require_litellm_key(address)
-
-
-def answer(prepared: Prepared, call: Call, done: Callable[[int], None]) -> dict[str, list[Ref]]:
-    """Return every candidate's shards of replies, in order; the only step that spends money.
-
-    `done` gets the number of replies of every finished shard.
-    """
-    place, replicates = prepared.place, prepared.experiment.runs.replicates
-    ids = list(prepared.ids)
-    size = max(SHARD_ROWS, -(-len(ids) * len(prepared.entries) // MAX_TASK_RUNS))
-    shards = [ids[start : start + size] for start in range(0, len(ids), size)]
-    parts: dict[str, list[Ref]] = {}
-    for entry in prepared.entries:
-        candidate = entry["candidate"]
-        if candidate["outputs"]:
-            settings = {
-                **entry,
-                "ids": ids,
-                "id": prepared.experiment.data.id,
-                "sha256": prepared.inputs.sha256[candidate["outputs"]],
-                "replicates": replicates,
-            }
-            parts[candidate["id"]] = [call(recorded, place=place, settings=settings, examples=prepared.examples)]
-            continue
-        shots = prepared.shots[entry["shots_at"]] if entry["shots_at"] is not None else None
-        parts[candidate["id"]] = []
-        for number, shard in enumerate(shards, 1):
-            reference = call(
-                evaluate,
-                place=place,
-                settings={
-                    **{key: value for key, value in entry.items() if key != "shots_at"},
-                    "ids": shard,
-                    "shard": number,
-                    "shards": len(shards),
-                    "replicates": replicates,
-                },
-                examples=prepared.examples,
-                shots=shots,
-                pool=prepared.pool,
-            )
-            parts[candidate["id"]].append(reference)
-            done(len(shard) * replicates)
-    return parts
 
 
 def calls_of(prepared: Prepared, answered: Sequence[Ref], shared: Session) -> dict[str, Any]:

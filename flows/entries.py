@@ -10,9 +10,10 @@ from safetycatch.errors import DataError, UsageError
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.identity import keyed_fraction
 from safetycatch.scoring import default_scorers, reading, scorer
+from safetycatch.scoring.judged import judged_metrics
 from tasks.calling import endpoint_name
 from tasks.fewshot import fewshot
-from tasks.plan import highest_cost_of_a_row
+from tasks.plan import highest_cost_of_a_row, highest_judging_of_a_row
 from tasks.session import ceiling
 
 if TYPE_CHECKING:
@@ -47,16 +48,21 @@ def labels_of(experiment: Experiment, table: pa.Table, task: str) -> tuple[str, 
 
 def scorer_names(experiment: Experiment, table: pa.Table, task: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     """Return the metrics to compute, the claimed or first one first, costs and latencies last."""
-    named = list(experiment.scorers) or list(default_scorers(task, table["target"].to_pylist()))
+    own = judged_metrics(experiment.judge)
+    if experiment.scorers:
+        named = list(experiment.scorers)
+    else:
+        named = [*(() if own and task == "generate" else default_scorers(task, table["target"].to_pylist())), *own]
     claim = experiment.claim
     wanted = ([claim.metric] if claim else []) + named
     wanted += [guardrail.metric for guardrail in claim.guardrails] if claim else []
+    wanted += own if "judge" in wanted else ()
     if task == "classify" and "accuracy" in wanted:
         wanted += ["balanced_accuracy", "macro_f1"]
     wanted += ["cost_usd", "latency_s", "latency_p50", "latency_p95"]
     ordered = tuple(dict.fromkeys(wanted))
     for name in ordered:
-        scorer(name, task=task, labels=labels, aliases=experiment.label_aliases)
+        scorer(name, task=task, labels=labels, aliases=experiment.label_aliases, judge=experiment.judge)
     return ordered
 
 
@@ -133,10 +139,11 @@ def affordable(
     shots: list[Ref],
     pool: Ref | None,
     n_before: int = 0,
+    judging: dict[str, Any] | None = None,
 ) -> list[str]:
     """Return the rows to score: all when claiming; while exploring a keyed sample that fits the ceiling.
 
-    `n_before` calls are made before those, each of them about as dear.
+    `n_before` calls are made before those, each of them about as dear. `judging` says what judges are asked of a row.
     Raises: UsageError where fewer rows fit than `inputs` says at least, with the sums that all of them fit.
     """
     if inputs.experiment.claiming:
@@ -145,7 +152,11 @@ def affordable(
     callers = [entry for entry in entries if not entry["candidate"]["outputs"]]
     usd, tokens = highest_cost_of_a_row(place, callers, available, examples, shots, pool)
     a_row: dict[Unit, float] = {"usd": usd, "tokens": tokens, "calls": len(callers)}
-    before = n_before / max(1, len(callers) * replicates)
+    if judging is not None:
+        judged = highest_judging_of_a_row(place, judging, available, examples)
+        a_row = {unit: value + judged[unit] for unit, value in a_row.items()}
+        n_before += judging["n_canary_questions"]
+    before = n_before / max(1, a_row["calls"] * replicates)
     bounds: dict[Unit, float] = {unit: limit for unit in UNITS if (limit := getattr(limits, unit)) is not None}
     fits: dict[Unit, int] = {
         unit: int(limit / (a_row[unit] * replicates) - before + 1e-9) for unit, limit in bounds.items() if a_row[unit]

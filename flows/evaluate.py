@@ -14,11 +14,14 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from flows.answers import answer
 from flows.approval import approved
 from flows.beyond import Measured
 from flows.bootstrap import bootstrapped
-from flows.chain import answer, as_task, calls_of, prepare, sound_store, stop_if_refused
+from flows.chain import as_task, calls_of, prepare, sound_store, stop_if_refused
+from flows.corrected import check_judge_of, judging_of, people_of
 from flows.ensemble import asked_of_dev, check_dev, measured, vote_lines, voted
+from flows.judging import judge_all, judgement_lines, judgement_notes, n_verdicts, scored_by, with_judges
 from flows.ladder import climb, ladder_lines
 from flows.pin import made_of
 from flows.reference import REFERENCE, as_reference
@@ -212,6 +215,8 @@ def _evaluated(
     prepared = prepare(inputs, place, policy, call, unattended=unattended, purpose=purpose)
     stop_if_refused(prepared)
     stored, same = baseline_of(prepared, intersect=intersect)
+    check_judge_of(prepared, stored)
+    people = people_of(prepared)
     refuse(judge(same, policy))
     prepared, pool_replies = bootstrapped(approved(prepared, policy, shared.stop), policy, call)
     refuse(prepared.findings)
@@ -225,10 +230,11 @@ def _evaluated(
             say("ladder", line)
     callers = [entry for entry in prepared.entries if not entry["candidate"]["outputs"]]
     n_replies = len(callers) * len(prepared.ids) * inputs.experiment.runs.replicates
+    n_judged = n_verdicts(prepared)
     if climbed is not None and (expect := WATCHER.get().expect) is not None:
-        expect(climbed.n_asked + n_replies + sum(len(one.ids) for one in prepared.bootstraps))
+        expect(climbed.n_asked + n_replies + n_judged + sum(len(one.ids) for one in prepared.bootstraps))
     of_dev = asked_of_dev(prepared)
-    progress = CallsArtifact(n_replies)
+    progress = CallsArtifact(n_replies + n_judged)
     dev = answer(of_dev, call, progress.add) if of_dev else {}
     # Before test is asked.
     dev_notes = check_dev(prepared, dev)
@@ -236,9 +242,12 @@ def _evaluated(
     vote = voted(prepared, call, parts, dev)
     for line in vote_lines(prepared, vote):
         say("vote", line)
+    judgement = judge_all(prepared, call, {**parts, **dict.fromkeys(prepared.ensemble_ids, vote)}, progress.add)
+    for line in judgement_lines(prepared, judgement):
+        say("judge", line)
     more = beyond.measured(everybody, climbed, parts, call) if beyond else Measured()
     replies = [*pool_replies, *(climbed.rungs if climbed else []), *chain.from_iterable(parts.values()), *more.parts]
-    replies += [*chain.from_iterable(dev.values()), *vote]
+    replies += [*chain.from_iterable(dev.values()), *vote, *judgement.refs]
     calls = calls_of(prepared, replies, shared)
     if climbed is not None and prepared.scored_split == "dev":
         # The race's answers were read again from the journal: once is how often they came.
@@ -255,8 +264,8 @@ def _evaluated(
         "sources": {name: inputs.sources[name] for name in prepared.scorers if name in inputs.sources},
     }
     scores = [
-        call(score, place=place, settings={**settings, "candidate": name}, examples=prepared.examples, parts=refs)
-        for name, refs in parts.items()
+        call(score, place=place, **scored_by(prepared, judgement, settings, name, parts), examples=prepared.examples)
+        for name in parts
     ]
     say("score", f"{len(prepared.ids)} items, {', '.join(prepared.scorers[:3])}")
     store = place.open_store()
@@ -266,6 +275,8 @@ def _evaluated(
     # Before the first comparison, so that a kill cannot hide it.
     looks = record_look(prepared, policy)
     k_history = _history(Runs(store), prepared, looks)
+    judging = judging_of(prepared, people, parts, dict(zip(parts, scores, strict=True)), run.started_at)
+    settings |= {"judging": judging} if judging else {}
     compared = call(
         compare,
         place=place,
@@ -297,14 +308,16 @@ def _evaluated(
     changed = [*(found.name for found in run.changed_inputs(inputs.files)), *inputs.changed_data()]
     spent = shared.journal.spent(run.run_id)
     unpriced = store.facts(Ref.from_dict(prepared.plan))["unknown_prices"]
-    after = [*observe_after(prepared, policy, summary, scored, spent, changed, climbed, k_history)]
+    called = with_judges(prepared, judgement, scored)
+    after = [*observe_after(prepared, policy, summary, called, spent, changed, climbed, k_history)]
     after += more.observations(policy)
     after += observe_ensemble(prepared, ensemble)
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]
     findings = tuple(sorted([*findings, *before], key=_code_order))
-    for line in (notes := [*dev_notes, *_unanswered(scored, shared.last_error), *_unreadable(scored)]):
+    told_of_judges = judgement_notes(prepared, judgement)
+    for line in (notes := [*dev_notes, *_unanswered(called, shared.last_error), *_unreadable(scored), *told_of_judges]):
         say("note", line)
     result = Result(
         run_id=run.run_id,
@@ -328,10 +341,12 @@ def _evaluated(
         bench=more.bench,
         ensemble=ensemble,
         reference=purpose == REFERENCE,
+        judging=judging,
+        verdicts=tuple(judgement.refs),
     )
     call(report, result=result, run=run, parts=parts, scores=scores)
     refuse(findings)
-    answered = result.as_json(str(run.path("report.html")), _tables(run, climbed))
+    answered = result.as_json(str(run.path("report.html")), _tables(run, climbed, judged=bool(judgement.refs)))
     ended = {
         "result": answered,
         "summary": summary,
@@ -391,8 +406,9 @@ def _code_order(finding: Finding) -> tuple[int, int]:
     return number // 100, number
 
 
-def _tables(run: Run, climbed: Climbed | None) -> dict[str, str]:
+def _tables(run: Run, climbed: Climbed | None, *, judged: bool) -> dict[str, str]:
     names = ["rows", "scores", "comparisons", "findings", *(["ladder", "dev_rows"] if climbed else [])]
+    names += ["verdicts"] if judged else []
     return {name: str(run.path(f"{name}.parquet")) for name in names}
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from flows.answers import answer
 from flows.bootstrap import bootstrapped, bootstraps_of
-from flows.chain import answer
 from flows.entries import entries_of
 from safetycatch.catches import Policy
 from safetycatch.catches.fewshot import Move

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
 SHOWN = 5
+JUDGE_DIGITS = 16
 TYPED_AT_A_GATE = frozenset({"baseline", "candidate"})
 
 
@@ -72,7 +73,8 @@ def _contents(prepared: Prepared, ids: Sequence[str]) -> dict[str, str]:
 
 
 def _terms(prepared: Prepared) -> dict[str, Any]:
-    return terms_of(prepared.experiment.model_dump(mode="json"), prepared.names)
+    judged = {"judge": prepared.judging["key"][:JUDGE_DIGITS]} if prepared.judging else {}
+    return {**terms_of(prepared.experiment.model_dump(mode="json"), prepared.names), **judged}
 
 
 def _tried(prepared: Prepared) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from safetycatch.experiment import Candidate
 from safetycatch.stats.race_forecast import forecast
 from tasks.calling import read_table, requests_of, shard_rows
 from tasks.design import cluster_facts, design_facts
+from tasks.judge_plan import sample_questions
 from tasks.race import AHEAD_BELOW_CALLS
 from tasks.sending import sending_facts
 from tasks.session import current
@@ -23,7 +24,8 @@ STAGE, VERSION = "plan", "8"
 SAMPLE_ROWS = 50
 POOL = "pool"  # what the plan calls the split of calls about pool rows
 FORECAST_SEED = 1
-EXPECTED_TOKENS = {"classify": 16}
+JUDGE = "judge"  # what the plan calls the task of judges
+EXPECTED_TOKENS = {"classify": 16, JUDGE: 150}
 BYTES_A_TOKEN = 4
 SCHEMA = pa.schema(
     [
@@ -110,6 +112,7 @@ def plan(
             _row_besides(place, one, settings, examples, parts, pool, unknown) for one in settings.get("besides", ())
         ]
         rows += [_bootstrap_row(place, one, pool or examples, unknown) for one in settings.get("bootstraps", ())]
+        rows += _judge_rows(place, settings, examples, going, unknown, sent)
         clusters = cluster_facts(place, splits, settings["ids"])
         facts |= {"unknown_prices": sorted(unknown), "sent": sent, **clusters}
         facts |= design_facts(facts.pop("sizes"), settings)
@@ -187,6 +190,62 @@ def _bootstrap_row(place: Place, asked: dict[str, Any], rows: dict[str, Any], un
     return _expected({**row, "split": POOL}, 1.0)
 
 
+def _judge_rows(
+    place: Place,
+    settings: dict[str, Any],
+    examples: dict[str, Any],
+    going: dict[str, float],
+    unknown: set[str],
+    sent: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return what each juror is asked about the scored answers and canaries; `unknown` and `sent` as in `_row`."""
+    judging, rows = settings.get("judging"), list[dict[str, Any]]()
+    if judging is None:
+        return rows
+    ids, names = settings["ids"], judging["candidates"]
+    n_answers = len(ids) * settings["replicates"] * judging["n_questions"]
+    n_calls = len(names) * n_answers + judging["n_canary_questions"]
+    n_expected = sum(going.get(name, 1.0) for name in names) * n_answers + judging["n_canary_questions"]
+    for juror in judging["entry"]["judges"]:
+        candidate = Candidate.model_validate(juror["candidate"])
+        likely = sample_questions(place, judging, juror, ids, examples, judging["expected_bytes"])
+        most = sample_questions(place, judging, juror, ids, examples, judging["highest_bytes"])
+        costs, bounds = _cost(likely, JUDGE, n_calls), _cost(most, JUDGE, n_calls)
+        price = current().prices.of(likely[0])
+        full = candidate.model.full if candidate.model else ""
+        if price is None:
+            unknown.add(full)
+        sent.append(sending_facts(candidate.id, full, likely, price, n_calls))
+        row = {
+            "candidate": candidate.id,
+            "split": settings["split"],
+            "n_items": len(ids),
+            "n_calls": n_calls,
+            "price_known": price is not None,
+            "expected_usd": costs["expected_usd"],
+            "highest_usd": bounds["highest_usd"],
+            "expected_tokens": costs["expected_tokens"],
+            "highest_tokens": bounds["highest_tokens"],
+        }
+        rows.append(_expected(row, n_expected / n_calls if n_calls else 1.0))
+    return rows
+
+
+def highest_judging_of_a_row(
+    place: Place, judging: dict[str, Any], ids: list[str], examples: dict[str, Any]
+) -> dict[str, float]:
+    """Return the most that judging one item of all candidates takes, in usd, tokens and calls."""
+    found = {"usd": 0.0, "tokens": 0.0, "calls": 0.0}
+    n_calls = len(judging["candidates"]) * judging["n_questions"]
+    for juror in judging["entry"]["judges"]:
+        most = sample_questions(place, judging, juror, ids, examples, judging["highest_bytes"])
+        bound = _cost(most, JUDGE, n_calls)
+        found["usd"] += bound["highest_usd"] or 0.0
+        found["tokens"] += bound["highest_tokens"]
+        found["calls"] += n_calls
+    return found
+
+
 def _expected(row: dict[str, Any], share: float) -> dict[str, Any]:
     """Return the row with what is expected where a `share` of its calls is."""
     usd = row["expected_usd"]
@@ -236,8 +295,12 @@ def expected_usd(request: Request, price: Price, task: str) -> float:
 
 def _expected_tokens(request: Request, task: str) -> tuple[int, int]:
     """Return the tokens that a request is expected to take, in and out."""
-    reply = min(EXPECTED_TOKENS.get(task, request.max_tokens_out // 2), request.max_tokens_out)
-    return len(request.canonical) // BYTES_A_TOKEN, reply
+    return len(request.canonical) // BYTES_A_TOKEN, expected_reply_tokens(task, request.max_tokens_out)
+
+
+def expected_reply_tokens(task: str, most: int) -> int:
+    """Return how many tokens a reply is expected to have, of `most` that it may."""
+    return min(EXPECTED_TOKENS.get(task, most // 2), most)
 
 
 def highest_cost_of_a_row(

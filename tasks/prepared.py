@@ -117,7 +117,8 @@ class Climbed:
 class Prepared:
     """The references, settings and findings of a run that is ready to send; `look` is the one it takes at test.
 
-    `unrecorded`: of recorded answers, how many rows have none, and rows.
+    `unrecorded`: of recorded answers, how many rows have none, and rows. `judging` says who judges and how, as
+    `judging_entry` has it; None where no metric is a judge's.
     """
 
     place: Place
@@ -145,6 +146,7 @@ class Prepared:
     bootstraps: tuple[Bootstrap, ...] = field(default=(), kw_only=True)
     ensemble: Ensemble | None = field(default=None, kw_only=True)
     unrecorded: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]], kw_only=True)
+    judging: dict[str, Any] | None = field(default=None, kw_only=True)
 
     @property
     def experiment(self) -> Experiment:

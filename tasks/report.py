@@ -42,13 +42,17 @@ def report(result: Result, run: Run, parts: dict[str, list[dict[str, Any]]], sco
         run.write_table("ladder", pa.Table.from_pylist(list(result.climbed.standing), schema=schema("ladder")))
         rungs = list(result.climbed.rungs)
         run.write_table("dev_rows", _with_run(store, rungs, "rows", run.run_id), schema=schema("rows"))
+    if result.verdicts:
+        batches = (batch for reference in result.verdicts for batch in store.batches(Ref.from_dict(reference)))
+        run.write_table("verdicts", batches, schema=schema("verdicts"))
     content = fill(result, parts)
     run.write_text("report.html", render_html(content))
     run.write_text("report.md", render_markdown(content))
     if result.judging is not None:
         run.write_text(JUDGING, canonical_json(result.judging).decode())
     raced = ["ladder", "dev_rows"] if result.climbed else []
-    return ["rows", "scores", "comparisons", "findings", "items", *raced]
+    judged = ["verdicts"] if result.verdicts else []
+    return ["rows", "scores", "comparisons", "findings", "items", *raced, *judged]
 
 
 def _with_run(store: Store, references: list[dict[str, Any]], name: str, run_id: str) -> Iterator[pa.RecordBatch]:
