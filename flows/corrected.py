@@ -14,10 +14,9 @@ from safetycatch.identity import output_hash
 from safetycatch.judge_settings import PAIRWISE, PASS
 from safetycatch.judging.people import consensus
 from safetycatch.judging.sealing import ItemKey
-from safetycatch.scoring.judged import JUDGE, is_judged
+from safetycatch.scoring.judged import JUDGE
 from safetycatch.store import Ref, Runs
 from safetycatch.store.certificates import Certificates
-from tasks.judge import judging_entry
 from tasks.labels import labelled
 
 if TYPE_CHECKING:
@@ -76,9 +75,9 @@ def judging_of(
     example, candidate and output are the same; only those drawn with known probability correct a rate.
     """
     settings = prepared.experiment.judge
-    if settings is None:
+    if settings is None or prepared.judging is None:
         return None
-    store, key = prepared.place.open_store(), judging_entry(prepared.inputs)["key"]
+    store, key = prepared.place.open_store(), prepared.judging["key"]
     kept = Certificates(store)
     found, newest = kept.of(key), kept.newest(prepared.experiment.name)
     labels, told = _labels(store, settings, people, parts, scores)
@@ -202,12 +201,11 @@ def check_judge_of(prepared: Prepared, stored: dict[str, Any] | None) -> None:
 
     Raises: UsageError naming both.
     """
-    settings = prepared.experiment.judge
-    if settings is None or stored is None or not any(map(is_judged, prepared.scorers)):
+    if prepared.judging is None or stored is None:
         return
     run = Runs(prepared.place.open_store()).load(stored["run_id"])
     judged = run.summary["summary"].get("judged")
-    if judged is None or judged["judge_key"] != judging_entry(prepared.inputs)["key"]:
+    if judged is None or judged["judge_key"] != prepared.judging["key"]:
         what = "no judge" if judged is None else "another judge (model, prompt, parameters or scale differ)"
         raise UsageError(
             f"{what} scored the answers of {stored['name']}",
