@@ -21,6 +21,7 @@ HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
 CSRF_HEADER = b"x-safetycatch-csrf"
 MAX_BODY_BYTES = 1 << 16
+TOO_LARGE = f"more than {MAX_BODY_BYTES:,} bytes"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -66,10 +67,6 @@ class Keys:
         return f"http://{HOST}:{self.port}{path}?token={self.token}"
 
 
-class _TooLarge(Exception):  # noqa: N818 - an answer, not an error of ours
-    pass
-
-
 class Guard:
     """Lets requests to the `app` through that may talk to it, and seals every answer."""
 
@@ -95,6 +92,8 @@ class Guard:
         if refusal is not None:
             await _answer(sealed, *refusal)
             return
+        from starlette.exceptions import HTTPException
+
         read = 0
 
         async def limited() -> Message:
@@ -102,13 +101,10 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > MAX_BODY_BYTES:
-                raise _TooLarge
+                raise HTTPException(413, TOO_LARGE)
             return message
 
-        try:
-            await self.app(scope, limited, sealed)
-        except _TooLarge:
-            await _answer(sealed, 413, f"more than {MAX_BODY_BYTES:,} bytes")
+        await self.app(scope, limited, sealed)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, list[tuple[bytes, bytes]]] | None:
         """Return what to answer instead: status, words, headers; None where the request may pass."""
@@ -137,7 +133,7 @@ class Guard:
             return 415, "JSON is expected", []
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            return 413, f"more than {MAX_BODY_BYTES:,} bytes", []
+            return 413, TOO_LARGE, []
         return None
 
 
