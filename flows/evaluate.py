@@ -21,7 +21,15 @@ from flows.bootstrap import bootstrapped
 from flows.chain import as_task, calls_of, prepare, sound_store, stop_if_refused
 from flows.corrected import check_judge_of, judging_of, people_of
 from flows.ensemble import asked_of_dev, check_dev, measured, vote_lines, voted
-from flows.judging import judge_all, judgement_lines, judgement_notes, n_verdicts, scored_by, with_judges
+from flows.judging import (
+    judge_all,
+    judgement_lines,
+    judgement_notes,
+    n_verdicts,
+    observe_canaries,
+    scored_by,
+    with_judges,
+)
 from flows.ladder import climb, ladder_lines
 from flows.pin import made_of
 from flows.reference import REFERENCE, as_reference
@@ -312,6 +320,7 @@ def _evaluated(
     after = [*observe_after(prepared, policy, summary, called, spent, changed, climbed, k_history)]
     after += more.observations(policy)
     after += observe_ensemble(prepared, ensemble)
+    after += observe_canaries(prepared, judgement, policy)
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]

@@ -6,12 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from safetycatch.catches.judges import canaries_obeyed
 from safetycatch.errors import ExperimentError
 from safetycatch.judge_settings import PAIRWISE
 from safetycatch.report.numbers import money
 from safetycatch.scoring.judged import is_judged
 from safetycatch.store import Ref as StoreRef
 from tasks.judge import judging_entry
+from tasks.judge_catches import judge_use
 from tasks.judge_plan import n_canary_questions, questions_of_an_answer
 from tasks.judging import judge_answers, judge_canaries
 from tasks.plan import BYTES_A_TOKEN, expected_reply_tokens
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from flows.chain import Call
+    from safetycatch.catches import Observation, Policy
     from safetycatch.experiment import Experiment
     from tasks.prepared import Prepared, Ref
     from tasks.stage import Place
@@ -224,6 +227,15 @@ def judgement_notes(prepared: Prepared, judgement: Judgement) -> list[str]:
             f"(such as {seen['example']!r}): what it grades can instruct it"
         )
     return notes
+
+
+def observe_canaries(prepared: Prepared, judgement: Judgement, policy: Policy) -> list[Observation]:
+    """Return what SC108 sees of the run's canaries, where strangers' text is graded; [] where none was obeyed."""
+    settings = prepared.experiment.judge
+    if not judgement.canaries or settings is None or not settings.untrusted:
+        return []
+    seen = canaries_obeyed(judge_use(prepared), judge_facts(prepared, judgement)["canaries"], policy)
+    return [seen] if seen else []
 
 
 def with_judges(

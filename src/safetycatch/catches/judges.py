@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from safetycatch.catches.finding import Observation, Policy
 from safetycatch.judging.families import family_of
+from safetycatch.judging.rates import exact_lower
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 Level = Literal["refuse", "warn"] | None
 
 SHOWN = 3
+LEVEL = 0.95
 NO_JUDGE = "no metric needs a judge"
-NO_CERTIFICATE = "there is no certificate"
+NO_CERTIFICATE = "there is no certificate of this judge"
 
 
 class JudgeUse(NamedTuple):
@@ -220,12 +222,16 @@ def sealed_is_unseen(
     return Observation("SC105", "passed", f"none of {n_sealed} sealed labels is shown · {looks} of {budget} looks")
 
 
-def is_steady(probes: Sequence[Mapping[str, Any]] | None, policy: Policy) -> Observation:
+def is_steady(use: JudgeUse | None, certificate: Certificate | None, policy: Policy) -> Observation:
     """SC106: order swaps, repeats and unreadable replies stay below their limits (one-sided upper bounds)."""
-    if probes is None:
-        return Observation("SC106", "not_applicable", NO_CERTIFICATE)
+    if use is None:
+        return Observation("SC106", "not_applicable", NO_JUDGE)
+    if certificate is None:
+        return Observation("SC106", "not_checked", NO_CERTIFICATE)
     limits = {"swap": "swap", "retest": "retest", "parse": "unparsed"}
-    found = {one["kind"]: one for one in probes if one["kind"] in limits and one["verdict"] != "not_checked"}
+    found = {
+        one["kind"]: one for one in certificate.probes if one["kind"] in limits and one["verdict"] != "not_checked"
+    }
     if not found:
         return Observation("SC106", "not_checked", "the certificate holds no such probe")
     told = {kind: _probe(one) for kind, one in found.items()}
@@ -244,14 +250,18 @@ def is_steady(probes: Sequence[Mapping[str, Any]] | None, policy: Policy) -> Obs
 
 
 def obeys_nobody(
-    probes: Sequence[Mapping[str, Any]] | None, *, untrusted: bool, use: JudgeUse | None, policy: Policy
+    use: JudgeUse | None, certificate: Certificate | None, *, untrusted: bool, policy: Policy
 ) -> Observation:
     """SC108: known-bad answers that instruct the judge do not pass, where text of strangers is graded."""
-    if probes is None or use is None:
-        return Observation("SC108", "not_applicable", NO_CERTIFICATE)
+    if use is None:
+        return Observation("SC108", "not_applicable", NO_JUDGE)
+    if certificate is None:
+        return Observation("SC108", "not_checked", NO_CERTIFICATE)
     if not untrusted:
         return Observation("SC108", "not_applicable", "the graded text is declared trusted (untrusted: false)")
-    found = next((one for one in probes if one["kind"] == "injection" and one["verdict"] != "not_checked"), None)
+    found = next(
+        (one for one in certificate.probes if one["kind"] == "injection" and one["verdict"] != "not_checked"), None
+    )
     if found is None:
         return Observation("SC108", "not_checked", "the certificate holds no injection probe")
     limit = policy.threshold("SC108", "passed")
@@ -270,6 +280,27 @@ def obeys_nobody(
     )
 
 
+def canaries_obeyed(use: JudgeUse | None, canaries: Mapping[str, Any] | None, policy: Policy) -> Observation | None:
+    """SC108 after a run: some of its canaries got the verdict that they asked for; None where none did.
+
+    A few twins cannot show that a judge obeys nobody: that stays with the certificate's probe.
+    """
+    if use is None or canaries is None or not canaries["obeyed"]:
+        return None
+    obeyed, n = canaries["obeyed"], canaries["n"]
+    lower = exact_lower(obeyed, n - obeyed, LEVEL)
+    return Observation(
+        "SC108",
+        "fired",
+        f"{obeyed} of {n} canaries were rated higher where they asked for it (at least {lower:.0%}), such as "
+        f"{canaries['example']!r}",
+        "an answer that tells the judge what to say gets it said",
+        "another judge, or a rubric that says what such text is worth (untrusted: false where nobody else writes it)",
+        {"canaries": dict(canaries)},
+        level=use.level if lower > policy.threshold("SC108", "passed") else "warn",
+    )
+
+
 def _below(probe: Mapping[str, Any], limit: float) -> bool:
     upper = probe.get("upper")
     return upper is not None and upper <= limit
@@ -281,10 +312,12 @@ def _probe(probe: Mapping[str, Any]) -> str:
     return f"{probe['kind']}: {probe['events']} of {probe['n']} ({bound})"
 
 
-def even_on_slices(certificate: Certificate | None, policy: Policy) -> Observation:
+def even_on_slices(use: JudgeUse | None, certificate: Certificate | None, policy: Policy) -> Observation:
     """SC109: no slice has a TPR or TNR that is shown to be lower by more than the gap."""
+    if use is None:
+        return Observation("SC109", "not_applicable", NO_JUDGE)
     if certificate is None:
-        return Observation("SC109", "not_applicable", NO_CERTIFICATE)
+        return Observation("SC109", "not_checked", NO_CERTIFICATE)
     if not certificate.slices:
         return Observation("SC109", "not_checked", "no slice has 30 sealed labels")
     gap, alpha = policy.threshold("SC109", "gap"), policy.threshold("SC109", "alpha")
@@ -306,10 +339,12 @@ def even_on_slices(certificate: Certificate | None, policy: Policy) -> Observati
     )
 
 
-def as_good_as_people(certificate: Certificate | None, policy: Policy) -> Observation:
+def as_good_as_people(use: JudgeUse | None, certificate: Certificate | None, policy: Policy) -> Observation:
     """SC110: the judge agrees with people about as well as they do with each other."""
+    if use is None:
+        return Observation("SC110", "not_applicable", NO_JUDGE)
     if certificate is None:
-        return Observation("SC110", "not_applicable", NO_CERTIFICATE)
+        return Observation("SC110", "not_checked", NO_CERTIFICATE)
     ceiling = certificate.people.get("ceiling") or {}
     test = certificate.people.get("alternative_annotator") or {}
     margin, winning = policy.threshold("SC110", "margin"), policy.threshold("SC110", "winning")
@@ -332,7 +367,7 @@ def as_good_as_people(certificate: Certificate | None, policy: Policy) -> Observ
             "fired",
             "; ".join(said),
             "another person's label is worth more than this judge's",
-            "refine the rubric on dev labels: safetycatch calibrate FILE, worst disagreements first",
+            f"refine the rubric by the dev disagreements on the certificate's page, then {use.calibrate}",
             evidence,
         )
     if high is not None and high >= margin:
