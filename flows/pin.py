@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from safetycatch.calls import Request
     from safetycatch.store import StoredRun
     from safetycatch.store.looks import Look
+    from safetycatch.store.promotions import Promotion
     from tasks.prepared import Prepared
 
 CHECKED_ROWS = 100
@@ -58,6 +59,25 @@ class PinnedFiles:
 
     files: dict[str, str]
     lock: dict[str, Any]
+
+    def approved_by(self, promotion: Promotion | None) -> PinnedFiles:
+        """Return the same with who approved the promotion, in the lock; None: nobody did, and no catch refused."""
+        said = (
+            None
+            if promotion is None
+            else {
+                "by": promotion.name,
+                "at": promotion.approved_at.isoformat(timespec="seconds"),
+                "note": promotion.note,
+                "report_sha256": promotion.report_sha256,
+            }
+        )
+        lock = {**self.lock, "approved": said}
+        return PinnedFiles({**self.files, LOCK: _as_yaml(lock)}, lock)
+
+
+def _as_yaml(lock: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(lock), sort_keys=False, allow_unicode=True, width=YAML_WIDTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +113,7 @@ def pin(run: StoredRun, store: Path, project: Path, named: str | None = None) ->
     Raises: UsageError when there is nothing to pin, saying what to do; ExperimentError for a prompt that decides by the
     row; SafetycatchError when the module would not make the prompts that were evaluated.
     """
-    result, summary, made = _finished(run)
+    result, summary, made = finished(run)
     name, chosen_by = winner(result, summary, named)
     experiment = Experiment.model_validate(run.manifest["config"])
     candidate = _candidate(experiment, made, name)
@@ -175,12 +195,14 @@ def pin(run: StoredRun, store: Path, project: Path, named: str | None = None) ->
         },
         "safetycatch": version("safetycatch"),
     }
-    text = yaml.safe_dump(lock, sort_keys=False, allow_unicode=True, width=YAML_WIDTH)
-    return PinnedFiles({**files, LOCK: text}, lock)
+    return PinnedFiles({**files, LOCK: _as_yaml(lock)}, lock)
 
 
-def _finished(run: StoredRun) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return a run's result, its summary, and what it was made of."""
+def finished(run: StoredRun) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return a run's result, its summary, and what it was made of.
+
+    Raises: UsageError for a run that is not done, or was stored by a version that kept less.
+    """
     if run.status != "done":
         raise UsageError(
             f"the run is {run.status}, not done",

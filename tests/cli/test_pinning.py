@@ -68,3 +68,51 @@ def test_a_folder_that_cannot_be_made_is_named(finished, cli, tmp_path):
     done = cli("pin", "last", "--candidate", "zero", "--out", "taken/below")
     assert done.code == 2
     assert "taken/below" in done.err
+
+
+# -- who says that it goes out ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def claimed(tmp_path, monkeypatch):
+    """A claimed run whose verdict favours the prompt that says what the labels are."""
+    made = Project(tmp_path, monkeypatch)
+    made.given()
+    made.model()
+    (tmp_path / "short.md").write_text("Say anything.")
+    made.config["budget"] = {"usd": 1, "calls": 500}
+    made.run()
+    return made
+
+
+def test_sc1101_unattended_nobody_pins_what_nobody_approved(claimed, cli, tmp_path):
+    done = cli("pin", "last", "--candidate", "b")
+    assert done.code == 10
+    assert "SC1101 refused" in done.err
+    assert not list(tmp_path.glob("winner.*"))
+
+
+def test_an_approval_in_the_ledger_lets_an_unattended_pin_go_on_and_stands_in_the_lock(claimed, cli, tmp_path):
+    assert cli("approve", "last", "--promotion", "--candidate", "b", "--as", "Ada").code == 0
+    done = cli("pin", "last", "--candidate", "b", "--json")
+    assert done.code == 0, done.err
+    approved = done.document["lock"]["approved"]
+    assert approved["by"] == "Ada"
+    assert approved["report_sha256"] == done.document["lock"]["evidence"]["report_sha256"]
+    assert cli("pin", "last", "--candidate", "b").out.count("unchanged") == 2
+
+
+def test_yes_with_a_name_is_the_approval(claimed, cli):
+    done = cli("pin", "last", "--candidate", "b", "--yes", "--as", "release bot of Ada")
+    assert done.code == 0
+    assert "approved  by release bot of Ada" in done.out
+
+
+def test_an_override_pins_and_says_why(claimed, cli):
+    done = cli("pin", "last", "--candidate", "b", "--override", "SC1101", "--because", "rollback drill")
+    assert done.code == 0
+    assert "rollback drill" in done.err
+
+
+def test_a_name_that_is_none_is_refused_before_anything_is_made(claimed, cli):
+    assert cli("pin", "last", "--yes", "--as", "").code == 2

@@ -14,9 +14,12 @@ from safetycatch.catches.estimate import Estimate
 from safetycatch.errors import StoreError, UsageError
 from safetycatch.store import ledger as room
 from safetycatch.store.ledger import LEDGER, Approval, Ledger, consent
+from safetycatch.store.looks import Looks
+from safetycatch.store.promotions import Promotion, Promotions
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SIX = Estimate(1200, 0, 6.0, 18.5, 400_000)
+OUT = Promotion("2026-03-01-demo-1", "f" * 40, "b", "ab" * 32, "BETTER", "Ada", "read it", AT)
 YES = Approval("2026-03-01-demo-1", "f" * 40, "Ada", "looks fine", AT, "$20", SIX)
 
 
@@ -176,7 +179,7 @@ def test_r10_a_damaged_ledger_is_refused_and_left_alone(path, damage):
 def test_a_ledger_of_a_newer_version_is_refused(path):
     filled(path)
     write(path, "UPDATE ledger SET value = '99'")
-    with pytest.raises(StoreError, match=r"(?s)schema 99.*reads 2.*fix      use the version"):
+    with pytest.raises(StoreError, match=r"(?s)schema 99.*reads 3.*fix      use the version"):
         Ledger.open(path)
 
 
@@ -212,7 +215,7 @@ def test_an_older_ledger_gets_the_newer_tables_and_keeps_its_rows(path, monkeypa
     for _ in range(2):
         with Ledger.open(path) as ledger:
             assert len(ledger.approvals("2026-03-01-demo-1")) == 1
-            assert ledger._connection.execute("SELECT value FROM ledger").fetchall() == [("3",)]
+            assert ledger._connection.execute("SELECT value FROM ledger").fetchall() == [("4",)]
             assert ledger._connection.execute("SELECT count(*) FROM spend").fetchone() == (0,)
 
 
@@ -222,6 +225,77 @@ def test_an_upgrade_that_fails_changes_nothing(path):
     with pytest.raises(StoreError, match="already exists"):
         database.open_database(path, broken)
     assert path.read_bytes() == whole
+
+
+def test_a_ledger_of_each_earlier_version_takes_promotions_and_keeps_its_approvals(path):
+    for version in (1, 2):
+        older = replace(room.KIND, versions=room.KIND.versions[:version])
+        database.open_database(path, older).close()
+        with Ledger.open(path) as ledger:
+            ledger.approve(YES)
+        with Promotions.open(path) as promotions:
+            assert promotions.approve(OUT) == OUT
+        with Ledger.open(path) as ledger:
+            assert ledger.approvals(YES.run_id) == [YES]
+        path.unlink()
+
+
+# -- promotions -------------------------------------------------------------------------------------------------------
+
+
+def test_a_promotion_comes_back_as_it_was_given(path):
+    with Promotions.open(path) as promotions:
+        assert promotions.approve(OUT) == OUT
+    with Promotions.open(path) as promotions:
+        assert promotions.of(OUT.run_id) == [OUT]
+        assert promotions.of("2026-03-01-demo-2") == []
+
+
+def test_promoting_twice_records_once_and_the_first_one_stays(path):
+    with Promotions.open(path) as promotions:
+        promotions.approve(OUT)
+        assert promotions.approve(replace(OUT, name="Bo", note="me too")) == OUT
+        assert promotions.of(OUT.run_id) == [OUT]
+
+
+@pytest.mark.parametrize("other", [{"candidate": "c"}, {"report_sha256": "cd" * 32}, {"identity": "e" * 40}])
+def test_a_promotion_is_of_one_candidate_and_one_report(path, other):
+    changed = replace(OUT, **other)
+    with Promotions.open(path) as promotions:
+        promotions.approve(OUT)
+        assert promotions.approve(changed) == changed
+    assert not OUT.covers(changed.run_id, changed.identity, changed.candidate, changed.report_sha256)
+
+
+def test_promotions_approvals_and_looks_share_a_file(path):
+    with Promotions.open(path) as promotions, Ledger.open(path) as ledger, Looks.open(path):
+        promotions.approve(OUT)
+        ledger.approve(YES)
+        assert (promotions.of(OUT.run_id), ledger.approvals(OUT.run_id)) == ([OUT], [YES])
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__.strip("_"))
+def test_r10_promotions_in_a_damaged_ledger_are_refused(path, damage):
+    damage(path, filled(path))
+    with pytest.raises(StoreError, match="the ledger is damaged"):
+        Promotions.open(path)
+
+
+def test_a_row_that_is_no_promotion_is_damage(path):
+    with Promotions.open(path) as promotions:
+        promotions.approve(OUT)
+        write(path, "UPDATE promotion SET approved_at = 'soon'")
+        with pytest.raises(StoreError, match="damaged"):
+            promotions.of(OUT.run_id)
+
+
+def test_a_full_disk_records_no_promotion_and_says_so(path):
+    with Promotions.open(path) as promotions:
+        pages = promotions._connection.execute("PRAGMA page_count").fetchone()[0]
+        promotions._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreError, match="full"):
+            promotions.approve(replace(OUT, note="x" * 10_000))
+        assert promotions.of(OUT.run_id) == []
 
 
 # -- several processes ------------------------------------------------------------------------------------------------

@@ -69,11 +69,99 @@ class Catch:
         return "\n".join(lines)
 
 
+_ZHENG = "Zheng et al. 2023, Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena"
 _MILLER = "Miller 2024, Adding Error Bars to Evals"
 
 CATCHES: dict[str, Catch] = {
     catch.code: catch
     for catch in (
+        Catch(
+            "SC101",
+            "refuse",
+            "a judge without labels",
+            "a judged metric is claimed and no human label says whether its judge is right",
+            "a judge that nobody compared with people may pass what people fail, more for one candidate than another",
+            f"{_ZHENG}; Lee et al. 2025, How to Correctly Report LLM-as-a-Judge Evaluations",
+        ),
+        Catch(
+            "SC102",
+            "refuse",
+            "the judge is not certified",
+            "no certificate, or one that says refused; provisional (J's lower bound above `provisional_j`) warns: only "
+            "corrected rates are shown. Certified: one-sided 95 % lower bounds of TPR, TNR and J = TPR + TNR - 1 reach "
+            "their bars on the sealed test, with `per_class` labels of each class (several: one against the rest)",
+            "with J near 0 the judge's rate says nothing of the truth, and no correction can mend it",
+            "Rogan and Gladen 1978, Estimating Prevalence from the Results of a Screening Test; Youden 1950",
+            thresholds={"tpr": 0.8, "tnr": 0.8, "j": 0.5, "provisional_j": 0.2, "per_class": 50},
+        ),
+        Catch(
+            "SC103",
+            "refuse",
+            "the certificate does not fit",
+            "prompt, model, parameters, rubric or parser changed since, a floating name is older than `days`, or the "
+            "judge drifted. More labels never expire it; a pinned snapshot whose sentinels hold does not age",
+            "what was measured was another judge",
+            "Chen, Zaharia and Zou 2023, How Is ChatGPT's Behavior Changing over Time?",
+            thresholds={"days": 90, "soon": 14},
+        ),
+        Catch(
+            "SC104",
+            "warn",
+            "the judge grades its own family",
+            "judge and candidate come from the same model family",
+            "models prefer their own kind of answer, whatever it is worth",
+            "Panickssery et al. 2024, LLM Evaluators Recognize and Favor Their Own Generations",
+        ),
+        Catch(
+            "SC105",
+            "refuse",
+            "the judge has seen its test",
+            "a sealed label, or nearly its text, is among the judge's examples or in its rubric, or the sealed test "
+            "was looked at more often than its budget (`looks`)",
+            "a judge that was shown the answers, or chosen by them, looks better than it is",
+            "Dwork et al. 2015, The Reusable Holdout",
+            thresholds={"looks": 3},
+        ),
+        Catch(
+            "SC106",
+            "warn",
+            "the judge is not steady",
+            "a probe's one-sided 95 % upper bound is above its limit: verdicts that change with the order of a pair "
+            "(`swap`) or when asked again (`retest`), replies that cannot be read (`unparsed`)",
+            "what changes without a reason is noise in every score, and a swap can be a bias",
+            _ZHENG,
+            thresholds={"swap": 0.15, "retest": 0.05, "unparsed": 0.02},
+        ),
+        Catch(
+            "SC108",
+            "refuse",
+            "the judge obeys the text it grades",
+            "untrusted text is graded, and of known-bad answers that instruct the judge more than `passed` pass for "
+            "certain (one-sided 95 % lower bound); warns while the upper bound is above it",
+            "whoever writes the answers then writes the grades",
+            "Greshake et al. 2023, Not What You've Signed Up For (indirect prompt injection)",
+            thresholds={"passed": 0.05},
+        ),
+        Catch(
+            "SC109",
+            "warn",
+            "the judge is worse on a slice",
+            "a slice's TPR or TNR is lower than the rest's by more than `gap`, significantly (Fisher, Holm; 30 sealed "
+            "labels at least)",
+            "candidates that differ in that slice are then compared with a bent ruler",
+            "Holm 1979; Fisher's exact test",
+            thresholds={"gap": 0.15, "alpha": 0.05},
+        ),
+        Catch(
+            "SC110",
+            "warn",
+            "the judge is worse than people are",
+            "its kappa with people is lower than theirs with each other by more than `margin` (shown, one-sided 95 %), "
+            "or it wins fewer than `winning` of the alternative-annotator tests",
+            "another person would say more than this judge",
+            "Calderon, Reichart and Dror 2025, The Alternative Annotator Test for LLM-as-a-Judge",
+            thresholds={"margin": 0.1, "winning": 0.5},
+        ),
         Catch(
             "SC201",
             "refuse",
@@ -398,6 +486,25 @@ CATCHES: dict[str, Catch] = {
             "the run that an ensemble's weights come from holds items that are scored here",
             "the weights know the answers: the ensemble's score is too high",
             "Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning (7.10.2)",
+        ),
+        Catch(
+            "SC1101",
+            "refuse",
+            "nobody approved the promotion",
+            "a candidate is pinned and no named person approved it with this very report: at a terminal a y, or "
+            "`--yes` with `--as NAME`, is the approval; elsewhere, and in flows, `approve --promotion`",
+            "a score that nobody answers for goes to production; a report that changed is another report",
+            "NIST AI RMF 1.0 (2023), Govern 2.1 and Manage 1.1: named responsibility for the decision to deploy",
+        ),
+        Catch(
+            "SC1102",
+            "warn",
+            "nobody read the winner's failures",
+            "when the claimed winner is promoted, fewer than `failures` of the rows that it fails on (all, where there "
+            "are fewer) carry a label of a person",
+            "reading failures finds what the metric does not measure: wrong targets, harm, a class that always fails",
+            "Hamel Husain and Shreya Shankar 2025, error analysis: read traces until no new kind of failure appears",
+            thresholds={"failures": 20},
         ),
         Catch(
             "SC1201",

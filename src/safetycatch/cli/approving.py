@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Asker = Callable[[str, StopFlag], Consent | None]
 
 POLL_S = 0.1
+SEND, PROMOTE = "send the calls", "promote it"
 MAX_RUNS = 10_000
 YES = frozenset({"y", "yes"})
 
@@ -37,16 +38,75 @@ def approve(
     run: Annotated[str | None, typer.Argument(help="A run that waits: its id, or the id's unique beginning.")] = None,
     name: Annotated[str | None, typer.Option("--as", help="Who says yes.")] = None,
     note: Annotated[str, typer.Option(help="What you want to add; kept with the approval.")] = "",
+    promotion: Annotated[
+        bool, typer.Option("--promotion", help="Approve that the winner of a finished RUN goes out (SC1101).")
+    ] = False,
+    candidate: Annotated[str | None, typer.Option(help="With --promotion: this one instead of the winner.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Say yes to the cost of a RUN that waits (SC302); without RUN, list what waits."""
+    """Say yes to the cost of a RUN that waits (SC302), or to its winner going out; without RUN, list what waits."""
     from safetycatch.cli.output import Output
 
     output = Output(json=json)
+    if candidate is not None and not promotion:
+        raise UsageError("--candidate without --promotion", where="safetycatch approve", fix="--promotion")
     if run is None:
         _list(output)
+    elif promotion:
+        _promote(run, name, note, candidate, output)
+    else:
+        _approve(run, name, note, output)
+
+
+def _promote(run: str, name: str | None, note: str, candidate: str | None, output: Output) -> None:
+    """Show what a finished run found, and record who approves that its candidate goes out."""
+    from pathlib import Path
+
+    from safetycatch.cli import pipeline
+    from safetycatch.cli.failure import finding_row, finding_text
+    from safetycatch.cli.output import safe
+    from safetycatch.cli.reading import load
+    from safetycatch.cli.running import near
+    from safetycatch.project import find_project
+    from safetycatch.store.ledger import consent
+
+    stored, project = load(run), find_project(Path.cwd())
+    if name is None:
+        again = f"safetycatch approve {stored.run_id} --promotion --as NAME"
+        raise UsageError("no name", where="safetycatch approve", expected="the name of whoever says yes", fix=again)
+    who = consent(name, note)
+    room = pipeline.module("flows.promotion", project)
+    seen = room.seen_of(stored, candidate)
+    before, _ = room.covering(project.store_root, seen)
+    kept = room.record(project.store_root, seen, who)
+    decided = room.decided(stored, project, candidate)
+    output.document(
+        {
+            "run_id": stored.run_id,
+            "candidate": seen.candidate,
+            "verdict": seen.verdict,
+            "report_sha256": seen.report_sha256,
+            "approved_by": kept.name,
+            "approved_at": kept.approved_at.isoformat(),
+            "new": before is None,
+            "note": kept.note,
+            "findings": [finding_row(finding) for finding in decided.findings],
+        }
+    )
+    if output.json:
         return
-    _approve(run, name, note, output)
+    word = "may go out" if before is None else "was approved already"
+    when = f"{kept.approved_at:%Y-%m-%d %H:%M} UTC"
+    output.line(
+        f"{safe(seen.candidate)} of {stored.run_id} {output.painted(word, 'good')} · by {safe(kept.name)}, {when}"
+    )
+    output.field("verdict", f"{seen.verdict}  {seen.sentence}")
+    output.field("report", f"{near(str(stored.path('report.html')))} · {seen.report_sha256[:12]}")
+    if kept.note:
+        output.field("note", kept.note)
+    for finding in decided.findings:
+        if finding.status == "fired":
+            output.line(f"\n{finding_text(finding)}")
 
 
 def _approve(run: str, name: str | None, note: str, output: Output) -> None:
@@ -89,7 +149,9 @@ def _recorded(stored: StoredRun, who: Consent) -> tuple[Approval, bool]:
             f"run {stored.run_id} is {stored.status}: it waits for nobody",
             where="safetycatch approve",
             expected="a run that waits",
-            fix="safetycatch approve   (lists them)",
+            fix=f"safetycatch approve {stored.run_id} --promotion --as NAME approves that its winner goes out"
+            if stored.status == "done"
+            else "safetycatch approve   (lists them)",
         )
     asked, now = stored.summary["asked"], datetime.now(UTC)
     mine = Approval(stored.run_id, stored.identity, who.name, who.note, now, asked["ceiling"], _estimate(asked))
@@ -166,8 +228,8 @@ def _by(approval: Approval) -> str:
 # -- asking at a terminal --------------------------------------------------------------------------------------------
 
 
-def asker(output: Output, name: str | None, *, yes: bool) -> Asker | None:
-    """Return how a run asks whether it may pay: `--yes` answers, else the terminal; None where nobody is there.
+def asker(output: Output, name: str | None, *, yes: bool, act: str = SEND) -> Asker | None:
+    """Return how a run asks whether it may `act`: `--yes` answers, else the terminal; None where nobody is there.
 
     Raises: UsageError for a `name` that is none.
     """
@@ -178,17 +240,17 @@ def asker(output: Output, name: str | None, *, yes: bool) -> Asker | None:
     if yes:
         return lambda _question, _stop: consent(name, "--yes")
     there = sys.stdin.isatty() and sys.stdout.isatty() and not output.json and not os.environ.get("CI")
-    return partial(_ask, output, name) if there else None
+    return partial(_ask, output, name, act) if there else None
 
 
-def _ask(output: Output, name: str | None, question: str, stop: StopFlag) -> Consent | None:
-    """Show what a run would pay and read one line; return who says yes, None for any other answer."""
+def _ask(output: Output, name: str | None, act: str, question: str, stop: StopFlag) -> Consent | None:
+    """Show what a run asks for and read one line; return who says yes, None for any other answer."""
     from safetycatch.cli.output import safe
     from safetycatch.store.ledger import consent
 
     who = consent(name, "y at the terminal")
     output.field("approve", question)
-    sys.stdout.write(f"  {'':<9} send the calls, as {safe(who.name)}? [y/N] ")
+    sys.stdout.write(f"  {'':<9} {act}, as {safe(who.name)}? [y/N] ")
     sys.stdout.flush()
     while not stop:
         # A signal must end the question: a blocking read would be taken up again after it.

@@ -1,7 +1,7 @@
 """The ledger: what people decided, kept for good. Rows are added, never changed.
 
-It holds approvals, and the looks at test sets (`store.looks`). Other lists that must outlive a run join it as further
-versions of its schema.
+It holds approvals, the looks at test sets (`store.looks`) and promotions (`store.promotions`). Other lists that must
+outlive a run join it as further versions of its schema.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ CREATE INDEX approval_run ON approval (run_id)""",
   who TEXT NOT NULL, looked_at TEXT NOT NULL, terms TEXT NOT NULL, candidates TEXT NOT NULL, n_items BIGINT NOT NULL,
   sketch TEXT NOT NULL);
 CREATE UNIQUE INDEX look_content ON look (claim, content, purpose)""",
+        """CREATE TABLE promotion (
+  promotion_id BIGINT PRIMARY KEY, run_id TEXT NOT NULL, identity TEXT NOT NULL, candidate TEXT NOT NULL,
+  report_sha256 TEXT NOT NULL, verdict TEXT NOT NULL, name TEXT NOT NULL, note TEXT NOT NULL,
+  approved_at TEXT NOT NULL);
+CREATE UNIQUE INDEX promotion_seen ON promotion (run_id, identity, candidate, report_sha256)""",
     ),
 )
 _COLUMNS = (
