@@ -99,6 +99,22 @@ FURTHER = (
 )
 
 
+def estimators(
+    judge: Floats, labelled: Floats, human: Floats, other: Floats, seed: int
+) -> dict[str, Callable[[], object]]:
+    """Return each maker of an interval; the first is the default."""
+    return {
+        "post-stratified (default)": lambda: corrected_rate(judge, labelled, human),
+        "PPI++": lambda: corrected_rate(judge, labelled, human, method="ppi"),
+        "Rogan-Gladen, adjusted": lambda: corrected_rate(other, labelled, human, method="rogan_gladen"),
+        "Rogan-Gladen, bootstrap": lambda: rogan_gladen_from_counts(
+            other, *cells(labelled, human), n_resamples=400, seed=seed
+        ),
+        "labels only": lambda: corrected_rate(judge, labelled, human, method="labels_only"),
+        "raw judge": lambda: corrected_rate(judge, labelled, human).raw,
+    }
+
+
 def even(design: Design, studies: int) -> dict[str, Tally]:
     """Return what each estimator does where labels are drawn evenly."""
     rng = np.random.default_rng([1, design.labels, design.rows, round(100 * design.truth)])
@@ -108,17 +124,7 @@ def even(design: Design, studies: int) -> dict[str, Tally]:
         judge = verdicts(rng, good, design.tpr, design.tnr)
         labelled, human = judge[: design.labels], good[: design.labels]
         other = judge[design.labels :]
-        makers: dict[str, Callable[[], object]] = {
-            "post-stratified (default)": lambda: corrected_rate(judge, labelled, human),
-            "PPI++": lambda: corrected_rate(judge, labelled, human, method="ppi"),
-            "Rogan-Gladen, adjusted": lambda: corrected_rate(other, labelled, human, method="rogan_gladen"),
-            "Rogan-Gladen, bootstrap": lambda: rogan_gladen_from_counts(
-                other, *cells(labelled, human), n_resamples=400, seed=study
-            ),
-            "labels only": lambda: corrected_rate(judge, labelled, human, method="labels_only"),
-            "raw judge": lambda: corrected_rate(judge, labelled, human).raw,
-        }
-        for name, maker in makers.items():
+        for name, maker in estimators(judge, labelled, human, other, study).items():
             try:
                 result = maker()
             except StatisticsError:  # no label of a bad answer: nothing is known of the judge there
@@ -139,6 +145,15 @@ def groups(rng: np.random.Generator, n: int, size: int, truth: float, icc: float
     return (rng.random(n) < own[cluster]).astype(float), cluster
 
 
+def drawn(judge: Floats, good: Floats, at: NDArray[np.bool_], chance: Floats) -> dict[str, object]:
+    return {
+        "judged": judge,
+        "labelled_judge": judge[at],
+        "labelled_human": good[at],
+        "sampling_probability": chance[at],
+    }
+
+
 def harder(studies: int) -> dict[str, tuple[Tally, Tally]]:
     """Return the default and the labels alone where labels are not drawn evenly, or rows come in groups."""
     found: dict[str, tuple[Tally, Tally]] = {}
@@ -156,7 +171,12 @@ def harder(studies: int) -> dict[str, tuple[Tally, Tally]]:
         judge = verdicts(rng, good, 0.9, 0.7)
         chance = np.where(judge == 1, 0.04, 0.25)
         at = rng.random(1500) < chance
-        return {"judged": judge, "labelled_judge": judge[at], "labelled_human": good[at], "sampling_probability": chance[at]}
+        return {
+            "judged": judge,
+            "labelled_judge": judge[at],
+            "labelled_human": good[at],
+            "sampling_probability": chance[at],
+        }
 
     def uneven(rng: np.random.Generator) -> dict[str, object]:
         # Hard rows are labelled five times as often; the judge and the candidate fail more on them.
@@ -165,7 +185,12 @@ def harder(studies: int) -> dict[str, tuple[Tally, Tally]]:
         judge = np.where(hard, verdicts(rng, good, 0.8, 0.7), verdicts(rng, good, 0.95, 0.8))
         chance = np.where(hard, 0.25, 0.05)
         at = rng.random(1500) < chance
-        return {"judged": judge, "labelled_judge": judge[at], "labelled_human": good[at], "sampling_probability": chance[at]}
+        return {
+            "judged": judge,
+            "labelled_judge": judge[at],
+            "labelled_human": good[at],
+            "sampling_probability": chance[at],
+        }
 
     def grouped(labels: int) -> Callable[[np.random.Generator], dict[str, object]]:
         def draw(rng: np.random.Generator) -> dict[str, object]:
@@ -255,7 +280,11 @@ def differences(studies: int) -> list[tuple[str, float, str, Tally]]:
         for size in (1, 5):
             for pairing in (EQUAL, BETTER):
                 rng = np.random.default_rng([5, round(100 * tpr), round(100 * tnr), size])
-                tallies = {"common error, 100 labels a class": Tally(), "100 labels on each": Tally(), "raw judge": Tally()}
+                tallies = {
+                    "common error, 100 labels a class": Tally(),
+                    "100 labels on each": Tally(),
+                    "raw judge": Tally(),
+                }
                 for _ in range(studies):
                     right, base, cluster = answers(rng, 500, pairing, size)
                     a, b = verdicts(rng, right, tpr, tnr), verdicts(rng, base, tpr, tnr)
@@ -269,7 +298,9 @@ def differences(studies: int) -> list[tuple[str, float, str, Tally]]:
                     for tally, result in zip(tallies.values(), (common, both, common.raw), strict=True):
                         tally.add(result, pairing.gain)
                 where = "independent" if size == 1 else f"groups of {size}"
-                found += [(f"J {tpr + tnr - 1:.2f}, {where}", pairing.gain, name, tally) for name, tally in tallies.items()]
+                found += [
+                    (f"J {tpr + tnr - 1:.2f}, {where}", pairing.gain, name, tally) for name, tally in tallies.items()
+                ]
     return found
 
 
@@ -293,8 +324,8 @@ def coefficients(studies: int) -> list[tuple[str, dict[str, tuple[Tally, float]]
     """Return coverage of the intervals of agreement and, of the one-sided bounds, the share at or below the truth."""
     found = []
     for labels, share, tpr, tnr, weighted in (
-        (100, 0.5, 0.95, 0.95, False), (200, 0.8, 0.9, 0.8, False), (100, 0.9, 0.9, 0.7, False), (100, 0.9, 0.98, 0.9, False),
-        (160, 0.9, 0.9, 0.7, True), (160, 0.8, 0.97, 0.9, True),
+        (100, 0.5, 0.95, 0.95, False), (200, 0.8, 0.9, 0.8, False), (100, 0.9, 0.9, 0.7, False),
+        (100, 0.9, 0.98, 0.9, False), (160, 0.9, 0.9, 0.7, True), (160, 0.8, 0.97, 0.9, True),
     ):  # fmt: skip
         rng = np.random.default_rng([13, labels, round(100 * share), round(100 * tpr)])
         table = np.array([[share * tpr, share * (1 - tpr)], [(1 - share) * (1 - tnr), (1 - share) * tnr]])
@@ -342,7 +373,9 @@ def main(studies: int) -> bool:
     held = True
     designs = [(design, even(design, studies)) for design in (*BARRED, *FURTHER)]
     makers = list(designs[0][1])
-    print("| labels, further rows, truth, TPR, TNR | " + " | ".join(makers) + " | bar |\n|" + "---|" * (len(makers) + 2))
+    print(
+        "| labels, further rows, truth, TPR, TNR | " + " | ".join(makers) + " | bar |\n|" + "---|" * (len(makers) + 2)
+    )
     for design, found in designs:
         default, alone, raw = found[makers[0]], found["labels only"], found["raw judge"]
         good = BAND[0] <= default.coverage <= BAND[1] and default.mean_width <= alone.mean_width
@@ -354,7 +387,7 @@ def main(studies: int) -> bool:
     print("\n| labels not drawn evenly, groups, scores | default | labels only |\n|---|---|---|")
     for name, pair in harder(studies).items():
         print(f"| {name} | {pair[0]} | {pair[1]} |", flush=True)
-    print("\n| half of the labels of elsewhere good, 90 % here | Rogan-Gladen, adjusted | post-stratified |\n|---|---|---|")
+    print("\n| labels of elsewhere: half good, 90 % here | Rogan-Gladen, adjusted | post-stratified |\n|---|---|---|")
     for name, rows in shifted(studies).items():
         print(f"| {name} | " + " | ".join(str(tally) for tally in rows.values()) + " |", flush=True)
     print("\n| two candidates, 500 rows | true gain | estimator | coverage / width | called better | bar |")
@@ -367,7 +400,9 @@ def main(studies: int) -> bool:
     print("\n| equal candidates, the judge likes one's style | coverage / width | called better |\n|---|---|---|")
     for name, tally in partial(studies).items():
         print(f"| {name} | {tally} | {tally.above / tally.n:.3f} |", flush=True)
-    print("\n| agreement: coverage, in brackets of the one-sided lower bound | tpr | tnr | j | accuracy | kappa | ac1 |")
+    print(
+        "\n| agreement: coverage, in brackets of the one-sided lower bound | tpr | tnr | j | accuracy | kappa | ac1 |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name, cells_ in coefficients(studies):
         print(f"| {name} | " + " | ".join(f"{t.coverage:.3f} ({b:.3f})" for t, b in cells_.values()) + " |", flush=True)

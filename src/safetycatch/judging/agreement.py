@@ -358,6 +358,7 @@ def _coefficient(statistic: contingency.Statistic, found: _Pairs, level: float) 
     value, se = contingency.standard_error(statistic, counts, squares, n)
     if math.isnan(value):
         return undefined(n, level, method, "people, the judge or both gave one verdict only: 0/0")
+    value = min(1.0, max(-1.0, value))  # rounding
     clusters = INDEPENDENT
     if found.cluster is not None:
         wrong = (found.human != found.judge).astype(np.float64)

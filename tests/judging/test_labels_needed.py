@@ -1,0 +1,77 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
+
+from safetycatch.errors import StatisticsError
+from safetycatch.judging.agreement import agreement
+from safetycatch.judging.labels_needed import (
+    labels_for_kappa,
+    labels_for_rate,
+    more_labels_for_j,
+    more_labels_for_rate,
+)
+
+
+@pytest.mark.parametrize(("floor", "truth", "n"), [(0.8, 0.9, 94), (0.85, 0.95, 68), (0.8, 0.85, 398)])
+def test_labels_of_a_class_as_in_the_facts(floor, truth, n):
+    assert labels_for_rate(floor, truth) == n
+
+
+def power(n, floor, truth):
+    shown = [k for k in range(n + 1) if binomtest(k, n, floor, alternative="greater").pvalue <= 0.05]
+    return binom.sf(shown[0] - 1, n, truth) if shown else 0.0
+
+
+def test_the_exact_test_has_the_power_from_there_on():
+    assert power(93, 0.8, 0.9) < 0.8
+    assert min(power(n, 0.8, 0.9) for n in range(94, 130)) >= 0.8
+
+
+@pytest.mark.parametrize(("half_width", "labels"), [(0.10, (323, 246, 139)), (0.05, (1291, 984, 554))])
+def test_labels_for_kappa_as_in_the_facts(half_width, labels):
+    assert tuple(labels_for_kappa(kappa, half_width) for kappa in (0.4, 0.6, 0.8)) == labels
+
+
+def counted(tp, fn, fp, tn):
+    human = ["pass"] * (tp + fn) + ["fail"] * (fp + tn)
+    return agreement(human, ["pass"] * tp + ["fail"] * fn + ["pass"] * fp + ["fail"] * tn)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 60), st.integers(0, 15))
+def test_no_more_labels_are_needed_exactly_where_the_bound_is_there(hits, misses):
+    bound = counted(hits, misses, 1, 1).tpr.lower
+    more = more_labels_for_rate(hits, misses, 0.8)
+    assert (more == 0) == (bound >= 0.8)
+    assert (more is None) == (bound < 0.8 and hits / (hits + misses) <= 0.8)
+
+
+def test_one_hit_at_a_time_by_hand():
+    # 9 of 9 bound .717; the bound of k of k is .05 ** (1 / k), above .8 from 14 on
+    assert more_labels_for_rate(9, 0, 0.8) == 5
+
+
+def test_j_gets_there_with_the_labels_said():
+    tp, fn, fp, tn = 34, 6, 8, 32
+    assert counted(tp, fn, fp, tn).j.lower < 0.5
+    more = more_labels_for_j(tp, fn, fp, tn, 0.5)
+    assert more is not None
+    scale = (40 + more) / 40
+    found = counted(*(round(count * scale) for count in (tp, fn, fp, tn)))
+    assert found.j.lower > 0.5
+    assert more_labels_for_j(90, 10, 10, 90, 0.5) == 0
+    assert more_labels_for_j(60, 40, 40, 60, 0.5) is None
+
+
+def test_what_cannot_be_said_is_an_error():
+    with pytest.raises(StatisticsError, match="expected 0 < floor < truth < 1"):
+        labels_for_rate(0.9, 0.8)
+    with pytest.raises(StatisticsError, match="more than 100,000"):
+        labels_for_rate(0.8, 0.8001)
+    with pytest.raises(StatisticsError, match="0 hits and 0 misses"):
+        more_labels_for_rate(0, 0, 0.8)
+    with pytest.raises(StatisticsError, match="both classes"):
+        more_labels_for_j(5, 0, 0, 0, 0.5)
+    with pytest.raises(StatisticsError, match="kappa 1"):
+        labels_for_kappa(1, 0.1)
