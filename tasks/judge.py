@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from safetycatch.calls import Request
 from safetycatch.calls.parameters import ceiling_parameter
 from safetycatch.calls.prompt_cache import floor_tokens, marked, takes_marks
+from safetycatch.data.label_files import item_key, read_labels
 from safetycatch.experiment import Candidate, max_tokens
 from safetycatch.fewshot.template import compile_template
 from safetycatch.identity import output_hash, text_sha256
@@ -20,6 +21,7 @@ from tasks.recorded_verdicts import recorded_verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
+    from pathlib import Path
 
     from safetycatch.calls import Reply
     from tasks.stage import Place
@@ -32,11 +34,12 @@ EXCHANGED = {"first": "second", "second": "first"}
 ANSWER, UNPARSED = "answer", "unparsed"
 
 
-def judging_entry(inputs: Inputs, shots: Sequence[Item] = ()) -> dict[str, Any]:
+def judging_entry(inputs: Inputs, rubric: str | None = None, shots: Sequence[Item] | None = None) -> dict[str, Any]:
     """Return who judges and how, as JSON: settings, jurors with their rubrics, labelled `shots`, the judge's key.
 
-    A shot is an item with `label`, `critique` and, where criteria are judged, the `criterion` it is about.
-    Raises: ValueError for an experiment without a judge.
+    A shot is an item with `label`, `critique` and, where criteria are judged, the `criterion` it is about. Another
+    `rubric` in place of the judge's prompt, and other `shots`, are for trying them.
+    Raises: ValueError for an experiment without a judge; DataError for a file of shots that cannot be read.
     """
     settings = inputs.experiment.judge
     if settings is None:
@@ -44,7 +47,9 @@ def judging_entry(inputs: Inputs, shots: Sequence[Item] = ()) -> dict[str, Any]:
     judges: list[dict[str, Any]] = [
         {
             "candidate": juror.model_dump(mode="json"),
-            "rubric": rubric_text(inputs.prompts[juror.prompt or ""].text, juror.prompt or ""),
+            "rubric": rubric
+            if rubric is not None and juror.prompt == settings.prompt
+            else rubric_text(inputs.prompts[juror.prompt or ""].text, juror.prompt or ""),
             "endpoint": endpoint_name(juror, inputs.project),
             "max_tokens": max_tokens(juror, "generate"),
         }
@@ -52,15 +57,35 @@ def judging_entry(inputs: Inputs, shots: Sequence[Item] = ()) -> dict[str, Any]:
     ]
     rubrics = {one["candidate"]["id"]: one["rubric"] for one in judges}
     recorded = inputs.sha256[settings.verdicts] if settings.verdicts else ""
+    shown = shots_in(inputs.path.parent / settings.shots, settings) if shots is None and settings.shots else shots or ()
     said = {**rubrics, **({"verdicts": recorded} if recorded else {})}
     return {
         "settings": settings.model_dump(mode="json"),
         "judges": judges,
-        "shots": [dict(shot) for shot in shots],
+        "shots": [dict(shot) for shot in shown],
         "recorded_sha256": recorded,
         "own_id": inputs.experiment.data.id or "",
-        "key": judge_key(settings, said, shots=shots),
+        "key": judge_key(settings, said, shots=shown),
     }
+
+
+def shots_in(path: Path, settings: JudgeSettings) -> list[Item]:
+    """Return the labelled answers of a file as turns to show, in the file's order; the first label of each counts."""
+    found = read_labels(path, settings)
+    items = {item_key(row): row for row in found.items.to_pylist()}
+    shots: dict[tuple[Any, ...], Item] = {}
+    for row in found.labels.to_pylist():
+        item = items[item_key(row)]
+        shot = {
+            "input": item["input"],
+            "output": item["output"],
+            "reference": item["reference"] or "",
+            "label": row["label"],
+            "critique": row["critique"] or "",
+            "criterion": row["criterion"],
+        }
+        shots.setdefault((*item_key(row), row["criterion"]), shot)
+    return list(shots.values())
 
 
 def rubric_text(text: str, path: str) -> str:

@@ -176,5 +176,6 @@ def _inside(path: Path, root: Path) -> str:
 def _data_files(experiment: Experiment) -> list[str]:
     data: DataSettings = experiment.data
     outputs = [candidate.outputs for candidate in experiment.candidates if candidate.outputs]
-    verdicts = [experiment.judge.verdicts] if experiment.judge and experiment.judge.verdicts else []
-    return list(dict.fromkeys([data.path, *([data.pool] if data.pool else []), *outputs, *verdicts]))
+    judge = experiment.judge
+    judged = [name for name in (judge.verdicts, judge.shots) if name] if judge else []
+    return list(dict.fromkeys([data.path, *([data.pool] if data.pool else []), *outputs, *judged]))

@@ -46,7 +46,8 @@ class JudgeSettings(_Part):
 
     `scale`: pass_fail, pairwise (against the baseline), grades in ascending order, or class names. `passes` turns
     grades (the lowest that passes) or classes (those that pass) into a pass rate. `criteria` are asked one at a time,
-    each pass or fail; an answer passes that passes all. `labels` are what people said of answers. `untrusted`: the
+    each pass or fail; an answer passes that passes all. `shots` are answers with a label and a critique, shown to the
+    judge before each question. `labels` are what people said of answers. `untrusted`: the
     graded text may come from strangers, and may try to instruct the judge.
     """
 
@@ -64,6 +65,7 @@ class JudgeSettings(_Part):
     both_orders: bool = False
     jury: Annotated[list[Juror], Field(max_length=MAX_JURORS)] = []
     rule: Literal["majority", "all", "any", "median"] | None = None
+    shots: File | None = None
     labels: File | None = None
     verdicts: File | None = None
     canaries: Annotated[int, Field(ge=0, le=MAX_CANARIES)] = 8
@@ -73,7 +75,7 @@ class JudgeSettings(_Part):
     def _consistent(self) -> JudgeSettings:
         if self.verdicts is None and (self.model is None or self.prompt is None):
             raise ValueError("a model and its prompt, such as {model: openai/gpt-…, prompt: judge.md}, or 'verdicts'")
-        if self.verdicts is not None and (self.model or self.prompt or self.jury or self.criteria):
+        if self.verdicts is not None and (self.model or self.prompt or self.jury or self.criteria or self.shots):
             raise ValueError("either recorded 'verdicts', or a model that is asked")
         if isinstance(self.scale, list):
             if len(set(self.scale)) < len(self.scale):
@@ -85,6 +87,8 @@ class JudgeSettings(_Part):
             raise ValueError("'criteria' with scale: pass_fail only: each is passed or failed")
         if self.both_orders and self.scale != PAIRWISE:
             raise ValueError("'both_orders' with scale: pairwise only")
+        if self.shots is not None and self.scale == PAIRWISE:
+            raise ValueError("'shots' for single answers only, not with scale: pairwise")
         if self.rule is not None and not self.jury:
             raise ValueError("'rule' beside a 'jury' only")
         if self.rule == "median" and not self.grades:

@@ -71,7 +71,7 @@ def judge_key(settings: JudgeSettings, rubrics: Mapping[str, str], *, shots: Seq
     `rubrics` are the texts by juror (judge, judge-2 …); of recorded verdicts, the SHA-256 of their file under
     `verdicts`. Labels, canaries and file names are no part of it.
     """
-    said = settings.model_dump(mode="json", exclude={"prompt", "labels", "verdicts", "canaries", "untrusted"})
+    said = settings.model_dump(mode="json", exclude={"prompt", "shots", "labels", "verdicts", "canaries", "untrusted"})
     said["jury"] = [{name: value for name, value in juror.items() if name != "prompt"} for juror in said["jury"]]
     return fingerprint("judge", ASKING_VERSION, PARSER_VERSION, said, dict(rubrics), [dict(shot) for shot in shots])
 
