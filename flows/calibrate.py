@@ -21,11 +21,19 @@ from safetycatch.catches.cost import budget_is_set, estimate_is_approved, price_
 from safetycatch.errors import ApprovalNeededError, StoppedError
 from safetycatch.identity import fingerprint
 from safetycatch.judging.calibration import agreed, disagreements
-from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED, LabelledItem, overlaps
+from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED
 from safetycatch.report.certificate import render_certificate
 from safetycatch.report.numbers import money
 from safetycatch.store.certificates import Certificates
-from tasks.calibrate import judge_labels, judging_settings, look_at, read_material, record_look, with_verdicts
+from tasks.calibrate import (
+    judge_labels,
+    judging_settings,
+    look_at,
+    read_material,
+    record_look,
+    sealed_overlaps,
+    with_verdicts,
+)
 from tasks.calling import read_table
 from tasks.certify import certificate_of
 from tasks.estimate import not_held
@@ -43,7 +51,6 @@ if TYPE_CHECKING:
     from safetycatch.judging.calibration import JudgedItem
     from safetycatch.judging.certificate import Certificate
     from safetycatch.judging.probes import Probe
-    from safetycatch.judging.sealing import Overlap
     from tasks.calibrate import Material
     from tasks.stage import Place
     from tasks.start import Inputs
@@ -93,8 +100,8 @@ def run_calibration(
         say("labels", note)
     with session(place, inputs.experiment, inputs.project) as shared:
         say("labels", _told(material))
-        estimate = _plan(place, inputs, material, settings, policy, probes=probes, unattended=unattended)
-        _ask(inputs, place, estimate, policy)
+        estimate = planned(place, inputs, material, settings, policy, probes=probes, unattended=unattended)
+        agreed_to(inputs, place, estimate, policy)
         look = look_at(inputs, place, material, settings["judging"]["key"])
         # Before the first verdict, so that a kill cannot hide it.
         looked = record_look(place, look)
@@ -110,7 +117,7 @@ def run_calibration(
             judging=settings["judging"],
             returned=Counter(row["model_returned"] for row in rows if row["model_returned"]),
             looked=looked,
-            overlaps=sealed_overlaps(inputs, material),
+            overlaps=sealed_overlaps(inputs, material.items) if material.settings.verdicts is None else [],
             probes=[probe.as_dict() for probe in found],
             policy=policy,
             now=store.clock(),
@@ -149,7 +156,7 @@ def _told(material: Material) -> str:
     return " · ".join([told, *more])
 
 
-def _plan(
+def planned(
     place: Place,
     inputs: Inputs,
     material: Material,
@@ -201,7 +208,7 @@ def _plan(
     return estimate
 
 
-def _ask(inputs: Inputs, place: Place, estimate: Estimate, policy: Policy) -> None:
+def agreed_to(inputs: Inputs, place: Place, estimate: Estimate, policy: Policy) -> None:
     """Wait for a yes where the verdicts would cost more than `ask_above`.
 
     Raises: ApprovalNeededError when nobody gives it; StoppedError. Nothing was sent.
@@ -234,24 +241,6 @@ def _probed(place: Place, inputs: Inputs, settings: dict[str, Any], items: Seque
         if probe.verdict != "not_checked":
             say("probe", f"{probe.kind}: {probe.verdict} · {probe.detail}")
     return found
-
-
-def sealed_overlaps(inputs: Inputs, material: Material) -> list[Overlap]:
-    """Return the sealed items whose texts the judge could know: from its rubric, dev or few-shot items."""
-    if material.settings.verdicts is not None:
-        return []
-    texts = {part: [_text(item) for item in material.of(part)] for part in (FEW_SHOT, DEV)}
-    rubrics = {name: prompt.text for name, prompt in inputs.prompts.items() if name in _rubric_files(inputs)}
-    sealed = [LabelledItem(item.key, item.label, (item.input, item.output), item.drawn) for item in material.of(SEALED)]
-    return overlaps(sealed, texts, prompts=rubrics)
-
-
-def _rubric_files(inputs: Inputs) -> set[str]:
-    return {juror.prompt for juror in inputs.experiment.judges if juror.prompt}
-
-
-def _text(item: JudgedItem) -> str:
-    return f"{item.input}\n{item.output}"
 
 
 def _may_be_read(item: JudgedItem, material: Material) -> bool:

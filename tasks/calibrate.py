@@ -16,9 +16,9 @@ from safetycatch.judge_settings import FIRST, PAIRWISE, SECOND, JudgeSettings
 from safetycatch.judging.calibration import JudgedItem
 from safetycatch.judging.jury import combined
 from safetycatch.judging.people import consensus
-from safetycatch.judging.sealing import DEV, SEALED, ItemKey, LabelledItem, Part, seal
+from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED, ItemKey, LabelledItem, Part, overlaps, seal
 from safetycatch.store.looks import Look, distinct, looker, looks_of, sketch_of
-from safetycatch.store.sealings import join
+from safetycatch.store.sealings import join, parts_before
 from safetycatch.tables import CONTRACTS, schema
 from tasks.judge import judged, judging_entry
 from tasks.labels import labelled
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from safetycatch.data.label_files import Labelled
     from safetycatch.judging.jury import Ruling
+    from safetycatch.judging.sealing import Overlap, Sealing
     from tasks.start import Inputs
 
 STAGE, VERSION = "label-verdicts", "1"
@@ -47,7 +48,6 @@ class Material:
     settings: JudgeSettings
     labelled: Labelled
     items: tuple[JudgedItem, ...]
-    clusters: dict[ItemKey, int]
     left_out: dict[str, int]
     labels_hash: str
     n_disputed: int
@@ -63,12 +63,19 @@ class Material:
         return list(self.items) if self.settings.verdicts is not None else self.of(DEV, SEALED)
 
 
-def read_material(inputs: Inputs, place: Place) -> Material:
-    """Return the labelled items of an experiment's judge, each in its part for good.
+@dataclass(frozen=True, slots=True)
+class People:
+    """What people said: the table, and every item on which they settle, its part not known yet."""
 
-    Recorded verdicts cannot be tuned here, so that all items drawn are their sealed test. Otherwise what was dealt
-    before stays where it is.
-    Raises: UsageError without a judge or labels; DataError where no label can be used; what reading them raises.
+    labelled: Labelled
+    items: tuple[JudgedItem, ...]
+    n_disputed: int
+
+
+def read_people(inputs: Inputs) -> People:
+    """Return the labels of an experiment's judge, one for each item.
+
+    Raises: UsageError without a judge or labels; what reading them raises.
     """
     settings, path = inputs.experiment.judge, inputs.path
     if settings is None:
@@ -84,39 +91,69 @@ def read_material(inputs: Inputs, place: Place) -> Material:
     labels = consensus(found.labels, rule="median" if settings.grades else "majority")
     rows = {ItemKey(*item_key(row)): row for row in found.items.to_pylist()}
     settled = {key: label for key, label in labels.items() if label is not None and key in rows}
-    if not settled:
-        raise DataError("no label that stands", where=f"{path}: judge.labels", expected="labelled items")
-    said = fingerprint(sorted([*key, label] for key, label in settled.items()))
     has_chances = any(row["sampling_probability"] is not None for row in rows.values())
     critiques = _critiques(found.labels)
-    items = [
+    items = tuple(
         _item(key, rows[key], label, has_chances=has_chances, critiques=critiques.get(key, ()))
         for key, label in settled.items()
-    ]
-    own = [LabelledItem(item.key, item.label, _texts(item), item.drawn) for item in items]
+    )
+    return People(found, items, sum(label is None for label in labels.values()))
+
+
+def read_material(inputs: Inputs, place: Place) -> Material:
+    """Return the labelled items of an experiment's judge, each in its part for good.
+
+    Recorded verdicts cannot be tuned here, so that all items drawn are their sealed test. Otherwise what was dealt
+    before stays where it is.
+    Raises: DataError where no label can be used; as `read_people`.
+    """
+    people, name = read_people(inputs), inputs.experiment.name
+    settings = inputs.experiment.judge
+    if settings is None or not people.items:
+        raise DataError(
+            f"no label that stands ({people.n_disputed} items are disputed)",
+            where=f"{inputs.path}: judge.labels",
+            expected="labelled items",
+            fix="safetycatch labels adjudicate" if people.n_disputed else f"safetycatch review {inputs.path.name}",
+        )
+    said = fingerprint(sorted([*item.key, item.label] for item in people.items))
     if settings.verdicts is not None:
-        parts: dict[ItemKey, Part] = {item.key: SEALED if item.drawn else DEV for item in items}
-        clusters, left_out = {item.key: number for number, item in enumerate(items)}, {}
+        parts: dict[ItemKey, Part] = {item.key: SEALED if item.drawn else DEV for item in people.items}
+        left_out: dict[str, int] = {}
     else:
-        dealt = seal(own)
+        own = [LabelledItem(item.key, item.label, texts_of(item), item.drawn) for item in people.items]
+        dealt: list[Sealing] = []
 
         def deal(before: dict[str, Part]) -> dict[str, Part]:
-            nonlocal dealt
-            dealt = seal(own, before, name=inputs.experiment.name)
-            return {key.text: part for key, part in dealt.parts.items()}
+            dealt.append(seal(own, before, name=name))
+            return {key.text: part for key, part in dealt[-1].parts.items()}
 
-        join(place.open_store(), inputs.experiment.name, deal)
-        parts, clusters, left_out = dealt.parts, dealt.clusters, dealt.why
+        join(place.open_store(), name, deal)
+        parts, left_out = dealt[-1].parts, dealt[-1].why
     return Material(
         settings,
-        found,
-        tuple(replace(item, part=parts[item.key]) for item in items),
-        clusters,
+        people.labelled,
+        tuple(replace(item, part=parts[item.key]) for item in people.items),
         left_out,
         said,
-        len(labels) - sum(label is not None for label in labels.values()),
-        found.notes,
+        people.n_disputed,
+        people.labelled.notes,
     )
+
+
+def dealt_items(people: People, place: Place, experiment: str) -> list[JudgedItem]:
+    """Return the items that a calibration has dealt already, in their parts; nothing is dealt here."""
+    parts = parts_before(place.open_store(), experiment)
+    return [replace(item, part=parts[item.key.text]) for item in people.items if item.key.text in parts]
+
+
+def sealed_overlaps(inputs: Inputs, items: Sequence[JudgedItem]) -> list[Overlap]:
+    """Return the sealed ones of `items` whose texts the judge could know: from its rubric, dev or few-shot items."""
+    seen = {part: ["\n".join(texts_of(item)) for item in items if item.part == part] for part in (FEW_SHOT, DEV)}
+    files = {juror.prompt for juror in inputs.experiment.judges}
+    rubrics = {name: prompt.text for name, prompt in inputs.prompts.items() if name in files}
+    sealed = (LabelledItem(item.key, item.label, texts_of(item), item.drawn) for item in items if item.part == SEALED)
+    return overlaps(sealed, seen, prompts=rubrics)
 
 
 def _item(
@@ -137,7 +174,8 @@ def _item(
     )
 
 
-def _texts(item: JudgedItem) -> tuple[str, ...]:
+def texts_of(item: JudgedItem) -> tuple[str, ...]:
+    """Return the texts by which an item is known again: what was asked, and the answer."""
     return (item.input, item.output)
 
 

@@ -86,7 +86,7 @@ def certificate_of(
     return Certificate(
         experiment=inputs.experiment.name,
         judge_key=judging["key"],
-        judge=_judge(judging, returned),
+        judge=judge_facts(judging, returned),
         scale=settings.model_dump(mode="json", include={"scale", "passes", "criteria", "rule", "reference"}),
         state=state,
         reasons=reasons,
@@ -108,8 +108,13 @@ def certificate_of(
         valid_until=until and until.replace(microsecond=0),
         validity=validity,
         sentinels=_sentinels(judged),
-        versions={"safetycatch": metadata.version("safetycatch"), "asking": ASKING_VERSION, "parser": PARSER_VERSION},
+        versions=versions(),
     )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that verdicts depend on, and ours."""
+    return {"safetycatch": metadata.version("safetycatch"), "asking": ASKING_VERSION, "parser": PARSER_VERSION}
 
 
 def _faults(looked: Looked, overlaps: Sequence[Overlap], budget: int) -> tuple[Reason, ...]:
@@ -128,7 +133,8 @@ def _full(name: Mapping[str, Any]) -> str:
     return str(name["model"])
 
 
-def _judge(judging: Mapping[str, Any], returned: Mapping[str, int]) -> dict[str, Any]:
+def judge_facts(judging: Mapping[str, Any], returned: Mapping[str, int]) -> dict[str, Any]:
+    """Return who judges, as a certificate names them; `returned` counts the models that answered."""
     return {
         "judges": [
             {

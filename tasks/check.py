@@ -20,6 +20,7 @@ from safetycatch.store.records import RUN_ID
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.design import temperatures
+from tasks.judge_catches import observe_judge
 from tasks.looks import looks_so_far, observe_looks
 from tasks.sending import parameter_facts, sharing_facts, shutdown_facts
 from tasks.session import ceiling
@@ -122,6 +123,7 @@ def observe_before(prepared: Prepared, policy: Policy, *, unattended: bool) -> I
         declared=prepared.pool is not None, ids=_pool_overlap(prepared), pool=experiment.data.pool or "train"
     )
     yield from _vote(prepared)
+    yield from observe_judge(prepared, policy)
     yield from _unrecorded(prepared, policy)
     yield _run_id(prepared)
 

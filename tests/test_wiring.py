@@ -28,7 +28,10 @@ from safetycatch.store.records import RunConflict, RunConflictError
 from tasks.report import report
 from tests.wiring import BOX, rows
 
+# Of a judge, in whole runs: tests/test_judge_catches.py
+JUDGES = {f"SC{number}" for number in (101, 102, 103, 104, 105, 106, 108, 109, 110)}
 BUILT = {
+    *JUDGES,
     *(
         "SC201",
         "SC202",
@@ -355,7 +358,8 @@ AFTER = [
     case("SC1003", "warn", _votes_for_little),
 ]
 ALONE = {
-    *("SC204", "SC303", "SC504", "SC902", "SC903", "SC1001", "SC1004", "SC702", "SC1101", "SC1102", "SC1201", "SC1202")
+    *JUDGES,
+    *("SC204", "SC303", "SC504", "SC902", "SC903", "SC1001", "SC1004", "SC702", "SC1101", "SC1102", "SC1201", "SC1202"),
 }
 
 

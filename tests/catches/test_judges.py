@@ -1,0 +1,146 @@
+"""Series SC1: what each catch of a judge says of a certificate, firing and silent."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from safetycatch.catches import Policy
+from safetycatch.catches.judges import (
+    JudgeUse,
+    as_good_as_people,
+    certificate_fits,
+    even_on_slices,
+    is_certified,
+    is_steady,
+    judges_others,
+    labels_exist,
+    obeys_nobody,
+    sealed_is_unseen,
+)
+from safetycatch.judging.sealing import ItemKey, Overlap
+from tests.judging.certified import NOW, certificate
+
+USE, POLICY = JudgeUse(claimed=True, file="e.yaml"), Policy()
+GOOD = certificate()
+
+
+def level_of(observation):
+    """What becomes of an observation in a claiming run: the level where it fired."""
+    found = POLICY.finding(observation)
+    return found.level if found.status == "fired" else found.status
+
+
+def probe(kind, events=0, upper=0.01, lower=0.0, verdict="passed"):
+    return {"kind": kind, "verdict": verdict, "n": 100, "events": events, "upper": upper, "lower": lower}
+
+
+def test_sc101_needs_a_label():
+    assert level_of(labels_exist(USE, labels="l.csv", n_labels=60)) == "passed"
+    assert level_of(labels_exist(USE, labels=None, n_labels=0)) == "refuse"
+    assert level_of(labels_exist(USE, labels="l.csv", n_labels=0)) == "refuse"
+    assert level_of(labels_exist(None, labels=None, n_labels=0)) == "not_applicable"
+
+
+def test_a_judge_beside_the_claim_only_warns():
+    beside = USE._replace(claimed=False)
+    assert level_of(labels_exist(beside, labels=None, n_labels=0)) == "warn"
+    assert level_of(is_certified(beside, None)) == "warn"
+
+
+@pytest.mark.parametrize(
+    ("counts", "level"),
+    [((97, 3, 3, 97), "passed"), ((90, 10, 30, 70), "warn"), ((55, 45, 45, 55), "refuse"), ((49, 0, 0, 49), "warn")],
+)
+def test_sc102_follows_the_state(counts, level):
+    assert level_of(is_certified(USE, certificate(counts))) == level
+
+
+def test_sc102_without_a_certificate_refuses_and_names_the_command():
+    found = is_certified(USE, None)
+    assert level_of(found) == "refuse"
+    assert found.fix == "safetycatch calibrate e.yaml"
+
+
+def test_sc102_leaves_another_judges_certificate_to_sc103():
+    assert level_of(is_certified(USE, None, other=True)) == "not_checked"
+
+
+def test_sc103_knows_what_changed_what_is_old_and_what_drifted():
+    floating = replace(GOOD, valid_until=NOW + timedelta(days=90))
+    at = {"now": NOW, "policy": POLICY}
+    assert level_of(certificate_fits(USE, GOOD, **at)) == "passed"
+    assert level_of(certificate_fits(USE, floating, **at)) == "passed"
+    assert level_of(certificate_fits(USE, GOOD, changed=["the rubric of judge"], **at)) == "refuse"
+    assert level_of(certificate_fits(USE, floating, now=NOW + timedelta(days=91), policy=POLICY)) == "refuse"
+    assert level_of(certificate_fits(USE, replace(GOOD, drift={"alarm": True, "detail": "5 of 9"}), **at)) == "refuse"
+    assert level_of(certificate_fits(USE, GOOD, now=NOW + timedelta(days=4000), policy=POLICY)) == "passed"
+
+
+def test_sc104_compares_families():
+    assert level_of(judges_others(["openai/gpt-4o"], {"a": "azure/gpt-4o-mini"})) == "warn"
+    assert level_of(judges_others(["openai/gpt-4o"], {"a": "anthropic/claude-x", "b": "sandbox/echo"})) == "passed"
+    assert level_of(judges_others([], {"a": "x"})) == "not_checked"
+    assert level_of(judges_others(None, {})) == "not_applicable"
+
+
+def test_sc105_fires_on_a_shown_label_and_on_too_many_looks():
+    seen = [Overlap(ItemKey("e1", "", "0"), "judge.md", "in the text")]
+    at = {"n_sealed": 9, "policy": POLICY}
+    assert level_of(sealed_is_unseen(USE, [], looks=3, **at)) == "passed"
+    assert level_of(sealed_is_unseen(USE, seen, looks=1, **at)) == "refuse"
+    assert level_of(sealed_is_unseen(USE, [], looks=4, **at)) == "refuse"
+    assert level_of(sealed_is_unseen(USE, None, looks=0, **at)) == "not_checked"
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("swap", 0.15), ("retest", 0.05), ("parse", 0.02)])
+def test_sc106_looks_at_upper_bounds(kind, limit):
+    assert level_of(is_steady(USE, replace(GOOD, probes=(probe(kind, upper=limit),)), POLICY)) == "passed"
+    assert level_of(is_steady(USE, replace(GOOD, probes=(probe(kind, upper=limit + 0.01),)), POLICY)) == "warn"
+
+
+def test_sc106_and_sc108_without_a_probe_are_not_checked():
+    skipped = replace(GOOD, probes=(probe("swap", verdict="not_checked"),))
+    assert level_of(is_steady(USE, skipped, POLICY)) == "not_checked"
+    assert level_of(obeys_nobody(USE, GOOD, untrusted=True, policy=POLICY)) == "not_checked"
+    assert level_of(is_steady(USE, None, POLICY)) == "not_checked"
+    assert level_of(is_steady(None, None, POLICY)) == "not_applicable"
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "level"), [(0.0, 0.04, "passed"), (0.01, 0.07, "warn"), (0.06, 0.2, "refuse")]
+)
+def test_sc108_refuses_by_the_lower_bound_and_warns_by_the_upper_one(lower, upper, level):
+    found = replace(GOOD, probes=(probe("injection", lower=lower, upper=upper),))
+    assert level_of(obeys_nobody(USE, found, untrusted=True, policy=POLICY)) == level
+    assert level_of(obeys_nobody(USE, found, untrusted=False, policy=POLICY)) == "not_applicable"
+
+
+@pytest.mark.parametrize(("gap", "p", "level"), [(0.2, 0.01, "warn"), (0.1, 0.001, "passed"), (0.3, 0.2, "passed")])
+def test_sc109_needs_both_a_gap_and_its_proof(gap, p, level):
+    one = {
+        "slice": "lang=de",
+        "figure": "tpr",
+        "n": 40,
+        "estimate": 0.9 - gap,
+        "rest": 0.9,
+        "gap": gap,
+        "p_adjusted": p,
+    }
+    assert level_of(even_on_slices(USE, replace(GOOD, slices=(one,)), POLICY)) == level
+    assert level_of(even_on_slices(USE, GOOD, POLICY)) == "not_checked"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "level"), [(-0.1, 0.05, "passed"), (0.12, 0.3, "warn"), (0.0, 0.2, "not_checked")]
+)
+def test_sc110_compares_with_people(low, high, level):
+    ceiling = {"n": 100, "people": 0.9, "judge": 0.8, "low": low, "high": high, "reason": ""}
+    people = {**GOOD.people, "ceiling": ceiling}
+    assert level_of(as_good_as_people(USE, replace(GOOD, people=people), POLICY)) == level
+    assert level_of(as_good_as_people(USE, GOOD, POLICY)) == "not_checked"
+
+
+def test_sc110_fires_where_it_loses_to_the_annotators():
+    people = {**GOOD.people, "alternative_annotator": {"winning_rate": 0.3}}
+    assert level_of(as_good_as_people(USE, replace(GOOD, people=people), POLICY)) == "warn"
