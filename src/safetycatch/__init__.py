@@ -1,14 +1,14 @@
-"""Safety catches for few-shot prompting and fine-tuning; the functions are in `stats`, `data`, `fewshot`, `scoring`."""
+"""Safety catches for few-shot prompting and fine-tuning; functions are in `stats`, `judging`, `data`, `fewshot` and `scoring`."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safetycatch import data, fewshot, scoring, stats
+    from safetycatch import data, fewshot, judging, scoring, stats
     from safetycatch.experiment import Experiment, load_experiment
 
     __version__: str
 
-__all__ = ["Experiment", "__version__", "data", "fewshot", "load_experiment", "scoring", "stats"]
+__all__ = ["Experiment", "__version__", "data", "fewshot", "judging", "load_experiment", "scoring", "stats"]
 
 
 def __getattr__(name: str) -> Any:
