@@ -1,4 +1,4 @@
-"""Safety catches for few-shot prompting and fine-tuning; functions are in `stats`, `judging`, `data`, `fewshot` and `scoring`."""
+"""Safety catches for few-shot prompting and fine-tuning: see `stats`, `judging`, `data`, `fewshot`, `scoring`."""
 
 from typing import TYPE_CHECKING, Any
 
