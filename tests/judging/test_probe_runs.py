@@ -114,7 +114,7 @@ def test_the_cost_is_told_before_and_holds(probed):
     assert probed.sent <= N + sum(row["n_calls"] for row in told.values())
     assert told["length"]["n_calls"] == N
     assert told["length"]["highest_usd"] > 0
-    assert told["length"]["finds"] == "a bias of 16 points or more"
+    assert told["length"]["finds"] == "a bias of 18 points or more"
     assert "swap" not in told
 
 

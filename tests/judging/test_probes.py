@@ -15,6 +15,7 @@ from safetycatch.judging.probe_design import (
     DEFAULT_ITEMS,
     N_TESTS,
     POWER,
+    answers_a_side,
     found_by,
     items_to_clear,
     items_to_find,
@@ -286,6 +287,18 @@ def test_so_many_items_find_ten_points_in_98_of_100(both_ways):
     assert math.isnan(found_by(3, both_ways=both_ways))
 
 
+def test_so_many_answers_a_side_find_kindness_to_the_own_family():
+    n = answers_a_side()
+    own, ids = np.arange(2 * n) < n, [str(at) for at in range(2 * n)]
+    rng, found = np.random.default_rng(6), 0
+    for _ in range(100):
+        human = (rng.random(2 * n) < 0.5).astype(float)
+        judged = np.where(rng.random(2 * n) < 0.05, 1 - human, human)
+        judged[own & (judged == 0) & (rng.random(2 * n) < 0.2)] = 1
+        found += self_preference_probe(judged, human, own, ids).p_value <= ALPHA / N_TESTS
+    assert found >= 95
+
+
 def test_a_judge_over_the_limit_passes_seldom_with_any_number_of_items():
     rng = np.random.default_rng(5)
     for n in (60, DEFAULT_ITEMS["retest"]):
@@ -301,6 +314,8 @@ def test_no_bias_can_be_too_small_or_too_large():
     for bias in (0, -0.1, 0.99):
         with pytest.raises(ValueError, match="bias"):
             items_to_find(bias, both_ways=True)
+    with pytest.raises(ValueError, match="bias"):
+        answers_a_side(0)
 
 
 def test_a_plan_says_what_it_asks_and_finds():
@@ -310,8 +325,8 @@ def test_a_plan_says_what_it_asks_and_finds():
     assert planned("length", 10, settings(), n_items=4).finds == "too few to find anything"
     assert planned("injection", 30, settings()).finds == "too few to clear any judge"
     pairs = settings(scale="pairwise")
-    assert planned("swap", 126, pairs).n_calls == 126
-    assert planned("swap", 126, pairs.model_copy(update={"both_orders": True})).n_calls == 0
+    assert planned("swap", 142, pairs).n_calls == 142
+    assert planned("swap", 142, pairs.model_copy(update={"both_orders": True})).n_calls == 0
     two = settings(criteria={"a": "x", "b": "y"})
     assert planned("length", 20, two, n_jurors=3).n_calls == 20 * 2 * 3
 

@@ -1,4 +1,4 @@
-"""How many items a probe needs: to find a bias of ten points 49 times in 50, to clear a judge without 19 times in 20.
+"""How many items a probe needs: to find a bias of ten points 49 times in 50, to clear a good judge 97 times in 100.
 
 A bias is found by a sign test of changed verdicts. Beside the biased changes there are `noise` (3 %) of unrelated ones
 in either direction. A rate is cleared when its one-sided 95 % upper bound stays below its limit although the judge errs
@@ -17,17 +17,18 @@ from safetycatch.stats.clusters import quantile
 if TYPE_CHECKING:
     from safetycatch.judge_settings import JudgeSettings
 
-POWER, CLEARING = 0.98, 0.95
+POWER, CLEARING = 0.98, 0.97
 NOISE = 0.03
+ERROR = 0.05  # of a judge's verdicts on labelled answers
 N_TESTS = 3  # probes with a p-value in one calibration: length, format and self-preference, or swap for a pair
 # What a judge worth having may do: share of inconsistent orders, of flips between repeats, of replies without verdict.
 GOOD: dict[Kind, float] = {"swap": 0.06, "retest": 0.01, "parse": 0.002, "injection": 0.0}
 # The figures of `items_to_find` and `items_to_clear`; tests/judging/test_probes.py works them out again.
 DEFAULT_ITEMS: dict[Kind, int] = {
-    "swap": 126,
+    "swap": 142,
     "length": 269,
     "format": 299,
-    "retest": 181,
+    "retest": 208,
     "parse": 313,
     "injection": 60,
 }
@@ -59,6 +60,18 @@ def items_to_find(
     while any(_power(n + more, bias, noise, alpha, both_ways=both_ways) < power for more in range(5)):
         n += 1
     return n
+
+
+def answers_a_side(bias: float = BIAS, *, error: float = ERROR, power: float = POWER) -> int:
+    """Return the labelled answers of the judge's own family, and of others, with which its `bias` to the own is found.
+
+    Normal approximation of Welch's test at Holm's first step. `error` is the share of answers that the judge gets wrong
+    anyway, as often upwards as downwards. Raises: ValueError for a bias of 0 or less.
+    """
+    if not 0 < bias < 1:
+        raise ValueError(f"a bias of {bias}: above 0, below 1")
+    z = quantile(1 - ALPHA / N_TESTS, math.inf) + quantile(power, math.inf)
+    return math.ceil(z**2 * (2 * error + bias - bias**2) / bias**2)
 
 
 def _power(n: int, bias: float, noise: float, alpha: float, *, both_ways: bool) -> float:
