@@ -43,7 +43,10 @@ def routes(store: Store, run: StoredRun, pages: Pages, labels: Callable[[], pa.T
     """
     from starlette.routing import Route
 
-    room = _Browser(RowIndex(run, store), pages, labels)
+    index = RowIndex(run, store)
+    # Scores are read and imports done before anybody waits for a page.
+    index.select(Query())
+    room = _Browser(index, pages, labels)
     return [Route(LIST, room.list), Route(ROW, room.row), Route(CSV, room.csv)]
 
 

@@ -55,7 +55,9 @@ class Held:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        found = file.read([column], number)[column].combine_chunks()
+        whole = file.read([column], number)[column]
+        # One chunk is the rule; combining would copy it.
+        found = whole.chunk(0) if whole.num_chunks == 1 else whole.combine_chunks()
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = found
