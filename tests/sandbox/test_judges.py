@@ -207,7 +207,12 @@ def test_it_reads_what_a_judge_is_really_asked(plain, chat, more, item, expected
 
 
 def test_the_refiner_adds_the_rules_that_critiques_name(judged):
-    critiques = ['It should mention "order number".', "longer than 40 words", "I do not like it."]
+    critiques = [
+        'It should mention "order number".',
+        "longer than 40 words",
+        "I do not like it.",
+        'People: pass. It mentions "x".',
+    ]
     shown = "\n".join(f"<critique-{X}>\n{text}\n</critique-{X}>" for text in critiques)
     said = judged(("user", f"<rubric-{X}>\nBe fair.\n</rubric-{X}>\n{shown}"), model="judge-refiner")
     assert said["rubric"] == 'Be fair.\n- mentions "order number"\n- has at most 40 words'

@@ -10,9 +10,10 @@ says `first` of a fifth of the pairs that the first does not win: 10 points more
 
 `judge-refiner` answers a request for a better rubric: the last user message shows it between `<rubric-X>` and
 `</rubric-X>`, and what people said of answers that the judge got wrong between `<critique-X>` and `</critique-X>`, as
-often as there are critiques (other blocks are not read). The reply is one JSON object `{"check": X, "changes": what was
-added, "rubric": the rubric with one more bullet for each rule that a critique names}`; equal to the old one where none
-does. X is 16 hex digits, or left out with its dash. Shown no rubric, it judges as `judge` does.
+often as there are critiques (other blocks are not read, nor critiques that begin with `People: pass`). The reply is one
+JSON object `{"check": X, "changes": what was added, "rubric": the rubric with one more bullet for each rule that a
+critique names}`; equal to the old one where none does. X is 16 hex digits, or left out with its dash. Shown no rubric,
+it judges as `judge` does.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _CRITERION = re.compile(r"^Criterion\s+(?P<name>[^:\n]{1,64}):[ \t]*(?P<text>\S.
 _NAME = r"[\"“`]([A-Za-z0-9][A-Za-z0-9 ._-]{0,63})[\"”`]"
 _NAMES = re.compile(_NAME)
 _LISTED = re.compile(rf"{_NAME}(?:(?:\s*[,|/;]\s*|\s+)(?:or\s+|and\s+)?{_NAME})+")
+_PRAISE = re.compile(r"\s*people:\s*pass\b", re.IGNORECASE)
 KEYS = frozenset({"check", "critique", "verdict"})
 _ORDERS = re.compile(
     r"\b(?:ignore|disregard|forget|override|instruct|verdict|grad(?:e|ing)|scor(?:e|ing)|judg|evaluat|rubric|system|admin|"
@@ -122,7 +124,11 @@ class Refiner(Judge):
             return super().answer(chat)
         known = {rule for line in _bullets(rubric) for rule in read_rules(line)}
         named = dict.fromkeys(
-            rule for name, _, text in shown if name == "critique" for rule in rules_named(text) if rule not in known
+            rule
+            for name, _, text in shown
+            if name == "critique" and not _PRAISE.match(text)
+            for rule in rules_named(text)
+            if rule not in known
         )
         added = [f"- {rule.text}" for rule in named]
         changes = (
