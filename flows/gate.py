@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.compute as pc
 from prefect import flow
 from prefect.runtime import flow_run
@@ -17,13 +18,18 @@ from flows.chain import as_task
 from flows.evaluate import Digest, ExperimentFile, Overrides, policy_of, run_experiment
 from flows.gate_terms import BASELINE, Wanted
 from flows.watching import failed
-from safetycatch.errors import EXIT_GATE_FAILED, EXIT_GATE_INCONCLUSIVE, EXIT_OK, UsageError
+from safetycatch.errors import EXIT_GATE_FAILED, EXIT_GATE_INCONCLUSIVE, EXIT_OK, StatisticsError, UsageError
+from safetycatch.report import judged
 from safetycatch.results.comparing import Metric
+from safetycatch.results.corrected import Judging
 from safetycatch.results.gate import decide_gate
-from safetycatch.results.matrix import build_matrix, stored_items
+from safetycatch.results.judged_margin import judged_noninferiority
+from safetycatch.results.matrix import ScoreMatrix, build_matrix, stored_items, taken
+from safetycatch.scoring.judged import is_judged
 from safetycatch.store import Runs
 from safetycatch.store.looks import look_of_run, looks_of
 from tasks.looks import rivals_on_test
+from tasks.report import JUDGING
 from tasks.start import read_inputs
 
 if TYPE_CHECKING:
@@ -32,8 +38,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from flows.chain import Call
-    from safetycatch.results.gate import Gate
+    from safetycatch.results.gate import Gate, JudgedTest
     from safetycatch.results.matrix import Floats, Items
+    from safetycatch.stats import NonInferiority
     from safetycatch.store import Store, StoredRun
     from tasks.start import Inputs
 
@@ -157,7 +164,36 @@ def _decided(run: StoredRun, margin: float, most_missing: float, inputs: Inputs)
             _unreadable(theirs_run, other or baseline, metric, items),
         ),
         same_system=bool(other) and _requests(run, headline) == _requests(theirs_run, other) != {},
+        judged=_judged_test(run, items, (headline, baseline), shared) if is_judged(metric.name) else None,
     )
+
+
+def _judged_test(run: StoredRun, items: Items, names: tuple[str, str], shared: list[bool]) -> JudgedTest:
+    """Return the gate's test of a judge's scores, with what the run knew of its errors."""
+    judging = Judging.of(json.loads(run.text(JUDGING)))
+    own = taken(items, np.flatnonzero(shared).tolist())
+
+    def test(
+        ours: Floats, theirs: Floats, margin: float, clusters: np.ndarray | None, alpha: float, metric: Metric
+    ) -> tuple[NonInferiority | None, str]:
+        del clusters  # the items' own
+        values = {(names[0], metric.name): ours[:, None], (names[1], metric.name): theirs[:, None]}
+        matrix = ScoreMatrix(own, names, (metric.name,), values)
+        assert judging is not None  # noqa: S101 - a run with a judge keeps what it knew of it
+        try:
+            found = judged_noninferiority(judging, matrix, names, metric, margin, alpha)
+        except StatisticsError as error:
+            return None, f"no bound: {error}"
+        return found, found.reason if math.isnan(found.bound) else ""
+
+    return test
+
+
+def _beside(found: Gate, result: dict[str, Any]) -> str:
+    """Return what stands beside a judged difference; empty beside any other."""
+    facts = result.get("judged")
+    row = judged.difference_of(facts, found.against, found.candidate, found.metric.name) if facts else None
+    return judged.mark(facts, row, difference=True) if facts and row else ""
 
 
 def _history(run: StoredRun, store: Store, candidate: str, baseline: str, theirs_run: StoredRun) -> tuple[int, int]:
@@ -193,9 +229,9 @@ def _means(run: StoredRun, candidate: str, metric: str, items: Items) -> Floats:
 def _unreadable(run: StoredRun, candidate: str, metric: Metric, items: Items) -> float:
     """Return the share of a candidate's replies that gave no answer to score, refused and cut ones too.
 
-    0 where the metric needs none: costs, times, and your own scorers, which are given the output as it is.
+    0 where the metric needs none: costs, times, judges and your own scorers, which are given the output as it is.
     """
-    if metric.amount or ":" in metric.name:
+    if metric.amount or ":" in metric.name or is_judged(metric.name):
         return 0.0
     rows = run.table("rows", ["candidate", "example_id", "status", "parsed"])
     rows = rows.filter((pc.field("candidate") == candidate) & pc.field("example_id").isin(list(items.ids)))
@@ -261,7 +297,8 @@ def as_json(found: Gate, run: StoredRun, *, margin_given: bool) -> dict[str, Any
         "seen_besides": found.n_besides,
         "unchanged": found.unchanged,
         "guardrails": [asdict(rail) for rail in found.guardrails],
-        "sentence": found.sentence,
+        "sentence": found.sentence + (f" {told}." if (told := _beside(found, result)) else ""),
+        **({"beside": _beside(found, result), "judged": result["judged"]} if "judged" in result else {}),
         **_looks(result["findings"]),
         "run_id": run.run_id,
         "verdict": result["verdict"],

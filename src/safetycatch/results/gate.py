@@ -25,12 +25,15 @@ from safetycatch.report.numbers import effect, shown
 from safetycatch.stats import holm, noninferiority
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from safetycatch.results.comparing import Metric
     from safetycatch.stats.paired import NonInferiority
 
     Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    JudgedTest = Callable[
+        [Floats, Floats, float, np.ndarray | None, float, "Metric"], tuple[NonInferiority | None, str]
+    ]
 
 Status = Literal["passed", "failed", "inconclusive"]
 ALPHA = 0.05
@@ -130,13 +133,14 @@ def decide_gate(
     most_missing: float = 0.02,
     unreadable: tuple[float, float] = (0.0, 0.0),
     same_system: bool = False,
+    judged: JudgedTest | None = None,
 ) -> Gate:
     """Return how the gate ends for scores of the same items (NaN: missing), in the rules' order above.
 
     `margin` is in the metric's unit; `guardrails` are rows of `stats.Guardrail` as a run keeps them; `most_missing` is
     the share of pairs that may be missing; `unreadable` the share of the candidate's, and of the other side's, replies
     that could not be read. `same_system`: candidate and baseline are one prompt, model and parameters (or one recorded
-    output), so that equal scores on every item need no test.
+    output), so that equal scores on every item need no test. `judged` tests a judge's scores, its errors paid for.
     Assumes and raises as `stats.noninferiority`, but where no statistic can be given the gate is inconclusive.
     Source: Wellek 2010, chapter 1; Bonferroni for the best of several.
     """
@@ -144,7 +148,8 @@ def decide_gate(
     n_missing, n = int(missing.sum()), int((~missing).sum())
     alpha = ALPHA / picked
     kept = _guardrails(guardrails, alpha)
-    found, reason = _tested(ours, theirs, margin, clusters, alpha, metric)
+    test = judged or _tested
+    found, reason = test(ours, theirs, margin, clusters, alpha, metric)
     low, high = (math.nan if end is None else end for end in interval)
     unchanged = same_system and n > 0 and not n_missing and bool((ours == theirs).all())
     reasons: list[str] = []
@@ -174,7 +179,7 @@ def decide_gate(
     elif found is None or found.status != "passed":
         by_bound = True
         reasons.append(reason or "the bound lies beyond the margin")
-    elif n_missing and metric.rate and not _at_worst(ours, theirs, margin, clusters, alpha, metric):
+    elif n_missing and metric.rate and not _at_worst(test, ours, theirs, margin, clusters, alpha, metric):
         missing_decides = not open_rails
         reasons.append(
             f"{n_missing:,} of {len(ours):,} items have no score on one side, and counted against the candidate they "
@@ -196,7 +201,7 @@ def decide_gate(
         against=against,
         metric=metric,
         margin=margin,
-        estimate=float((ours - theirs)[~missing].mean()) if n else math.nan,
+        estimate=_estimate(found if judged else None, (ours - theirs)[~missing]),
         bound=math.nan if found is None or unchanged else found.bound,
         low=low,
         high=high,
@@ -228,13 +233,25 @@ def _tested(
     return found, found.reason if math.isnan(found.bound) else ""
 
 
+def _estimate(judged: NonInferiority | None, gains: Floats) -> float:
+    if judged is not None:
+        return judged.estimate
+    return float(gains.mean()) if len(gains) else math.nan
+
+
 def _at_worst(
-    ours: Floats, theirs: Floats, margin: float, clusters: np.ndarray | None, alpha: float, metric: Metric
+    test: JudgedTest,
+    ours: Floats,
+    theirs: Floats,
+    margin: float,
+    clusters: np.ndarray | None,
+    alpha: float,
+    metric: Metric,
 ) -> bool:
     """Whether it still passes where every missing score is the one that is worst for the candidate."""
     good, bad = (1.0, 0.0) if metric.higher_is_better else (0.0, 1.0)
     worst = np.where(np.isnan(ours), bad, ours), np.where(np.isnan(theirs), good, theirs)
-    found, _ = _tested(*worst, margin, clusters, alpha, metric)
+    found, _ = test(*worst, margin, clusters, alpha, metric)
     return found is not None and found.passed
 
 

@@ -89,7 +89,7 @@ class ScoreMatrix:
         if len(kept) == len(self.items.ids):
             return self
         values = {key: array[kept] for key, array in self.values.items()}
-        return ScoreMatrix(_taken(self.items, kept), self.candidates, self.metrics, values)
+        return ScoreMatrix(taken(self.items, kept), self.candidates, self.metrics, values)
 
     def joined(self, other: ScoreMatrix, prefix: str) -> ScoreMatrix:
         """Return this matrix with `other`'s candidates added as `prefix:candidate`, on the items both hold.
@@ -106,14 +106,15 @@ class ScoreMatrix:
         if part:
             values = {(name, metric): array for (name, metric), array in values.items() if metric not in WHOLE_SET}
         return ScoreMatrix(
-            items=_taken(self.items, mine),
+            items=taken(self.items, mine),
             candidates=(*self.candidates, *(f"{prefix}:{name}" for name in other.candidates)),
             metrics=self.metrics,
             values=values,
         )
 
 
-def _taken(items: Items, rows: Sequence[int]) -> Items:
+def taken(items: Items, rows: Sequence[int]) -> Items:
+    """Return the items at these places, in this order."""
     index = np.asarray(rows, dtype=np.intp)
     return Items(
         ids=tuple(items.ids[row] for row in rows),

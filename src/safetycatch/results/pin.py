@@ -169,7 +169,7 @@ def _ending(parser: tuple[str, str] | None, index_sha256: str) -> str:
 _PROMPT = RetrievingPrompt(PROMPT, _pool)
 """
     if parser is None:
-        read, told = "reply", "the reply as it came: the metric is a scorer of your own, which reads it"
+        read, told = "reply", "the reply as it came: a judge or a scorer of your own reads it"
     elif parser == LABELS:
         read, told = "_READER.read(reply)", "the label that a reply gives; None when it gives none or several"
     else:

@@ -1,0 +1,280 @@
+"""Whole runs with recorded verdicts and people's labels: what is corrected, by what, and what is shown."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from flows.chain import as_function
+from flows.gate import Wanted, run_gate
+from safetycatch.errors import ExperimentError, UsageError
+from safetycatch.report.comment import gate_comment
+from safetycatch.store import Store
+from safetycatch.store.certificates import Certificates
+from tasks.judge import judging_entry
+from tasks.start import read_inputs
+from tests.judging.certified import certificate
+from tests.wiring import Project, rows
+
+N = 400
+GOOD = {"a": 0.8, "b": 0.9}  # share of answers that people pass
+TPR, TNR = 0.9, 0.7
+EVERY_FOURTH = range(0, N, 4)
+
+
+class Judged:
+    """Two candidates with recorded answers; `truth` is people's, `said` the judge's, with TPR .9 and TNR .7 exactly."""
+
+    def __init__(self, project):
+        self.project = project
+        project.rows = [{**row, "id": f"R{number:04d}"} for number, row in enumerate(rows(N))]
+        draw = random.Random(3)
+        self.truth, self.said = {}, {}
+        for name, share in GOOD.items():
+            order = list(range(N))
+            draw.shuffle(order)
+            good = order[: round(share * N)]
+            bad = order[round(share * N) :]
+            passed = {*good[: round(TPR * len(good))], *bad[round(TNR * len(bad)) :]}
+            self.truth[name] = [number in set(good) for number in range(N)]
+            self.said[name] = [number in passed for number in range(N)]
+        answers = [
+            {"example_id": f"R{number:04d}", "candidate": name, "output": f"answer {number} of {name}"}
+            for name in GOOD
+            for number in range(N)
+        ]
+        project.write("old.csv", answers)
+        project.config |= {
+            "task": "generate",
+            "data": {"path": "rows.csv", "id": "id", "input": "text", "target": "label"},
+            "candidates": [{"id": name, "outputs": "old.csv"} for name in GOOD],
+            "scorers": ["judge"],
+            "split": {"dev": 1},
+            "judge": {"verdicts": "verdicts.csv"},
+        }
+        del project.config["claim"], project.config["budget"]
+        project.write(
+            "verdicts.csv",
+            [
+                {
+                    "example_id": f"R{number:04d}",
+                    "candidate": name,
+                    "verdict": "pass" if self.said[name][number] else "fail",
+                }
+                for name in GOOD
+                for number in range(N)
+            ],
+        )
+
+    def label(self, numbers, probability=0.25, names=tuple(GOOD), output="answer {} of {}"):
+        """Write people's labels of these rows' answers."""
+        self.project.write(
+            "labels.csv",
+            [
+                {
+                    "example_id": f"R{number:04d}",
+                    "candidate": name,
+                    "output": output.format(number, name),
+                    "label": "pass" if self.truth[name][number] else "fail",
+                    "sampling_probability": probability,
+                }
+                for name in names
+                for number in numbers
+            ],
+        )
+        self.project.config["judge"]["labels"] = "labels.csv"
+
+    def certify(self, counts=(194, 6, 6, 194), **fields):
+        """Keep a certificate of this judge with these sealed counts: TP, FN, FP, TN."""
+        key = judging_entry(read_inputs(self.project.path()))["key"]
+        made = certificate(counts, experiment="e", judge_key=key, **fields)
+        Certificates(Store.open(self.project.store)).save(made)
+        return made
+
+    def claim(self, effect="5 points", **more):
+        """Claim that b is better than a by this judge."""
+        self.project.config |= {
+            "claim": {"metric": "judge", "smallest_effect": effect, **more},
+            "budget": {"usd": 1, "calls": 2000},
+            "split": {"test": 1},
+        }
+        self.label(range(0, N, 20), probability="")
+
+    def run(self, **options):
+        return self.project.run(**options)
+
+
+@pytest.fixture
+def judged(project):
+    return Judged(project)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A run a quarter of whose answers were drawn and labelled, and what it was made of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SAFETYCATCH_STORE", raising=False)
+        patch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path_factory.getbasetemp()))
+        made = Judged(Project(tmp_path_factory.mktemp("labelled"), patch))
+        made.label(EVERY_FOURTH)
+        yield made, made.run()
+
+
+def scored(result):
+    return {row["id"]: row for row in result["candidates"]}
+
+
+def rates(result):
+    return {row["candidate"]: row for row in result["judged"]["rates"] if row["slice"] == "all"}
+
+
+def html_of(result):
+    return Path(result["report"]).read_text()
+
+
+def test_without_labels_the_score_is_marked_and_what_to_type_is_said(judged):
+    result = judged.run()
+    assert scored(result)["b"]["estimate"] == 0.84
+    assert scored(result)["b"]["beside"] == "uncalibrated"
+    assert "b 84.0 % [80.1, 87.3] (uncalibrated)" in result["banner"]["sentence"]
+    told = result["judged"]["told"]
+    assert told[0] == "uncalibrated: nobody checked this judge against people"
+    assert told[-1] == "next: safetycatch review e.yaml, then safetycatch calibrate e.yaml"
+    assert "uncalibrated" in html_of(result)
+
+
+def test_labels_of_these_answers_correct_the_rate(labelled):
+    judged, result = labelled
+    said = [judged.said["b"][number] for number in EVERY_FOURTH]
+    true = [judged.truth["b"][number] for number in EVERY_FOURTH]
+    share = {}
+    for verdict in (True, False):
+        inside = [label for label, one in zip(true, said, strict=True) if one is verdict]
+        share[verdict] = (sum(inside) + 0.5) / (len(inside) + 1)
+    by_hand = 0.84 * share[True] + 0.16 * share[False]
+    row = rates(result)["b"]
+    assert row["estimate"] == pytest.approx(by_hand, abs=1e-9)
+    assert (row["method"], row["n_labels"], row["raw"]) == ("post_stratified", 100, pytest.approx(0.84))
+    assert scored(result)["b"]["estimate"] == row["estimate"]
+    assert scored(result)["b"]["beside"] == "raw 84.0 %"
+
+
+def test_raw_is_off_by_six_points_and_the_corrected_interval_holds_the_truth(labelled):
+    _, result = labelled
+    row = rates(result)["b"]
+    assert GOOD["b"] - row["raw"] == pytest.approx(0.06)
+    assert row["raw_high"] < GOOD["b"]
+    assert row["low"] < GOOD["b"] < row["high"]
+    page = html_of(result)
+    assert "Judge vs people" in page
+    assert "raw 84.0 %" in page
+    assert f"{100 * row['estimate']:.1f}" in page
+
+
+def test_a_certificate_corrects_by_its_counts(judged):
+    judged.certify()
+    result = judged.run()
+    row = rates(result)["b"]
+    # TPR and TNR of .97: (.84 + .97 - 1) / .94
+    assert row["estimate"] == pytest.approx((0.84 + 0.97 - 1) / 0.94)
+    assert row["method"] == "rogan_gladen"
+    assert any(line.startswith("certificate: certified on 2026-11-01") for line in result["judged"]["told"])
+
+
+def test_under_a_provisional_certificate_the_raw_rate_is_nowhere(judged):
+    judged.certify((90, 10, 30, 70))
+    result = judged.run()
+    row = rates(result)["b"]
+    assert result["judged"]["certificate"]["state"] == "provisional"
+    assert row["estimate"] == pytest.approx((0.84 + 0.7 - 1) / 0.6)
+    assert (row["raw"], scored(result)["b"]["beside"]) == (None, "raw withheld")
+    markdown = Path(result["report"]).with_name("report.md").read_text()
+    for text in (json.dumps(result["judged"]), result["banner"]["sentence"], markdown, html_of(result)):
+        assert "84.0" not in text
+
+
+def test_the_difference_under_a_common_error_is_the_raw_one_over_j(judged):
+    judged.certify()
+    judged.claim()
+    result = judged.run()
+    (row,) = [one for one in result["comparisons"] if one["metric"] == "judge"]
+    (shown,) = result["judged"]["differences"]
+    assert shown["raw"] == pytest.approx(0.06)
+    assert row["estimate"] == shown["estimate"] == pytest.approx(0.06 / 0.94)
+    assert row["method"] == "common_error"
+    assert "raw +6.0 points" in result["banner"]["sentence"]
+
+
+def test_labels_on_both_sides_need_no_common_error(labelled):
+    _, result = labelled
+    (row,) = result["judged"]["differences"]
+    both = rates(result)
+    assert row["method"] == "labels_on_both"
+    assert row["estimate"] == pytest.approx(both["b"]["estimate"] - both["a"]["estimate"])
+
+
+def test_picked_answers_estimate_no_rate(judged):
+    judged.label(EVERY_FOURTH, probability="")
+    result = judged.run()
+    assert rates(result)["b"]["method"] == ""
+    assert (result["judged"]["n_here"], result["judged"]["n_drawn"]) == (200, 0)
+
+
+def test_labels_of_answers_that_changed_are_no_random_draw(judged):
+    judged.label(EVERY_FOURTH, output="another answer {} of {}")
+    result = judged.run()
+    assert rates(result)["b"]["method"] == ""
+    assert result["judged"]["changed"] == {"a": [100, 100], "b": [100, 100]}
+    assert any("100 of 100 labelled answers have changed" in line for line in result["judged"]["told"])
+
+
+def test_too_few_labels_leave_the_certificate_to_correct(judged):
+    judged.label(range(0, N, 20), probability=0.05)
+    judged.certify()
+    assert rates(judged.run())["b"]["method"] == "rogan_gladen"
+
+
+def test_new_labels_are_seen_by_the_next_run(judged):
+    assert rates(judged.run())["b"]["method"] == ""
+    judged.label(EVERY_FOURTH)
+    assert rates(judged.run())["b"]["method"] == "post_stratified"
+
+
+def test_labels_that_are_not_there_end_the_run_before_a_call(judged):
+    judged.project.config["judge"]["labels"] = "labls.csv"
+    with pytest.raises(ExperimentError, match=r"judge\.labels"):
+        judged.run()
+
+
+def test_a_stored_baseline_of_another_judge_is_refused(judged):
+    judged.certify()
+    judged.claim()
+    before = judged.run()["run_id"]
+    judged.project.config["name"] = "e-2"  # a claim of its own
+    judged.project.config["judge"]["scale"] = ["pass", "fail"]
+    judged.project.config["judge"]["passes"] = ["pass"]
+    judged.certify()
+    judged.claim(baseline=f"{before}:a", candidate="b")
+    with pytest.raises(UsageError, match="another judge"):
+        judged.run()
+
+
+def test_a_gate_pays_for_the_judges_errors(judged):
+    judged.certify()
+    judged.claim()
+    found = run_gate(judged.project.path(), Wanted(noninferior="2 points"), call=as_function)
+    assert (found["gate"], found["estimate"]) == ("passed", pytest.approx(0.06 / 0.94))
+    assert (found["beside"], found["judged"]["certificate"]["state"]) == ("raw +6.0 points", "certified")
+    assert -0.02 < found["bound"] < found["estimate"]
+    text = gate_comment("e", found)
+    assert "raw +6.0 points" in text
+    assert "certificate: certified" in text
+
+
+def test_a_run_without_a_judge_says_nothing_of_judges(project):
+    result = project.run()
+    assert "judged" not in result
+    assert "judged" not in project.stored().summary["summary"]
+    assert not any("beside" in row for row in result["candidates"])
+    assert "Judge vs people" not in html_of(result)
