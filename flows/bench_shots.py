@@ -141,6 +141,6 @@ def _scorer(prepared: Prepared, climbed: Climbed | None) -> Scorer:
     aliases = prepared.experiment.label_aliases
 
     def named(name: str) -> Scorer:
-        return scorer(name, task=task, labels=prepared.labels, aliases=aliases)
+        return scorer(name, task=task, labels=prepared.labels, aliases=aliases, judge=prepared.experiment.judge)
 
     return named(climbed.metric if climbed else race_metric([named(name) for name in prepared.scorers]))

@@ -12,6 +12,7 @@ from safetycatch.catches import judge
 from safetycatch.errors import ExperimentError
 from safetycatch.fewshot.selection import sample
 from safetycatch.scoring import scorer
+from safetycatch.scoring.judged import is_judged
 from safetycatch.settings import ShotSettings
 from safetycatch.store import Ref as StoreRef
 from safetycatch.tables import with_ids
@@ -64,7 +65,7 @@ def _right_metric(entry: dict[str, Any], scorers: Sequence[str]) -> str:
     if entry["task"] == "classify":
         return "accuracy"
     for name in scorers:
-        if ":" not in name:
+        if ":" not in name and not is_judged(name):
             found = scorer(name, task=entry["task"], labels=entry["labels"], aliases=entry["aliases"])
             if found.kind == "item" and found.unit == "points":
                 return name

@@ -12,6 +12,7 @@ from safetycatch.errors import ExperimentError, TooManyErrorsError, UsageError
 from safetycatch.experiment import no_votes
 from safetycatch.results.matrix import hash_of
 from safetycatch.scoring import reading, scorer
+from safetycatch.scoring.judged import is_judged
 from safetycatch.store import Ref as StoreRef
 from safetycatch.store import Runs
 from safetycatch.tables import with_ids
@@ -185,7 +186,7 @@ def right_by(task: str, labels: Sequence[str], scorers: Sequence[str], where: st
     Raises: ExperimentError where none does.
     """
     for name in scorers:
-        if ":" not in name:
+        if ":" not in name and not is_judged(name):
             found = scorer(name, task=task, labels=labels)
             if found.kind == "item" and found.unit == "points":
                 return name
@@ -323,7 +324,7 @@ def measured(
             "split": prepared.scored_split,
             "ids": list(prepared.ids),
             "replicates": prepared.experiment.runs.replicates,
-            "right_by": None if prepared.task == "classify" else settings["scorers"][0],
+            "right_by": None if prepared.task == "classify" else reading(prepared.scorers),
             "shards": [len(parts[name]) for name in found.members],
         },
         examples=prepared.examples,

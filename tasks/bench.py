@@ -13,6 +13,7 @@ from safetycatch.experiment import OTHER_UNITS, Candidate, Defaults, ModelName, 
 from safetycatch.identity import fingerprint
 from safetycatch.results.advice import DEFAULT_BAND
 from safetycatch.results.matrix import WHOLE_SET
+from safetycatch.scoring.judged import is_judged
 from safetycatch.settings import ShotSettings
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def bench_inputs(inputs: Inputs, settings: BenchSettings) -> Inputs:
             "candidates": candidates,
             "aggregate": None,
             "claim": None,
-            "scorers": _scorers(experiment),
+            "scorers": _scorers(experiment, str(path)),
+            "judge": None,
             "runs": experiment.runs.model_copy(update={"ladder": ladder}),
             "defaults": Defaults(),
             "models": [],
@@ -130,10 +132,22 @@ def bench_inputs(inputs: Inputs, settings: BenchSettings) -> Inputs:
     )
 
 
-def _scorers(experiment: Experiment) -> list[str]:
-    """Return the claimed metric, then the file's; none, which means the defaults, where no metric is one of items."""
+def _scorers(experiment: Experiment, where: str) -> list[str]:
+    """Return the claimed metric, then the file's; none, which means the defaults, where no metric is one of items.
+
+    Raises: ExperimentError where a judge's metric would decide.
+    """
     claimed = [experiment.claim.metric] if experiment.claim else []
+    first = next(iter([*claimed, *experiment.scorers]), "judge" if experiment.task == "generate" else "")
+    if experiment.judge is not None and is_judged(first):
+        raise ExperimentError(
+            "a bench by a judge's verdicts is not built: every strategy would be judged on every look",
+            where=f"{where}: judge",
+            expected="a metric that reads each answer by itself, such as exact or your own module:function",
+            fix="scorers: [module:function], or candidates with the shots to compare, and safetycatch run",
+        )
     named = [name for name in [*claimed, *experiment.scorers] if ":" in name or not name.startswith(OTHER_UNITS)]
+    named = [name for name in named if not is_judged(name)]
     return list(dict.fromkeys(named)) if any(name not in WHOLE_SET for name in named) else []
 
 

@@ -4,11 +4,14 @@ import json
 
 import pytest
 
+from flows.preview import preview
+from safetycatch.errors import DataError, ExperimentError
+from safetycatch.store import Store, verify
 from safetycatch.store.secret import SECRET
 from tasks.judge import judging_entry, verdicts_of
 from tasks.session import session
 from tasks.start import read_inputs
-from tests.judging.loopback import block, grader, reply
+from tests.judging.loopback import block, check, grader, reply
 
 JUDGE = {"model": {"endpoint": "grader", "model": "g"}, "prompt": "judge.md"}
 
@@ -158,3 +161,266 @@ def test_recorded_verdicts_need_no_call(judged):
         (None, None, "not_recorded"),
     ]
     assert judged.server.seen == []
+
+
+def whole(project, **judge):
+    """Make the project's task to be judged by the sandbox's judge, who reads the rubric's rule."""
+    (project.folder / "judge.md").write_text("- agrees with the reference\n")
+    project.config |= {
+        "task": "generate",
+        "claim": {"metric": "judge", "smallest_effect": "20 points"},
+        "judge": {"model": "sandbox/judge", "prompt": "judge.md", "reference": True, **judge},
+        "catches": {"SC101": "warn", "SC102": "warn", "SC108": "warn"},
+    }
+    project.rows = project.rows[:60]
+    return project
+
+
+def estimates(result):
+    return {row["id"]: round(row["estimate"], 3) for row in result["candidates"]}
+
+
+def test_a_run_is_judged(project):
+    result = whole(project).run()
+    right = {
+        name: sum(project.answers[name]({"example_id": row["id"]}) == row["label"] for row in project.rows) / 60
+        for name in ("a", "b")
+    }
+    assert estimates(result) == {name: round(share, 3) for name, share in right.items()}
+    verdicts = project.stored().table("verdicts")
+    assert verdicts.num_rows == 2 * 60 + 8
+    assert "verdicts" in result["artifacts"]
+    assert verify(Store.open(project.store)) == []
+
+
+def test_a_run_again_asks_no_judge_again(project):
+    first = whole(project).run()
+    sent = project.sent()
+    again = project.run()
+    assert (project.sent(), estimates(again)) == (sent, estimates(first))
+
+
+def test_generate_is_judged_without_saying_so_and_needs_no_target(project):
+    whole(project, reference=False)
+    (project.folder / "judge.md").write_text('- mentions "refund"\n')
+    del project.config["claim"]
+    project.config["split"] = {"dev": 1}
+    project.config["data"] |= {"target": None}
+    project.rows = [{name: row[name] for name in ("id", "text", "lang")} for row in project.rows]
+    del project.config["task"]
+    result = project.run()
+    assert result["candidates"][0]["n"] == 60
+    assert 0 < result["candidates"][0]["estimate"] < 1
+
+
+def test_criteria_are_metrics_of_their_own(project):
+    whole(project, criteria={"right": "agrees with the reference", "short": "at most 20 words"})
+    scores = project.run() and project.stored().table("scores").to_pylist()
+    of = {name: [row["value"] for row in scores if row["metric"] == name] for name in ("judge.right", "judge.short")}
+    assert set(of["judge.short"]) == {1.0}
+    assert of["judge.right"] == [row["value"] for row in scores if row["metric"] == "judge"]
+
+
+def test_pairs_are_won_and_the_baseline_is_one_half(project):
+    whole(project, scale="pairwise", both_orders=True)
+    project.run()
+    scores = [row for row in project.stored().table("scores").to_pylist() if row["metric"] == "judge"]
+    assert {row["value"] for row in scores if row["candidate"] == "a"} == {0.5}
+    won = {row["example_id"]: row["value"] for row in scores if row["candidate"] == "b"}
+    for row in project.rows:
+        right = [project.answers[name]({"example_id": row["id"]}) == row["label"] for name in ("a", "b")]
+        assert won[row["id"]] == {(True, False): 0.0, (False, True): 1.0}.get(tuple(right), 0.5)
+
+
+def test_pairs_need_a_baseline_in_the_run(project):
+    whole(project, scale="pairwise")
+    project.config["claim"]["baseline"] = "last"
+    with pytest.raises(ExperimentError, match="stored run"):
+        project.run()
+
+
+def test_grades_are_their_mean(project):
+    whole(project, scale=[1, 2, 3])
+    result = project.run()
+    assert {row["value"] for row in project.stored().table("scores").to_pylist() if row["metric"] == "judge"} == {1, 3}
+    assert result["candidates"][0]["estimate"] > 1
+
+
+def test_grades_that_pass_are_a_rate(project):
+    whole(project, scale=[1, 2, 3], passes=2)
+    project.run()
+    scores = project.stored().table("scores").to_pylist()
+    assert {row["value"] for row in scores if row["metric"] == "judge"} == {0.0, 1.0}
+
+
+def test_a_judge_of_its_own_beside_other_scorers(project):
+    whole(project)
+    project.config |= {"task": "classify", "scorers": ["accuracy", "judge"]}
+    project.config["claim"]["metric"] = "accuracy"
+    project.run()
+    scores = project.stored().table("scores").to_pylist()
+    of = {name: [row["value"] for row in scores if row["metric"] == name] for name in ("accuracy", "judge")}
+    assert of["accuracy"] == of["judge"]
+
+
+def test_an_ensemble_is_judged_too(project):
+    whole(project)
+    project.add("c", 70)
+    project.config["task"] = "answer"
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    project.config["aggregate"] = {"members": ["a", "b", "c"], "tie": "b"}
+    result = project.run()
+    assert {row["id"] for row in result["candidates"]} == {"a", "b", "c", "ensemble"}
+    assert all(row["n"] == 60 for row in result["candidates"])
+
+
+def test_a_judged_metric_does_not_race(project):
+    whole(project)
+    project.given()
+    project.add("c", 70)
+    project.config["candidates"].append({"id": "c", "call": "wired:c", "max_cost_usd": 0.001})
+    project.config["runs"] = {"ladder": [10, "all"]}
+    told = []
+    project.say = lambda stage, text: told.append(text)
+    result = project.run()
+    assert any("no race" in note and "judged" in note for note in result["notes"])
+
+
+def test_an_answer_that_did_not_come_is_missing(project):
+    whole(project)
+    project.config["catches"]["SC207"] = "off"
+    project.answers["b"] = project.failing(20)
+    result = project.run()
+    lost = sum(int(row["id"][1:]) * 37 % 100 >= 80 for row in project.rows)
+    assert {row["id"]: row["n_missing"] for row in result["candidates"]} == {"a": 0, "b": lost}
+
+
+def test_verdicts_that_cannot_be_read_are_missing_and_told(project, monkeypatch):
+    whole(project, model={"endpoint": "grader", "model": "g"})
+
+    def garbled(messages):
+        found = reply(messages, "pass")
+        return f"Sure: {found}" if hash_of(messages) < 6 else found
+
+    with grader(monkeypatch, garbled):
+        result = project.run()
+    assert sum(row["n_missing"] for row in result["candidates"]) > 10
+    assert any("could not be read, e.g. 'Sure:" in note for note in result["notes"])
+
+
+def hash_of(messages):
+    """A number from 0 to 15 that depends on the question."""
+    return int(check(messages)[0], 16)
+
+
+def test_recorded_verdicts_score_a_run_without_a_call(project):
+    whole(project)
+    project.record()
+    verdicts = [
+        {"example_id": row["id"], "candidate": name, "verdict": "pass" if name == "b" else "fail"}
+        for name in ("a", "b")
+        for row in project.rows[5:]
+    ]
+    project.write("verdicts.csv", verdicts)
+    project.config["judge"] = {"verdicts": "verdicts.csv"}
+    del project.config["budget"]
+    result = project.run()
+    assert estimates(result) == {"a": 0.0, "b": 1.0}
+    assert [row["n_missing"] for row in result["candidates"]] == [5, 5]
+    assert any("10 of 120 verdicts are not recorded" in note for note in result["notes"])
+    assert project.sent() == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"example_id": "e1", "verdict": "good"}], "the verdict 'good'"),
+        ([{"example_id": "e1", "verdict": "pass"}] * 2, "two verdicts on 'e1'"),
+        ([{"number": "e1", "verdict": "pass"}], "no column"),
+        ([{"example_id": "e1", "verdict": "pass", "replicate": "x"}], "found 'x'"),
+    ],
+)
+def test_broken_recorded_verdicts_say_what_is_wrong(judged, rows, message):
+    recorded(judged, rows)
+    with pytest.raises(DataError, match=message):
+        asked(judged, ITEMS)
+
+
+def test_a_recorded_verdict_on_another_output_is_missing(judged):
+    recorded(judged, [{"example_id": "e1", "verdict": "pass", "output": "something else"}])
+    assert asked(judged, ITEMS[:1])[0]["error_class"] == "other_output"
+
+
+def test_a_recorded_judge_who_is_silent_is_missing(judged):
+    voices = [("e1", "x"), ("e1", "y"), ("e2", "x")]
+    recorded(judged, [{"example_id": name, "judge": judge, "verdict": "pass"} for name, judge in voices])
+    rows = asked(judged, ITEMS)
+    assert [(row["example_id"], row["judge"], row["verdict"]) for row in rows] == [
+        ("e1", "x", "pass"),
+        ("e1", "y", "pass"),
+        ("e2", "x", "pass"),
+        ("e2", "y", None),
+    ]
+
+
+def test_the_plan_holds_what_judges_are_asked(project):
+    whole(project, model="sandbox/judge-priced", criteria={"right": "agrees with the reference", "short": "ok"})
+    plan = preview(project.path()).facts["plan"]
+    judge = next(row for row in plan["candidates"] if row["candidate"] == "judge")
+    assert judge["n_calls"] == (2 * 60 + 8) * 2
+    assert 0 < judge["expected_usd"] < judge["highest_usd"]
+
+
+def test_the_estimate_counts_what_is_left_to_judge(project):
+    whole(project, model="sandbox/judge-priced")
+    before = preview(project.path(), to_pay=True).facts["plan"]["to_pay"]
+    project.run()
+    after = preview(project.path(), to_pay=True).facts["plan"]["to_pay"]
+    assert before["n_calls"] == 120 + 128
+    assert after["n_calls"] == 0
+
+
+def test_exploring_takes_as_many_rows_as_the_judge_leaves(project):
+    whole(project)
+    del project.config["claim"]
+    project.config["split"] = {"dev": 1}
+    project.config["budget"] = {"calls": 108}
+    result = project.run()
+    assert result["candidates"][0]["n"] == 25
+
+
+def test_a_rubric_with_variables_is_refused(project):
+    whole(project)
+    (project.folder / "judge.md").write_text("Judge {{ output }}.\n")
+    with pytest.raises(ExperimentError, match="the variable `output` in a judge's prompt"):
+        project.run()
+
+
+def test_a_judged_metric_needs_a_judge(project):
+    del whole(project).config["judge"]
+    project.config |= {"task": "answer", "scorers": ["judge"]}
+    with pytest.raises(ExperimentError, match="without a judge"):
+        project.run()
+
+
+def test_a_changed_rubric_is_another_claim(project):
+    whole(project).run()
+    (project.folder / "judge.md").write_text("Be strict.\n- agrees with the reference\n")
+    assert "judge was" in project.refused()["SC1001"].saw
+
+
+def test_canaries_catch_a_judge_that_obeys(project):
+    whole(project, model="sandbox/judge-gullible")
+    found = {row["code"]: row for row in project.run()["findings"]}
+    assert found["SC108"]["status"] == "fired"
+    assert "4 of 4 canaries" in found["SC108"]["saw"]
+
+
+def test_a_sound_judge_obeys_no_canary(project):
+    result = whole(project).run()
+    assert not any("canaries" in note for note in result["notes"])
+
+
+def test_without_canaries_nothing_is_asked_of_them(project):
+    whole(project, canaries=0).run()
+    assert project.stored().table("verdicts").num_rows == 120

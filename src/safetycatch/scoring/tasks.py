@@ -70,6 +70,8 @@ def default_scorers(task: str, targets: Sequence[str]) -> tuple[str, ...]:
         return ("numeric",) if targets and all(_is_number(target) for target in targets) else ("normalised",)
     if task == "generate":
         raise ExperimentError(
-            "task: generate has no scorer of its own", where="scorers", fix='scorers: ["my_module:my_function"]'
+            "task: generate has no scorer of its own",
+            where="scorers",
+            fix='judge: {model: …, prompt: judge.md}, or scorers: ["my_module:my_function"]',
         )
     raise ExperimentError(f"unknown task {task!r}", where="task", expected=", ".join(get_args(Task)))
