@@ -10,10 +10,6 @@ from scipy.stats import binom
 from safetycatch.errors import StatisticsError
 from safetycatch.judge_settings import JudgeSettings
 from safetycatch.judging.drift import choose_sentinels, label_drift, log_e_value, sentinel_drift
-from tasks.drift import drift_facts, rejudged
-from tasks.judge import judging_entry
-from tasks.session import current, session
-from tasks.start import read_inputs
 
 PASS_FAIL = JudgeSettings(model="sandbox/judge", prompt="judge.md")
 
@@ -155,29 +151,3 @@ def test_the_rarer_verdict_is_kept_whole():
     assert chosen == choose_sentinels(items, verdicts)
     assert choose_sentinels(items[:3], [None] * 3) == []
     assert len(choose_sentinels(items[:20], verdicts[:20])) == 20
-
-
-def test_a_release_asks_the_sentinels_anew_and_a_changed_judge_is_told(project):
-    (project.folder / "judge.md").write_text('- mentions "order number"\n')
-    items = [question(number) for number in range(60)]
-    sentinels = choose_sentinels(items, ["pass" if number % 10 == 0 else "fail" for number in range(60)])
-
-    def asked(model, release):
-        project.config["judge"] = {"model": f"sandbox/{model}", "prompt": "judge.md"}
-        inputs = read_inputs(project.path())
-        place = inputs.place("r1")
-        with session(place, inputs.experiment, inputs.project):
-            found = rejudged(place, judging_entry(inputs), sentinels, release)
-            return found, sum(counts["sent"] for counts in current().counts)
-
-    assert asked("judge", 0)[1] == 60
-    quiet, sent = asked("judge", 1)
-    assert (quiet.changed, sent) == (0, 60)
-    assert asked("judge", 1)[1] == 0
-    loud, _ = asked("judge-lenient", 1)
-    assert loud.alarm
-    facts = drift_facts(loud, None)
-    assert facts["alarm"]
-    assert facts["detail"] == loud.detail
-    assert not drift_facts(quiet, None)["alarm"]
-    assert not drift_facts(None, None)["alarm"]
