@@ -300,9 +300,8 @@ def main() -> None:
             found = measure(Path(name))
         print("| page | cold, s | of which processor | warm, s |\n|---|---|---|---|")
         for one in found:
-            print(
-                f"| {one.what} | {one.cold_s:.2f} | {one.cpu_s:.2f} | {'—' if math.isnan(one.warm_s) else f'{one.warm_s:.2f}'} |"
-            )
+            warm = "—" if math.isnan(one.warm_s) else f"{one.warm_s:.2f}"
+            print(f"| {one.what} | {one.cold_s:.2f} | {one.cpu_s:.2f} | {warm} |")
         worst = max(max(one.cold_s, one.warm_s) for one in found[1:])
         verdict = "ok" if worst <= BAR_S else "MISSED"
         load = os.getloadavg()[0]
