@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from safetycatch.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PANEL = "Read results"
 
@@ -47,6 +40,7 @@ def pin(
     from safetycatch.cli.output import Output, note, quiet_stdout
     from safetycatch.cli.reading import load
     from safetycatch.project import find_project
+    from safetycatch.store.new_files import write_new
 
     output, project = Output(json=json), find_project(Path.cwd())
     overrides = parse_overrides(override or [], because)
@@ -85,49 +79,3 @@ def pin(
     output.field("checked", told)
     if unknown := checked["rows"] - checked["requests_as_sent"]:
         output.field("note", f"{unknown} requests are not under the journal's name: their endpoint is another one now")
-
-
-def write_new(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
-    """Write `files` into `folder`; return `written` or `unchanged` for each.
-
-    Raises: UsageError when one of them holds something else: nothing is written then.
-    """
-    found = {name: _content(folder / name) for name in files}
-    for name, content in found.items():
-        if content is not None and content != files[name].encode():
-            raise UsageError(
-                "the file holds something else",
-                where=str(folder / name),
-                expected="no file of that name, or this run's own",
-                fix="--out another folder, or move the file away",
-            )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in found.items():
-            if content is None:
-                _write(folder / name, files[name].encode())
-    except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", where=str(folder), fix="--out …") from None
-    return {name: "written" if content is None else "unchanged" for name, content in found.items()}
-
-
-def _content(path: Path) -> bytes | None:
-    """Return what lies at `path`; something that is no plain file counts as other content."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        return b""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), fix="--out another folder") from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and over nothing: another process may have been quicker."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        Path(file.name).chmod(0o644)
-        os.link(file.name, path)
