@@ -14,6 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from flows.chain import as_task, sound_store
+from flows.drift import run_drift, stale
 from flows.evaluate import Digest, ExperimentFile, error_limit, policy_of
 from flows.watching import failed
 from safetycatch.catches import judge, refuse
@@ -26,6 +27,7 @@ from safetycatch.report.certificate import render_certificate
 from safetycatch.report.numbers import money
 from safetycatch.store.certificates import Certificates
 from tasks.calibrate import (
+    call_counts,
     judge_labels,
     judging_settings,
     look_at,
@@ -37,13 +39,14 @@ from tasks.calibrate import (
 from tasks.calling import read_table
 from tasks.certify import certificate_of
 from tasks.estimate import not_held
-from tasks.judge import requests_about
+from tasks.judge import judging_entry, requests_about
 from tasks.probes import probe_costs, run_probes
 from tasks.session import WATCHER, ceiling, current, make_importable, session
 from tasks.start import read_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from flows.chain import Call
     from safetycatch.catches import Policy
@@ -64,7 +67,14 @@ def _run_name() -> str:
 
 
 @flow(name="calibrate", flow_run_name=_run_name, persist_result=False, result_serializer="json")
-def calibrate(experiment: ExperimentFile, digest: Digest = "", *, probes: bool = True, unattended: bool = True) -> Any:
+def calibrate(
+    experiment: ExperimentFile,
+    digest: Digest = "",
+    *,
+    probes: bool = True,
+    sentinels: bool = False,
+    unattended: bool = True,
+) -> Any:
     """Compare an experiment's judge with people's labels, and write its certificate; return what `--json` prints.
 
     Ends Completed whatever the certificate's state is: a run that claims by a judge without one is what is refused.
@@ -73,9 +83,12 @@ def calibrate(experiment: ExperimentFile, digest: Digest = "", *, probes: bool =
         experiment: The experiment file, from the project's root, with judge: {model, prompt, labels}
         digest: The first 8 to 64 hex digits of the file's SHA-256, where only this content may run
         probes: Ask again with order, length, form and instructions changed, which costs further calls
+        sentinels: Only ask the certificate's sentinels again, and new labels, whether the judge drifted
         unattended: Nobody is there to be asked, so a budget must be set
     """
     try:
+        if sentinels:
+            return run_drift(Path(experiment), digest, unattended=unattended, call=as_task)
         return run_calibration(Path(experiment), digest, probes=probes, unattended=unattended, call=as_task)
     except Exception as error:  # noqa: BLE001 - raised to the caller; Prefect, which may be shared, gets no row's text
         return failed(error)
@@ -91,7 +104,9 @@ def run_calibration(
     store = sound_store(inputs.place(""), policy)
     make_importable((path.absolute().parent, inputs.project.root))
     material = read_material(inputs, inputs.place(""))
-    settings = judging_settings(inputs, material.to_judge, material.settings)
+    certificates = Certificates(store)
+    nth = _round(certificates.every(judging_entry(inputs)["key"]), store.clock())
+    settings = judging_settings(inputs, material.to_judge, material.settings, nth)
     # No run of `ls`: the id under which the journal counts what this judge on these labels costs, also when resumed.
     run_id = f"calibrate-{fingerprint(settings)[:RUN_DIGITS]}"
     place = inputs.place(run_id, error_limit(policy))
@@ -102,14 +117,17 @@ def run_calibration(
         say("labels", _told(material))
         estimate = planned(place, inputs, material, settings, policy, probes=probes, unattended=unattended)
         agreed_to(inputs, place, estimate, policy)
-        look = look_at(inputs, place, material, settings["judging"]["key"])
+        look = look_at(inputs, place, material, settings["judging"]["key"], nth)
         # Before the first verdict, so that a kill cannot hide it.
         looked = record_look(place, look)
         say("looks", f"{looked.total} at this sealed test, {looked.revision} of them with this judge")
         judged = call(judge_labels, place=place, settings=settings)
         rows = read_table(place, judged).to_pylist()
         items = with_verdicts(material.to_judge, rows, material.settings)
-        found = _probed(place, inputs, settings, items) if probes else []
+        before = certificates.of(settings["judging"]["key"])
+        standing = before if before is not None and not stale(before, store.clock()) else None
+        # Without probes those of the same judge still stand: they measured what has not changed.
+        found = [one.as_dict() for one in _probed(place, inputs, settings, items)] if probes else _kept(standing)
         certificate = certificate_of(
             inputs,
             material,
@@ -117,12 +135,16 @@ def run_calibration(
             judging=settings["judging"],
             returned=Counter(row["model_returned"] for row in rows if row["model_returned"]),
             looked=looked,
-            overlaps=sealed_overlaps(inputs, material.items) if material.settings.verdicts is None else [],
-            probes=[probe.as_dict() for probe in found],
+            overlaps=sealed_overlaps(inputs, material.items, settings["judging"]["shots"])
+            if material.settings.verdicts is None
+            else [],
+            probes=found,
             policy=policy,
             now=store.clock(),
         )
-        certificates = Certificates(store)
+        if standing is not None and standing.same_findings(certificate):
+            # Nothing was measured anew, so nothing holds any longer than it did.
+            certificate = standing
         certificate_id = certificates.save(certificate)
         apart = disagreements([item for item in items if _may_be_read(item, material)], material.settings)
         shown = [_shown(item) for item in apart[:MOST_SHOWN]]
@@ -136,7 +158,7 @@ def run_calibration(
             "agreed": list(agreed(items)),
             "disagreements": shown,
             "n_disagreements": len(apart),
-            "calls": _calls(shared.counts),
+            "calls": call_counts(shared.counts),
             "spent_usd": None if spent.unpriced else spent.usd,
             "spent_at_least_usd": spent.usd,
             "wall_s": time.monotonic() - began,
@@ -144,6 +166,15 @@ def run_calibration(
         }
     _publish(certificate, page)
     return answered
+
+
+def _kept(certificate: Certificate | None) -> list[dict[str, Any]]:
+    return [dict(probe) for probe in certificate.probes] if certificate else []
+
+
+def _round(every: Sequence[Certificate], now: datetime) -> int:
+    """Return how often the judge was certified and that has ended: its answers of then are no evidence of now."""
+    return len({one.issued_at for one in every if stale(one, now)})
 
 
 def _told(material: Material) -> str:
@@ -259,11 +290,6 @@ def _shown(item: JudgedItem) -> dict[str, Any]:
         "people_critiques": list(item.critiques),
         "judge_critique": item.judge_critique,
     }
-
-
-def _calls(counts: Sequence[dict[str, Any]]) -> dict[str, int]:
-    names = ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried")
-    return {name: sum(one[name] for one in counts) for name in names}
 
 
 def _publish(certificate: Certificate, page: Path) -> None:

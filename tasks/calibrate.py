@@ -147,9 +147,13 @@ def dealt_items(people: People, place: Place, experiment: str) -> list[JudgedIte
     return [replace(item, part=parts[item.key.text]) for item in people.items if item.key.text in parts]
 
 
-def sealed_overlaps(inputs: Inputs, items: Sequence[JudgedItem]) -> list[Overlap]:
-    """Return the sealed ones of `items` whose texts the judge could know: from its rubric, dev or few-shot items."""
+def sealed_overlaps(inputs: Inputs, items: Sequence[JudgedItem], shots: Sequence[dict[str, Any]] = ()) -> list[Overlap]:
+    """Return the sealed ones of `items` whose texts the judge could know.
+
+    It knows its rubric, the `shots` that it is shown, and dev and few-shot items.
+    """
     seen = {part: ["\n".join(texts_of(item)) for item in items if item.part == part] for part in (FEW_SHOT, DEV)}
+    seen["judge.shots"] = [f"{shot['input']}\n{shot['output']}" for shot in shots]
     files = {juror.prompt for juror in inputs.experiment.judges}
     rubrics = {name: prompt.text for name, prompt in inputs.prompts.items() if name in files}
     sealed = (LabelledItem(item.key, item.label, texts_of(item), item.drawn) for item in items if item.part == SEALED)
@@ -211,9 +215,13 @@ def question_of(item: JudgedItem, settings: JudgeSettings, replicate: int = 0) -
         ) from None
 
 
-def questions_of(items: Sequence[JudgedItem], settings: JudgeSettings) -> list[dict[str, Any]]:
-    """Return the questions about `items`; of several outputs for one row and candidate, the second is replicate 1."""
-    return [question_of(item, settings, replicate) for item, replicate in _numbered(items)]
+def questions_of(items: Sequence[JudgedItem], settings: JudgeSettings, nth: int = 0) -> list[dict[str, Any]]:
+    """Return the questions about `items`; of several outputs for one row and candidate, the second is replicate 1.
+
+    Those of another round (`nth`) are asked anew, whatever was answered before.
+    """
+    asked = [question_of(item, settings, replicate) for item, replicate in _numbered(items)]
+    return [{**question, "round": nth} for question in asked] if nth else asked
 
 
 def _numbered(items: Sequence[JudgedItem]) -> Iterator[tuple[JudgedItem, int]]:
@@ -259,24 +267,26 @@ def judge_labels(place: Place, settings: dict[str, Any]) -> dict[str, Any]:
     return run_stage(STAGE, VERSION, place, settings, parents_of({}), produce)
 
 
-def judging_settings(inputs: Inputs, items: Sequence[JudgedItem], settings: JudgeSettings) -> dict[str, Any]:
-    """Return the settings of `judge_labels` for `items`."""
+def judging_settings(
+    inputs: Inputs, items: Sequence[JudgedItem], settings: JudgeSettings, nth: int = 0
+) -> dict[str, Any]:
+    """Return the settings of `judge_labels` for `items`, asked for the `nth` time anew."""
     return {
         "experiment": inputs.experiment.name,
         "judging": judging_entry(inputs),
-        "questions": questions_of(items, settings),
+        "questions": questions_of(items, settings, nth),
     }
 
 
 # -- looks at the sealed test -----------------------------------------------------------------------------------------
 
 
-def look_at(inputs: Inputs, place: Place, material: Material, judge_key: str) -> Look:
+def look_at(inputs: Inputs, place: Place, material: Material, judge_key: str, nth: int = 0) -> Look:
     """Return the look that measuring this judge on the sealed test is; the same judge and labels are a replay."""
     sealed = material.of(SEALED)
     return Look(
         claim=f"judge of {inputs.experiment.name}",
-        content=fingerprint(judge_key, sorted([item.key.text, item.label] for item in sealed)),
+        content=fingerprint(judge_key, nth, sorted([item.key.text, item.label] for item in sealed)),
         purpose=LOOK_PURPOSE,
         run_id=place.run_id,
         who=looker(),
@@ -309,3 +319,9 @@ def record_look(place: Place, look: Look, check: Callable[[Looked], None] | None
 
     with looks_of(place.open_store()) as looks:
         return counted(looks.record(look, before))
+
+
+def call_counts(counts: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Return the calls of a session, added up."""
+    names = ("sent", "answered", "from_journal", "perhaps_paid", "errors", "retried")
+    return {name: sum(one[name] for one in counts) for name in names}

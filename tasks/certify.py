@@ -9,7 +9,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.catches.harness import moving
-from safetycatch.identity import text_sha256
+from safetycatch.errors import StatisticsError
+from safetycatch.identity import fingerprint, text_sha256
+from safetycatch.judging.alternative_annotator import alternative_annotator_test
 from safetycatch.judging.asking import ASKING_VERSION
 from safetycatch.judging.calibration import counts_of, folded, overall_of, slices_of
 from safetycatch.judging.ceiling import human_ceiling
@@ -22,9 +24,12 @@ from safetycatch.judging.certificate import (
     lowered,
     validity_of,
 )
+from safetycatch.judging.drift import choose_sentinels
+from safetycatch.judging.labels_needed import more_labels_for_rate
 from safetycatch.judging.people import is_adjudicator, people_agreement
 from safetycatch.judging.sealing import DEV, SEALED
 from safetycatch.judging.verdicts import PARSER_VERSION
+from tasks.calibrate import question_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
     from tasks.calibrate import Looked, Material
     from tasks.start import Inputs
 
-MOST_SENTINELS = 100
+FEWEST_PEOPLE, FEWEST_SHARED = 3, 50
 MOST_PAIRS = 20
 PROTOCOLS = {
     True: "drawn with known probability from all rows",
@@ -90,7 +95,7 @@ def certificate_of(
         scale=settings.model_dump(mode="json", include={"scale", "passes", "criteria", "rule", "reference"}),
         state=state,
         reasons=reasons,
-        labels_needed=(),
+        labels_needed=more_labels(counts, limits),
         sealed=counts,
         whole=counts_of(judged, settings),
         overall=overall_of(judged, settings),
@@ -107,7 +112,7 @@ def certificate_of(
         issued_at=now.replace(microsecond=0),
         valid_until=until and until.replace(microsecond=0),
         validity=validity,
-        sentinels=_sentinels(judged),
+        sentinels=_sentinels(judged, settings),
         versions=versions(),
     )
 
@@ -148,7 +153,13 @@ def judge_facts(judging: Mapping[str, Any], returned: Mapping[str, int]) -> dict
         ],
         "returned": dict(returned),
         "recorded_sha256": judging["recorded_sha256"],
+        "shots_sha256": shots_sha256(judging),
     }
+
+
+def shots_sha256(judging: Mapping[str, Any]) -> str:
+    """Return the fingerprint of the examples that a judge is shown; empty without any."""
+    return fingerprint(judging["shots"]) if judging["shots"] else ""
 
 
 def _chances_known(material: Material) -> bool:
@@ -186,6 +197,7 @@ def _people(material: Material, judged: Sequence[JudgedItem]) -> dict[str, Any]:
     said = said_by(material)
     verdicts = {item.key.text: folded(item.verdict, settings) for item in judged}
     ceiling = human_ceiling(said, verdicts)
+    test = _annotator_test(said, verdicts, settings)
     return {
         "pairs": [
             {
@@ -201,6 +213,35 @@ def _people(material: Material, judged: Sequence[JudgedItem]) -> dict[str, Any]:
         "contested": list(found.contested),
         "criteria": [asdict(one) for one in found.criteria],
         "ceiling": asdict(ceiling),
+        "alternative_annotator": test,
+    }
+
+
+def _annotator_test(
+    said: Mapping[str, Mapping[str, str]], verdicts: Mapping[str, str | None], settings: JudgeSettings
+) -> dict[str, Any]:
+    """Return the alternative-annotator test where three people or more share enough items; else why it was not made."""
+    names = sorted({name for by in said.values() for name in by})
+    keys = [key for key, by in said.items() if len(by) > 1 and verdicts.get(key) is not None]
+    if len(names) < FEWEST_PEOPLE or len(keys) < FEWEST_SHARED:
+        return {"reason": f"{len(names)} people, {len(keys)} items that two of them labelled: too few"}
+    number = bool(settings.grades) and not settings.is_rate
+
+    def value(label: str | None) -> Any:
+        return float(label) if number and label is not None else label
+
+    humans = {name: [value(said[key].get(name)) for key in keys] for name in names}
+    try:
+        test = alternative_annotator_test(
+            [value(verdicts[key]) for key in keys], humans, scale="numeric" if number else "nominal"
+        )
+    except StatisticsError as error:
+        return {"reason": str(error)}
+    return {
+        "winning_rate": test.winning_rate,
+        "rho": test.rho,
+        "annotators": list(test.annotators),
+        "n_items": len(keys),
     }
 
 
@@ -237,7 +278,35 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _sentinels(judged: Sequence[JudgedItem]) -> dict[str, Any]:
-    """Return the dev items with their verdicts: asked again later, they show whether the judge is still the same."""
-    dev = [item for item in judged if item.part == DEV and item.verdict is not None][:MOST_SENTINELS]
-    return {"verdicts": {item.key.text: item.verdict for item in dev}}
+def _sentinels(judged: Sequence[JudgedItem], settings: JudgeSettings) -> dict[str, Any]:
+    """Return dev items with their verdicts: asked again later, they show whether the judge is still the same."""
+    dev = [item for item in judged if item.part == DEV]
+    questions = [{**question_of(item, settings), "key": item.key.text} for item in dev]
+    chosen = choose_sentinels(questions, [item.verdict for item in dev])
+    return {"verdicts": {one["key"]: one["verdict"] for one in chosen}}
+
+
+def more_labels(counts: Sequence[Counts], limits: Limits) -> tuple[str, ...]:
+    """Return in words how many more sealed labels would change a certificate's state, should its rates stay."""
+    found: list[str] = []
+    several = len(counts) > 1
+    for one in counts:
+        if several and one.n_positive < limits.per_class:
+            continue
+        for name, word, hits, misses, bar, side in (
+            ("tpr", "TPR", one.tp, one.fn, limits.tpr, one.positive),
+            ("tnr", "TNR", one.tn, one.fp, limits.tnr, f"not {one.positive}"),
+        ):
+            if not hits + misses or one.lower(name) >= bar:
+                continue
+            further = more_labels_for_rate(hits, misses, bar)
+            rate = hits / (hits + misses)
+            found.append(
+                f"{word}{f' of {one.positive!r}' if several else ''} is {rate:.2f}, not above {bar:.2f}: "
+                "more labels will not certify it, a better rubric may"
+                if further is None
+                else f"about {further:,} more sealed labels '{side}' would lift {word} to its bar"
+            )
+        short = [(one.positive, limits.per_class - one.n_positive), ("others", limits.per_class - one.n_negative)]
+        found += [f"at least {n} more sealed labels {side!r}" for side, n in short if n > 0]
+    return tuple(found)

@@ -32,6 +32,8 @@ Row = dict[str, Any]
 # first and second of a verdict are the item's, whichever was shown first.
 EXCHANGED = {"first": "second", "second": "first"}
 ANSWER, UNPARSED = "answer", "unparsed"
+# An item of another `round` is asked anew, whatever the journal holds of the rounds before.
+REPEATS_A_ROUND = 100
 
 
 def judging_entry(inputs: Inputs, rubric: str | None = None, shots: Sequence[Item] | None = None) -> dict[str, Any]:
@@ -168,7 +170,8 @@ def requests_about(
                         "check": asked.check,
                     }
                     # Equal questions about two answers are one call: only a repeat asks again.
-                    yield Request(endpoint, body, candidate.id, item["example_id"], repeat, juror["max_tokens"]), about
+                    nth = repeat + REPEATS_A_ROUND * int(item.get("round", 0))
+                    yield Request(endpoint, body, candidate.id, item["example_id"], nth, juror["max_tokens"]), about
 
 
 class _Asking:

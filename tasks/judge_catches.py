@@ -23,6 +23,7 @@ from safetycatch.judging.verdicts import PARSER_VERSION
 from safetycatch.scoring.judged import is_judged
 from safetycatch.store.certificates import Certificates
 from tasks.calibrate import dealt_items, read_people, sealed_overlaps
+from tasks.certify import shots_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,6 +94,8 @@ def changed_since(certificate: Certificate, judging: Mapping[str, Any]) -> list[
     found: list[str] = []
     if certificate.judge["recorded_sha256"] != judging["recorded_sha256"]:
         found.append("the recorded verdicts")
+    if certificate.judge.get("shots_sha256", "") != shots_sha256(judging):
+        found.append("its examples (judge.shots)")
     if len(before) != len(now):
         found.append(f"{len(now)} judges instead of {len(before)}")
     for old, new in zip(before, now, strict=False):
@@ -125,4 +128,5 @@ def _overlaps(prepared: Prepared, people: People | None) -> tuple[list[Overlap] 
         return None, 0
     items = dealt_items(people, prepared.place, prepared.experiment.name)
     n_sealed = sum(item.part == SEALED for item in items)
-    return (sealed_overlaps(prepared.inputs, items), n_sealed) if n_sealed else (None, 0)
+    shots = prepared.judging["shots"] if prepared.judging else ()
+    return (sealed_overlaps(prepared.inputs, items, shots), n_sealed) if n_sealed else (None, 0)

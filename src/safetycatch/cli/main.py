@@ -13,6 +13,7 @@ import typer
 from safetycatch.cli import (
     approving,
     benching,
+    calibrating,
     calls,
     catalogue,
     checking,
@@ -53,6 +54,7 @@ for room in (
     running,
     benching,
     gating,
+    calibrating,
     approving,
     reviewing,
     labels,

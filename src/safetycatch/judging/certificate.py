@@ -137,6 +137,14 @@ class Certificate:
         """Whether a corrected rate may be shown for this judge."""
         return self.state in {CERTIFIED, PROVISIONAL}
 
+    def same_findings(self, other: Certificate) -> bool:
+        """Whether another certificate says the same, whenever it was issued: a replay measures nothing anew."""
+        return self._findings() == other._findings()
+
+    def _findings(self) -> dict[str, Any]:
+        timed = {"issued_at", "valid_until", "validity", "drift"}
+        return {name: value for name, value in self.as_json().items() if name not in timed}
+
     def expired(self, now: datetime) -> bool:
         """Whether it is past its time."""
         return self.valid_until is not None and now > self.valid_until
@@ -171,7 +179,8 @@ class Certificate:
 
 def _counts(body: dict[str, Any]) -> Counts:
     figures: Any = {name: Figure(**one) for name, one in body["figures"].items()}
-    return Counts(**{**body, "figures": figures, "effective": tuple(body.get("effective", ()))})
+    effective: Any = tuple(body.get("effective", ()))
+    return Counts(**{**body, "figures": figures, "effective": effective})
 
 
 def _plain(value: Any) -> Any:

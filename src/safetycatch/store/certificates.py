@@ -72,8 +72,12 @@ class Certificates:
         Raises: StoreError when one is damaged.
         """
         names = [name.removesuffix(".json") for name in self._store.tree.names(FOLDER) if name.endswith(".json")]
-        found = [(one.issued_at, name, one) for name in names if (one := self.load(name)) is not None]
-        return [one for _, _, one in sorted(found, key=lambda item: item[:2], reverse=True)]
+        found = [
+            (one.issued_at, one.drift.get("round", 0), name, one)
+            for name in names
+            if (one := self.load(name)) is not None
+        ]
+        return [one for *_, one in sorted(found, key=lambda item: item[:3], reverse=True)]
 
     def newest(self, experiment: str) -> Certificate | None:
         """Return an experiment's newest certificate, None before the first one.
@@ -81,6 +85,10 @@ class Certificates:
         Raises: StoreError when one is damaged.
         """
         return next((one for one in self.all() if one.experiment == experiment), None)
+
+    def every(self, judge_key: str) -> list[Certificate]:
+        """Return the certificates of a judge, the newest first. Raises: StoreError when one is damaged."""
+        return [one for one in self.all() if one.judge_key == judge_key]
 
     def of(self, judge_key: str) -> Certificate | None:
         """Return the newest certificate of a judge (`asking.judge_key`), whichever experiment it was made with.

@@ -1,0 +1,101 @@
+"""`calibrate`: a judge against people's labels, to a certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from safetycatch.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from safetycatch.cli.output import Output
+
+COLOURS = {"certified": "good", "provisional": "note", "refused": "bad"}
+SHOWN = 3
+FIGURES = (("tpr", "TPR"), ("tnr", "TNR"), ("j", "J"), ("kappa", "kappa"))
+
+
+def register(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command(rich_help_panel="Evaluate")(calibrate)
+
+
+def calibrate(
+    file: Annotated[Path, typer.Argument(help="An experiment file with judge: {…, labels: …}.", show_default=False)],
+    probes: Annotated[bool, typer.Option(help="Ask again with order, length, form, instructions changed.")] = True,
+    sentinels: Annotated[bool, typer.Option("--sentinels", help="Only ask whether the judge drifted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve what it costs, where it would ask (SC302).")] = False,
+    name: Annotated[str | None, typer.Option("--as", help="Who approves; default: your login name.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> int:
+    """Compare an experiment's judge with people's labels and write its certificate: certified, provisional, refused.
+
+    Ends 0 whatever the state is: SC101 to SC110 refuse the runs that claim by such a judge. The same command again
+    asks nothing that is answered.
+    """
+    from safetycatch.cli.approving import asker
+    from safetycatch.cli.output import Output, quiet_stdout
+    from safetycatch.cli.running import in_flow
+    from safetycatch.experiment import load_experiment
+
+    load_experiment(file, alone=True)  # a wrong file is told before a server is started for it
+    output = Output(json=json)
+    ask = asker(output, name, yes=yes)
+
+    def start(flow: Any) -> Any:
+        return flow(experiment=str(file.absolute()), probes=probes, sentinels=sentinels, unattended=False)
+
+    with quiet_stdout(output):
+        result, _ = in_flow("calibrate", file, output, ask, start, alone=True)
+    if not json:
+        (show_drift if sentinels else show)(result, output)
+    output.document(result)
+    return EXIT_OK
+
+
+def show(result: dict[str, Any], output: Output) -> None:
+    """Print a certificate for people."""
+    from safetycatch.cli.output import safe
+    from safetycatch.cli.running import calls_line, near
+    from safetycatch.report.numbers import plain, seconds
+
+    output.field("calls", calls_line(result))
+    several = len(result["sealed"]) > 1
+    for one in result["sealed"]:
+        told = [
+            f"{word} {plain(figure['estimate'])} [{plain(figure['low'])}, {plain(figure['high'])}]"
+            for name, word in FIGURES
+            for figure in [one["figures"][name]]
+        ]
+        n = one["tp"] + one["fn"] + one["fp"] + one["tn"]
+        output.field("sealed" if not several else one["positive"], f"{' · '.join(told)} · n = {n}")
+    n_agreed, n_judged = result["agreed"]
+    output.field("all labels", f"{n_agreed:,} of {n_judged:,} as people say")
+    ceiling = result["people"]["ceiling"]
+    if ceiling.get("low") is not None:
+        told = f"kappa {ceiling['people']:.2f} with each other, {ceiling['judge']:.2f} with the judge"
+        output.field("people", f"{told} (n = {ceiling['n']})")
+    for one in result["disagreements"][:SHOWN]:
+        output.field("differs", f"{safe(one['example_id'])}: people say {one['people']}, the judge {one['judge']}")
+    word = result["state"].upper()
+    reasons = [reason["text"] for reason in result["reasons"]]
+    output.line(f"  {'state':<9} {output.painted(word, COLOURS[result['state']])}  {safe(reasons[0])}")
+    for text in [*reasons[1:], *result["labels_needed"]]:
+        output.field("", safe(text))
+    until = result["valid_until"]
+    output.field("holds", f"{'until ' + until[:10] + ', ' if until else ''}{result['validity']}")
+    output.field("page", f"{near(result['page'])}   ({seconds(result['wall_s'])})")
+
+
+def show_drift(result: dict[str, Any], output: Output) -> None:
+    """Print what the sentinels say for people."""
+    from safetycatch.cli.output import safe
+    from safetycatch.cli.running import calls_line
+
+    output.field("calls", calls_line(result))
+    output.field("sentinels", safe(result["drift"]["sentinels"]["detail"]))
+    output.field("labels", safe(result["drift"]["labels"]["detail"]))
+    word, colour = ("DRIFTED", "bad") if result["drift"]["alarm"] else ("HOLDS", "good")
+    output.line(f"  {'state':<9} {output.painted(word, colour)}  {safe(result['drift']['detail'])}")
