@@ -108,6 +108,10 @@ def test_criteria_together_are_the_whole(made):
     assert found == {("e1", "short"): "pass", ("e1", "polite"): "fail", ("e1", ""): "fail", ("e2", "short"): "pass"}
 
 
+def test_criteria_keep_their_order(made):
+    assert list(made(criteria={"short": "x", "polite": "y"}).settings.criteria) == ["short", "polite"]
+
+
 def test_a_rename_reaches_every_label_and_onto_another_name_merges(made):
     labels = made()
     labels.append("ann", label(0, "fail", failure_modes=("long",)), label(1, "fail", failure_modes=("wordy",)))

@@ -139,7 +139,7 @@ class LabelSet:
             "extra": [name for name in items.column_names if name not in tables.CONTRACTS["label_items"].names],
             "judged": {
                 "scale": settings.scale if isinstance(settings.scale, str) else list(settings.scale),
-                "criteria": settings.criteria,
+                "criteria": [list(one) for one in settings.criteria.items()],  # in the order in which they are asked
                 "rubric": settings.rubric,
                 "seed": settings.seed,
             },
@@ -171,7 +171,7 @@ class LabelSet:
             raise UsageError("no label set", where=str(folder), expected=f"a folder with {SET}", fix=fix)
         judged = body["judged"]
         scale = judged["scale"] if isinstance(judged["scale"], str) else tuple(judged["scale"])
-        settings = SetSettings(scale, judged["criteria"], judged["rubric"], judged["seed"], body["source"])
+        settings = SetSettings(scale, dict(judged["criteria"]), judged["rubric"], judged["seed"], body["source"])
         return cls(folder, settings, body["created_at"], body["items"]["sha256"])
 
     @property

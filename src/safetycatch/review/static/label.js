@@ -42,6 +42,10 @@ function push(act) {
   return now.pending.at(-1).id;
 }
 
+function gone(what) {
+  return `${what}: the server does not answer.\nIf it ended, start it again in the terminal:\n${now.state.again}\nand open the link that it prints. What waits here is sent then.`;
+}
+
 function batch() {
   const acts = [];
   let size = 0;
@@ -73,8 +77,7 @@ async function pump() {
       now.pending.shift();
       problem(`Not saved: ${error.message}`);
     } else {
-      const why = error.status ? error.message : "the server does not answer";
-      problem(`Not saved yet, and tried again every second: ${why}.\nIf it ended, start it again in the terminal: ${now.state.again}\nand open the link that it prints; what waits here is sent then.`);
+      problem(gone(`Not saved yet, and tried again every second${error.status ? ` (${error.message})` : ""}`));
       tally();
       setTimeout(() => { now.sending = false; pump(); }, RETRY_MS);
       return;
@@ -111,8 +114,8 @@ async function ahead() {
     for (const shown of await ask(`/api/items?${as()}&n=${wanted.join(",")}`)) now.cache.set(shown.item, shown);
   } catch (error) {
     for (const item of wanted) now.cache.delete(item);
-    problem(`The next answers could not be loaded: ${error.message}`);
-    setTimeout(show, RETRY_MS);
+    if (!now.pending.length) problem(error.status ? error.message : gone("The next answers could not be loaded"));
+    setTimeout(() => { if (now.current === null) show(); else ahead(); }, RETRY_MS);
     return;
   }
   if (now.current === null && now.queue.length) show();
@@ -123,10 +126,14 @@ function show() {
   $("done").hidden = item !== undefined;
   $("desk").hidden = item === undefined;
   progress();
-  if (item === undefined) { now.current = null; say("Nothing is left to label."); return; }
   const shown = now.cache.get(item);
   ahead();
-  if (!shown) { now.current = null; say("loading"); return; }
+  if (!shown) {
+    now.current = null;
+    delete document.documentElement.dataset.item;
+    say(item === undefined ? "Nothing is left to label." : "loading");
+    return;
+  }
   if (now.current !== item) {
     now.current = item;
     now.criterion = 0;
@@ -386,7 +393,8 @@ function help() {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
-  if (event.target.matches("textarea, input, select")) {
+  // A dialog that was just closed may still have the focus: its field is gone, and the key is meant for the page.
+  if (event.target.matches("textarea, input, select") && !event.target.closest("dialog")) {
     if (event.key === "Escape") { event.target.blur(); event.preventDefault(); }
     return;
   }
@@ -443,7 +451,7 @@ async function begin(annotator) {
   pump();
 }
 
-for (const [id, act] of [["new", newMode], ["rename", renameMode], ["undo", undo], ["skip", skip], ["help", help], ["who", changeName]]) {
+for (const [id, act] of [["new", newMode], ["rename", renameMode], ["undo", undo], ["skip", skip], ["help", help], ["who", changeName], ["back", undo]]) {
   $(id).addEventListener("click", act);
 }
 document.addEventListener("keydown", onKey);
