@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -18,7 +19,7 @@ from safetycatch.data.spreadsheet import SHIELD, TRIGGERS
 from safetycatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     import pyarrow as pa
 
@@ -77,8 +78,6 @@ def write(rows: Iterator[dict[str, Any]], path: Path, *, raw: bool) -> Exported:
 
     Raises: UsageError for an unknown ending, a missing folder, an existing file; StoreError when it cannot be written.
     """
-    from safetycatch.store.disk import Tree
-
     ways: dict[str, Callable[[Iterator[dict[str, Any]], Temporary, bool], Exported]] = {
         ".parquet": _parquet,
         ".jsonl": _json_lines,
@@ -87,15 +86,26 @@ def write(rows: Iterator[dict[str, Any]], path: Path, *, raw: bool) -> Exported:
     way = ways.get(path.suffix.lower())
     if way is None:
         raise UsageError(f"the file ends with {path.suffix!r}", where=str(path), expected=", ".join(ways))
+    with new_file(path) as file:
+        return way(rows, file, raw)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Generator[Temporary]:
+    """Write a file of the user's (0600), whole at the end of the block or not at all, and over nothing.
+
+    Raises: UsageError for a missing folder or an existing file; StoreError when it cannot be written.
+    """
+    from safetycatch.store.disk import Tree
+
     target = path.absolute()
     if not target.parent.is_dir():
         raise UsageError("there is no such folder", where=str(target.parent), fix=f"mkdir -p {path.parent}")
     if target.exists() or target.is_symlink():
         raise UsageError("a file of that name is there", where=str(path), expected="a new name")
     with Tree(target.parent).temporary(target.name) as file:
-        done = way(rows, file, raw)
+        yield file
         file.publish(target.name)
-    return done
 
 
 def _schema(*, raw: bool) -> pa.Schema:

@@ -44,6 +44,10 @@ def review(
     input_column: Annotated[str | None, typer.Option("--input", help="FILE's column of inputs.")] = None,
     output_column: Annotated[str | None, typer.Option("--output", help="FILE's column of answers.")] = None,
     rows: Annotated[bool, typer.Option("--rows", help="Read a run's rows only; no label set is made.")] = False,
+    query: Annotated[
+        str, typer.Option("--filter", help="With --rows: what their address says behind its ?, as 'score=wrong'.")
+    ] = "",
+    csv: Annotated[Path | None, typer.Option("--csv", help="With --rows: write them to a new file, and end.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="On 127.0.0.1; 0 takes a free one.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="The link as one line of JSON; then it serves.")] = False,
 ) -> int:
@@ -57,15 +61,23 @@ def review(
     source = _Source(what, set_name)
     store, run = source.run()
     opened = None if rows else _label_set(source, store, run, n, candidate, (input_column, output_column), output)
-    if rows and run is None:
+    if rows and (run is None or store is None):
         raise UsageError("no run whose rows could be read", where="--rows", fix="safetycatch review last --rows")
+    if (query or csv is not None) and not rows:
+        raise UsageError("--filter and --csv are about a run's rows", fix="safetycatch review last --rows …")
+    labels = _labels_there(source, run, candidate) if rows else None
+    if csv is not None and store is not None and run is not None:
+        from safetycatch.cli.rows_file import write_rows
+
+        write_rows(store, run, labels, query, csv, output)
+        return EXIT_OK
     listener = bound(port)
     keys = keys_of(listener)
     desk = None
     if opened is not None:
         words = ["safetycatch", "review", str(source.shown(opened.folder)), "--as", who, "--port", str(keys.port)]
         desk = Desk(opened, annotator=who, again=shlex.join(words), now=lambda: datetime.now(UTC))
-    app = create_app(Review(desk, store, run), keys)
+    app = create_app(Review(desk, store, run, labels, query.lstrip("?")), keys)
     _tell(output, keys.url(), opened, run, who, source)
     # Ctrl-C is how the page is closed.
     with contextlib.closing(listener), contextlib.suppress(KeyboardInterrupt, StoppedError):
@@ -181,6 +193,15 @@ def _label_set(
             output.field("note", f"{folder} holds answers of {own or 'a file'}; another --set NAME takes this run's")
         return found
     return _made(folder, _taken(source, store, run, candidate, columns), n, output)
+
+
+def _labels_there(source: _Source, run: StoredRun | None, candidate: str | None) -> LabelSet | None:
+    """Return the label set that a run's labels would lie in, where there is one; none is made."""
+    from safetycatch.cli.label_people import is_set
+    from safetycatch.store.label_sets import LABELS, LabelSet
+
+    folder = source.folder or source.base / LABELS / (source.set_name or _name_of(source, run, candidate))
+    return LabelSet.open(folder) if is_set(folder) else None
 
 
 def _name_of(source: _Source, run: StoredRun | None, candidate: str | None) -> str:

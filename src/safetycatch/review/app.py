@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from safetycatch.review.desk import Desk
     from safetycatch.store import Store, StoredRun
+    from safetycatch.store.label_sets import LabelSet
 
 STATIC = Path(__file__).parent / "static"
 LABELLING, ROWS, SUMMARY = "/label", "/run", "/summary"
@@ -28,11 +29,16 @@ LABELLING, ROWS, SUMMARY = "/label", "/run", "/summary"
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What the page shows: a `desk` where a label set is labelled, a `run` whose rows are browsed, or both."""
+    """What the page shows: a `desk` where a label set is labelled, a `run` whose rows are browsed, or both.
+
+    `labels` are shown beside a run's rows where there is no desk; `rows` is the query that they are opened with.
+    """
 
     desk: Desk | None = None
     store: Store | None = None
     run: StoredRun | None = None
+    labels: LabelSet | None = None
+    rows: str = ""
 
     @property
     def places(self) -> list[tuple[str, str]]:
@@ -50,6 +56,8 @@ def create_app(review: Review, keys: Keys) -> ASGIApp:
 
     pages = Pages(keys.csrf, review.places)
     start = review.places[0][0]
+    if start == ROWS and review.rows:
+        start = f"{ROWS}?{review.rows}"
 
     async def home(_request: Request) -> Response:
         return RedirectResponse(start, 303)
@@ -62,6 +70,6 @@ def create_app(review: Review, keys: Keys) -> ASGIApp:
     if review.store is not None and review.run is not None:
         from safetycatch.review import browser
 
-        labels = review.desk.labels.labels if review.desk is not None else None
-        routes += browser.routes(review.store, review.run, pages, labels)
+        shown = review.desk.labels if review.desk is not None else review.labels
+        routes += browser.routes(review.store, review.run, pages, shown.labels if shown is not None else None)
     return Guard(Starlette(routes=routes), keys)
