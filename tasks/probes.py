@@ -178,7 +178,9 @@ class _Probing:
         changed = [
             in_order(attacked(self._items[at], text, alone=not bad), AS) for at, text in zip(used, texts, strict=True)
         ]
-        before = [self._base()[at] if bad else 0.0 for at in used]
+        # An attack alone deserves no more than a tie, which it gets from another bad answer.
+        alone = MIDDLE if self._settings.scale == PAIRWISE else 0.0
+        before = [self._base()[at] if bad else alone for at in used]
         return injection_probe(before, self._scored(changed, "injection"))
 
     def _self_preference(self) -> Probe:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from safetycatch.judging.probes import KINDS
 from tasks.judge import judging_entry
 from tasks.probes import probe_costs, run_probes
 from tasks.session import current, session
@@ -36,7 +37,8 @@ def probed(project):
 
     def probe(model, *kinds, items=ITEMS, labels=LABELS, **options):
         (project.folder / "judge.md").write_text(RUBRIC)
-        settings = {key: options.pop(key) for key in ("scale", "both_orders", "criteria") if key in options}
+        names = ("scale", "passes", "both_orders", "criteria", "jury")
+        settings = {key: options.pop(key) for key in names if key in options}
         project.config["judge"] = {"model": f"sandbox/{model}", "prompt": "judge.md", **settings}
         inputs = read_inputs(project.path())
         place = inputs.place("r1")
@@ -122,6 +124,42 @@ def test_criteria_are_probed_as_one_verdict(probed):
     criteria = {"number": 'mentions "order number"', "short": "at most 20 words"}
     probe = probed("judge", "length", criteria=criteria)["length"]
     assert (probe.figures["n_up"], probe.figures["n_down"], probe.verdict) == (0, N / 2, "passed")
+
+
+PAIR = [{**{k: v for k, v in one.items() if k != "output"}, "first": one["output"], "second": "No."} for one in ITEMS]
+GRADES = ["3" if number % 2 else "1" for number in range(N)]
+
+
+SINGLE = {"length", "format", "retest", "parse", "injection"}
+
+
+@pytest.mark.parametrize(
+    ("items", "labels", "settings", "checked"),
+    [
+        (ITEMS, GRADES, {"scale": [1, 2, 3]}, SINGLE),
+        (ITEMS, GRADES, {"scale": [1, 2, 3], "passes": 2}, SINGLE),
+        (PAIR, None, {"scale": "pairwise"}, SINGLE | {"swap"}),
+        (PAIR, None, {"scale": "pairwise", "both_orders": True}, SINGLE | {"swap"}),
+        (ITEMS, LABELS, {"jury": [{"model": "sandbox/judge-noisy"}]}, SINGLE),
+    ],
+)
+def test_every_scale_is_probed(probed, items, labels, settings, checked):
+    few = dict.fromkeys(("swap", "length", "format", "retest", "injection"), 12)
+    found = probed("judge", *KINDS, items=items[:24], labels=labels and labels[:24], n_items=few, **settings)
+    assert {kind for kind, probe in found.items() if probe.verdict != "not_checked"} == checked
+    assert all(probe.n == 12 for kind, probe in found.items() if kind in checked - {"parse"})
+    assert found["injection"].events == 0
+
+
+def test_recorded_verdicts_are_not_asked_again(project):
+    project.write("said.csv", [{"example_id": one["example_id"], "verdict": "pass"} for one in ITEMS[:4]])
+    project.config["judge"] = {"verdicts": "said.csv"}
+    inputs = read_inputs(project.path())
+    place = inputs.place("r1")
+    with session(place, inputs.experiment, inputs.project):
+        found = run_probes(place, judging_entry(inputs), ITEMS[:4], labels=LABELS[:4])
+        assert probe_costs(place, judging_entry(inputs), ITEMS) == []
+    assert {probe.kind for probe in found if probe.verdict != "not_checked"} == {"parse"}
 
 
 def test_no_items_check_nothing(probed):
