@@ -1,6 +1,10 @@
 """Judges at work: asked about items, and in whole runs."""
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +16,7 @@ from tasks.judge import judging_entry, verdicts_of
 from tasks.session import session
 from tasks.start import read_inputs
 from tests.judging.loopback import block, check, grader, reply
+from tests.wiring import Project
 
 JUDGE = {"model": {"endpoint": "grader", "model": "g"}, "prompt": "judge.md"}
 
@@ -424,3 +429,54 @@ def test_a_sound_judge_obeys_no_canary(project):
 def test_without_canaries_nothing_is_asked_of_them(project):
     whole(project, canaries=0).run()
     assert project.stored().table("verdicts").num_rows == 120
+
+
+KILLED_AT = 23
+RUN = """
+from pathlib import Path
+from flows.chain import as_function
+from flows.evaluate import run_experiment
+run_experiment(Path("e.yaml"), call=as_function)
+"""
+
+
+def judged_answers(project):
+    """Recorded answers, judged over the socket: nothing of it needs this process."""
+    whole(project, model={"endpoint": "grader", "model": "g"})
+    project.record()
+    project.rows = project.rows[:30]
+    return project.path()
+
+
+def told(project):
+    """The verdicts without what two runs may differ in."""
+    table = project.stored().table("verdicts")
+    return table.drop_columns(["cost_usd", "latency_s", "n_tokens_cached"])
+
+
+def test_killed_while_judging_it_resumes_to_the_same_bytes_and_asks_nothing_twice(
+    project, tmp_path_factory, monkeypatch
+):
+    whole_folder = tmp_path_factory.mktemp("whole")
+    other = Project(whole_folder, monkeypatch)
+    for one in (project, other):
+        judged_answers(one)
+    child = []
+
+    def agrees(messages):
+        if len(server.seen) >= KILLED_AT:
+            child[0].kill()
+        return reply(messages, "pass" if block(messages, "output") == block(messages, "reference") else "fail")
+
+    with grader(monkeypatch, agrees) as server:
+        child.append(subprocess.Popen([sys.executable, "-c", RUN], cwd=project.folder))
+        assert child[0].wait() == -signal.SIGKILL
+        n_before = len(server.seen)
+        project.run()
+        in_flight = project.stored().summary["result"]["calls"]["perhaps_paid"]
+        n_seen = len(server.seen)
+        assert n_before < n_seen <= 30 * 2 + 8 + in_flight
+        other.store.mkdir(exist_ok=True)
+        shutil.copy(project.store / SECRET, other.store / SECRET)
+        other.run()
+    assert told(project).equals(told(other))
