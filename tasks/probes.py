@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from tasks.stage import Place
 
 Item = dict[str, Any]
-SAMPLE = 8
 MIDDLE = 0.5  # of the scale: below it an answer is bad
 RECORDED = "the verdicts are recorded: nobody can be asked again"
 
@@ -91,7 +90,7 @@ def probe_costs(
             continue
         n = len(attacks("")) if kind == "injection" else len(items)
         plan = planned(kind, n, settings, n_jurors=len(judging["judges"]), n_items=(n_items or {}).get(kind))
-        tokens, usd = _highest(place, judging, [_longest(kind, item) for item in items[:SAMPLE]], plan.n_calls)
+        tokens, usd = _highest(place, judging, _changed(kind, items, plan.n_items), plan.n_calls)
         found.append({**plan._asdict(), "highest_tokens": tokens, "highest_usd": usd})
     return found
 
@@ -237,12 +236,17 @@ def _placed(items: Sequence[Item]) -> list[Item]:
     return [{**item, "candidate": str(at), "replicate": 0} for at, item in enumerate(items)]
 
 
-def _longest(kind: Kind, item: Item) -> Item:
-    return padded(item) if kind == "length" else rendered(item, "json") if kind == "format" else item
+def _changed(kind: Kind, items: Sequence[Item], n: int) -> list[Item]:
+    """Return the items of a probe as they will be asked about, or longer."""
+    if kind == "injection":
+        longest = max(items, key=answer_words)
+        return [attacked(longest, attack.text) for attack in attacks("")[:n]]
+    some = [items[at] for at in drawn(items, n, 0)]
+    return [padded(item) if kind == "length" else rendered(item, "json") if kind == "format" else item for item in some]
 
 
 def _highest(place: Place, judging: dict[str, Any], sample: list[Item], n_calls: int) -> tuple[int, float | None]:
-    """Return the most tokens and US dollars that so many calls like those about `sample` take."""
+    """Return the most tokens and US dollars that so many calls take, as many about each item of `sample`."""
     tokens, usd, known = 0.0, 0.0, True
     for juror in judging["judges"] if n_calls else ():
         requests = [request for request, _ in requests_about(place, judging, juror, sample)]

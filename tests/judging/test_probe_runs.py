@@ -33,7 +33,7 @@ LABELS = ["pass" if number % 2 else "fail" for number in range(N)]
 
 @pytest.fixture
 def probed(project):
-    """Probe a sandbox judge; returns the probes by kind. `sent` afterwards: calls that went out."""
+    """Probe a sandbox judge; returns the probes by kind. `sent`, `spent`: calls that went out, dollars."""
 
     def probe(model, *kinds, items=ITEMS, labels=LABELS, **options):
         (project.folder / "judge.md").write_text(RUBRIC)
@@ -47,6 +47,7 @@ def probed(project):
             probe.costs = {row["kind"]: row for row in probe_costs(place, entry, items)}
             found = run_probes(place, entry, items, labels=labels, kinds=kinds, **options)
             probe.sent = sum(counts["sent"] for counts in current().counts)
+            probe.spent = sum(counts["spent_usd"] for counts in current().counts)
         return {one.kind: one for one in found}
 
     return probe
@@ -116,6 +117,9 @@ def test_the_cost_is_told_before_and_holds(probed):
     assert probed.sent <= N + sum(row["n_calls"] for row in told.values())
     assert told["length"]["n_calls"] == N
     assert told["length"]["highest_usd"] > 0
+    # Two attacks are as long as 40,000 characters.
+    assert told["injection"]["highest_tokens"] > 20_000
+    assert sum(row["highest_usd"] for row in told.values()) > probed.spent > 0
     assert told["length"]["finds"] == "a bias of 18 points or more"
     assert "swap" not in told
 
