@@ -84,11 +84,17 @@ def test_equal_requests_are_equal_and_the_fence_depends_on_the_secret():
 
 
 def test_draws_differ_and_those_with_a_critique_come_first():
-    items = [item(number, "fail", critiques=("ann: too long",) if number < 6 else ()) for number in range(40)]
-    first, second = (shown_disagreements(items, SETTINGS, draw=draw) for draw in (0, 1))
-    assert len(first) == 12
-    assert first != second
-    assert {one.key for one in first[:6]} == {one.key for one in items[:6]}
+    items = [item(number, "fail", critiques=("ann: too long",) if number < 4 else ()) for number in range(40)]
+    draws = [shown_disagreements(items, SETTINGS, draw=draw) for draw in range(4)]
+    assert [len(draw) for draw in draws] == [8, 12, 4, 8]
+    assert draws[0] != draws[3]
+    assert all({one.key for one in draw[:4]} == {one.key for one in items[:4]} for draw in draws)
+
+
+def test_what_comes_up_again_and_again_is_shown_first():
+    odd = [item(number, "fail", critiques=(f"ann: odd{number}",)) for number in range(5)]
+    again = [item(number, "fail", critiques=(f"bob: no order number {number}",)) for number in range(5, 15)]
+    assert {one.key for one in shown_disagreements([*odd, *again], SETTINGS, draw=0)} <= {one.key for one in again}
 
 
 def test_agreement_is_balanced_over_peoples_verdicts():

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 REFINING_VERSION = "1"
 KEYS = ("check", "changes", "rubric")
-MAX_SHOWN, MAX_TEXT = 12, 4_000
+SIZES = (8, 12, 4)  # of the draws, in turn
+MAX_TEXT = 4_000
 MAX_RUBRIC_CHARACTERS, MAX_CHANGES_CHARACTERS = 20_000, 2_000
 MAX_REPLY_CHARACTERS = 100_000
 ALPHA = 0.05
@@ -86,13 +87,27 @@ class Round:
     reason: str
 
 
-def shown_disagreements(
-    items: Sequence[JudgedItem], settings: JudgeSettings, *, draw: int, most: int = MAX_SHOWN
-) -> list[JudgedItem]:
-    """Return the disagreements that one proposal is made from: a keyed draw, of those with a critique first."""
+def shown_disagreements(items: Sequence[JudgedItem], settings: JudgeSettings, *, draw: int) -> list[JudgedItem]:
+    """Return the disagreements that one proposal is made from; `draw` counts the proposals.
+
+    In turn: the ones whose critiques have most words in common with the others' (what comes up again and again),
+    a keyed draw of many, and one of few, which a single odd label spoils less often. Those with a critique come first.
+    """
     apart = disagreements(items, settings)
-    ordered = sorted(apart, key=lambda item: (not item.critiques, keyed_fraction(SEED, str(draw), *item.key)))
-    return ordered[:most]
+    said = {item.key: set(_squeezed(" ".join(item.critiques)).split()) for item in apart}
+    alike = {
+        item.key: sum(_jaccard(said[item.key], said[other.key]) for other in apart) if draw % len(SIZES) == 0 else 0.0
+        for item in apart
+    }
+
+    def order(item: JudgedItem) -> tuple[bool, float, float]:
+        return not item.critiques, -alike[item.key], keyed_fraction(SEED, str(draw), *item.key)
+
+    return sorted(apart, key=order)[: SIZES[draw % len(SIZES)]]
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    return len(one & other) / len(one | other) if one and other else 0.0
 
 
 def refine_messages(rubric: str, shown: Sequence[JudgedItem], secret: bytes) -> Asked:

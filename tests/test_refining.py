@@ -1,0 +1,54 @@
+"""`calibrate --refine` over a whole project, with the sandbox's judge and refiner on real sockets."""
+
+import pytest
+
+from benchmarks.refinement import write
+from flows.chain import as_function
+from flows.refine import run_refinement
+from safetycatch.errors import UsageError
+
+
+def refined(path):
+    return run_refinement(path, refiner="sandbox/judge-refiner", unattended=False, call=as_function)
+
+
+@pytest.fixture
+def fixable(tmp_path):
+    return write(tmp_path, "fixable", 3, 240)
+
+
+def test_a_missing_criterion_is_found_written_down_and_shown_on_sealed_labels(fixable):
+    found = refined(fixable)
+    assert found["gain"]
+    assert "order number" in (fixable.parent / "judge.v2.md").read_text()
+    assert "prompt: judge.v2.md" in found["use"]
+    kept = [row for row in found["revisions"] if row["kept"]]
+    assert [row["parent"] for row in kept][:2] == [None, "v1"]
+    assert found["sealed"]["low"] > 0
+
+
+def test_refining_again_sends_nothing_and_writes_no_other_file(fixable):
+    first = refined(fixable)
+    names = sorted(path.name for path in fixable.parent.glob("judge*"))
+    again = refined(fixable)
+    assert again["revisions"] == first["revisions"]
+    assert again["spent_usd"] == first["spent_usd"] == 0
+    assert sorted(path.name for path in fixable.parent.glob("judge*")) == names
+
+
+def test_a_file_that_is_there_is_never_written_over(fixable):
+    (fixable.parent / "judge.v2.md").write_text("mine\n")
+    found = refined(fixable)
+    assert (fixable.parent / "judge.v2.md").read_text() == "mine\n"
+    assert "judge.v3.md" in found["use"]
+
+
+def test_where_nothing_is_to_be_gained_the_rubric_stays(tmp_path):
+    found = refined(write(tmp_path, "none", 1, 240))
+    assert not found["gain"]
+    assert found["use"].startswith("keep the rubric")
+
+
+def test_few_dev_labels_are_too_few(tmp_path):
+    with pytest.raises(UsageError, match="dev labels"):
+        refined(write(tmp_path, "fixable", 1, 30))
