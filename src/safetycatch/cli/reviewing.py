@@ -57,14 +57,14 @@ def review(
     from safetycatch.review.desk import Desk
     from safetycatch.review.serving import bound, keys_of, serve
 
+    if (query or csv is not None) and not rows:
+        raise UsageError("--filter and --csv are about a run's rows", fix="safetycatch review last --rows …")
     output, who = Output(json=json), _annotator(annotator)
     source = _Source(what, set_name)
     store, run = source.run()
     opened = None if rows else _label_set(source, store, run, n, candidate, (input_column, output_column), output)
     if rows and (run is None or store is None):
         raise UsageError("no run whose rows could be read", where="--rows", fix="safetycatch review last --rows")
-    if (query or csv is not None) and not rows:
-        raise UsageError("--filter and --csv are about a run's rows", fix="safetycatch review last --rows …")
     labels = _labels_there(source, run, candidate) if rows else None
     if csv is not None and store is not None and run is not None:
         from safetycatch.cli.rows_file import write_rows
@@ -78,9 +78,9 @@ def review(
         words = ["safetycatch", "review", str(source.shown(opened.folder)), "--as", who, "--port", str(keys.port)]
         desk = Desk(opened, annotator=who, again=shlex.join(words), now=lambda: datetime.now(UTC))
     app = create_app(Review(desk, store, run, labels, query.lstrip("?")), keys)
-    _tell(output, keys.url(), opened, run, who, source)
     # Ctrl-C is how the page is closed.
     with contextlib.closing(listener), contextlib.suppress(KeyboardInterrupt, StoppedError):
+        _tell(output, keys.url(), opened, run, who, source)
         serve(app, listener)
     if opened is not None:
         saved = {name: desk.saved(name) for name in opened.annotators()} if desk is not None else {}

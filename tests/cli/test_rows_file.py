@@ -1,0 +1,49 @@
+import csv
+import stat
+
+import pytest
+
+from tests.stored_rows import row, write_run
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A run of four rows in this folder's store."""
+    (tmp_path / "safetycatch.yaml").write_text("")
+    monkeypatch.setenv("SAFETYCATCH_STORE", str(tmp_path / "store"))
+    rows = [row(candidate, item, f"{candidate} says =1", float(item == "x")) for item in "xy" for candidate in "ab"]
+    return write_run(tmp_path, rows)[1]
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_filtered_rows_become_a_file_for_me_alone(cli, stored, tmp_path):
+    done = cli("review", "last", "--rows", "--filter", "score=wrong&candidate=b", "--csv", "wrong.csv", "--json")
+    found = rows_of(tmp_path / "wrong.csv")
+    assert done.code == 0
+    assert done.document["rows"] == 1
+    assert [(one["example_id"], one["output"]) for one in found] == [("y", "b says =1")]
+    assert stat.S_IMODE((tmp_path / "wrong.csv").stat().st_mode) == 0o600
+
+
+def test_no_file_is_overwritten(cli, stored, tmp_path):
+    (tmp_path / "mine.csv").write_text("mine")
+    assert cli("review", "last", "--rows", "--csv", "mine.csv").code == 2
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+
+
+def test_a_filter_that_is_not_there_names_those_that_are(cli, stored, tmp_path):
+    done = cli("review", "last", "--rows", "--filter", "colour=red", "--csv", "x.csv")
+    assert done.code == 2
+    assert "expected candidate, score, flip, status" in done.err
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("words", [("--filter", "score=wrong"), ("--csv", "x.csv")])
+def test_filter_and_file_are_about_rows(cli, stored, words):
+    done = cli("review", "last", *words)
+    assert done.code == 2
+    assert "--rows" in done.err
