@@ -80,7 +80,8 @@ def judging_of(
     store, key = prepared.place.open_store(), prepared.judging["key"]
     kept = Certificates(store)
     found, newest = kept.of(key), kept.newest(prepared.experiment.name)
-    labels, told = _labels(store, settings, people, parts, scores)
+    shown = {output_hash(shot["output"]) for shot in prepared.judging["shots"]}
+    labels, told = _labels(store, settings, people, parts, scores, shown)
     return {
         "scale": "pairwise" if settings.scale == PAIRWISE else "rate" if settings.is_rate else "grades",
         "judge_key": key,
@@ -112,8 +113,12 @@ def _labels(
     people: Labelled | None,
     parts: dict[str, list[dict[str, Any]]],
     scores: dict[str, dict[str, Any]],
+    shown: set[str],
 ) -> tuple[dict[str, dict[str, list[list[Any]]]], dict[str, Any]]:
-    """Return the drawn labels of this run's answers by metric and candidate, and the numbers of all labels."""
+    """Return the drawn labels of this run's answers by metric and candidate, and the numbers of all labels.
+
+    Of answers `shown` to the judge with their labels its verdict says nothing, so they are left out.
+    """
     if people is None:
         return {}, {"n_labels": 0, "n_here": 0, "n_drawn": 0, "n_disputed": 0, "changed": {}}
     rule = "median" if settings.grades else "majority"
@@ -123,7 +128,12 @@ def _labels(
     changed: dict[str, list[int]] = {}
     found: dict[str, dict[str, list[list[Any]]]] = {}
     for candidate, shards in parts.items():
-        about = {key for by_key in said.values() for key in by_key if key.candidate == candidate}
+        about = {
+            key
+            for by_key in said.values()
+            for key in by_key
+            if key.candidate == candidate and key.output_hash not in shown
+        }
         ids = {key.example_id for key in about}
         if not ids:
             continue

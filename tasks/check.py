@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from safetycatch.catches import Observation, aggregation, cost, fewshot, harness, illusory, lockin, statistics
 from safetycatch.catches import results as results_catches
+from safetycatch.catches.judges import adds_something
 from safetycatch.fewshot.selection import verify_shots
 from safetycatch.scoring import majority_share
 from safetycatch.store import Ref, Runs
@@ -278,6 +279,7 @@ def observe_after(
             wanted=policy.threshold("SC202", "power"),
             unit="points" if metric["unit"] == "points" else metric["unit"],
         )
+    yield adds_something(summary["judged"]["rates"] if "judged" in summary else None, policy)
     n_compared = len(main) - 1
     luck = summary["health"]["luck"] if summary["health"] else None
     yield statistics.family(

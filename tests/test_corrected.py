@@ -54,7 +54,11 @@ class Judged:
             "judge": {"verdicts": "verdicts.csv"},
         }
         del project.config["claim"], project.config["budget"]
-        project.write(
+        self.record()
+
+    def record(self):
+        """Write the judge's verdicts."""
+        self.project.write(
             "verdicts.csv",
             [
                 {
@@ -270,6 +274,28 @@ def test_a_gate_pays_for_the_judges_errors(judged):
     text = gate_comment("e", found)
     assert "raw +6.0 points" in text
     assert "certificate: certified" in text
+
+
+def sc107(result):
+    return next(row for row in result["findings"] if row["code"] == "SC107")
+
+
+def test_sc107_is_silent_where_the_judge_helps(judged):
+    for name in GOOD:
+        judged.said[name] = [good != (number % 20 == 4) for number, good in enumerate(judged.truth[name])]
+    judged.record()
+    judged.label(EVERY_FOURTH)
+    assert sc107(judged.run())["status"] == "passed"
+
+
+def test_sc107_warns_where_the_judge_tells_nothing(judged):
+    for name in GOOD:
+        judged.said[name] = [number % 2 == 0 for number in range(N)]
+    judged.record()
+    judged.label([*range(0, N, 8), *range(1, N, 8)])
+    result = judged.run()
+    assert (sc107(result)["status"], sc107(result)["level"]) == ("fired", "warn")
+    assert any("the judge adds nothing here" in line for line in result["judged"]["told"])
 
 
 def test_a_run_without_a_judge_says_nothing_of_judges(project):

@@ -28,8 +28,8 @@ from safetycatch.store.records import RunConflict, RunConflictError
 from tasks.report import report
 from tests.wiring import BOX, rows
 
-# Of a judge, in whole runs: tests/test_judge_catches.py
-JUDGES = {f"SC{number}" for number in (101, 102, 103, 104, 105, 106, 108, 109, 110)}
+# Of a judge, in whole runs: tests/test_judge_catches.py, SC107 in tests/test_corrected.py
+JUDGES = {f"SC{number}" for number in range(101, 111)}
 BUILT = {
     *JUDGES,
     *(

@@ -8,6 +8,7 @@ import pytest
 from safetycatch.catches import Policy
 from safetycatch.catches.judges import (
     JudgeUse,
+    adds_something,
     as_good_as_people,
     certificate_fits,
     even_on_slices,
@@ -144,3 +145,29 @@ def test_sc110_compares_with_people(low, high, level):
 def test_sc110_fires_where_it_loses_to_the_annotators():
     people = {**GOOD.people, "alternative_annotator": {"winning_rate": 0.3}}
     assert level_of(as_good_as_people(USE, replace(GOOD, people=people), POLICY)) == "warn"
+
+
+def rated(gain, method="post_stratified", where="all"):
+    return [
+        {"candidate": "a", "metric": "judge", "slice": where, "gain": gain, "method": method, "n_labels": 100},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rates", "status"),
+    [
+        (None, "not_applicable"),
+        ([], "not_checked"),
+        (rated(1.1), "passed"),
+        (rated(0.2, "rogan_gladen"), "not_checked"),
+        (rated(None, ""), "not_checked"),
+        (rated(0.5, where="lang=de"), "not_checked"),
+    ],
+)
+def test_sc107_silent_where_the_judge_helps_or_labels_are_of_elsewhere(rates, status):
+    assert adds_something(rates, POLICY).seen == status
+
+
+@pytest.mark.parametrize("rates", [rated(1.09), [*rated(2.0), *rated(1.0)]])
+def test_sc107_fires_where_the_labels_alone_say_as_much(rates):
+    assert level_of(adds_something(rates, POLICY)) == "warn"

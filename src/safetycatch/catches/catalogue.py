@@ -133,6 +133,16 @@ CATCHES: dict[str, Catch] = {
             thresholds={"swap": 0.15, "retest": 0.05, "unparsed": 0.02},
         ),
         Catch(
+            "SC107",
+            "warn",
+            "the judge adds nothing",
+            "of people's labels drawn from these very answers, one is worth fewer than `gain` thanks to the judge: the "
+            "variance of the labels alone over the corrected rate's",
+            "the labels alone say as much, without a call: the judge costs money and tells nothing",
+            "Angelopoulos, Duchi and Zrnic 2023, PPI++; Cochran 1977, Sampling Techniques (5A.9)",
+            thresholds={"gain": 1.1},
+        ),
+        Catch(
             "SC108",
             "refuse",
             "the judge obeys the text it grades",

@@ -19,6 +19,7 @@ Level = Literal["refuse", "warn"] | None
 
 SHOWN = 3
 LEVEL = 0.95
+OWN_LABELS = frozenset({"post_stratified", "ppi", "labels_only"})
 NO_JUDGE = "no metric needs a judge"
 NO_CERTIFICATE = "there is no certificate of this judge"
 
@@ -336,6 +337,35 @@ def even_on_slices(use: JudgeUse | None, certificate: Certificate | None, policy
         "a candidate that is better there is not seen to be",
         "say in the rubric what is right there, or label more of that slice and correct it apart",
         {"slices": [dict(one) for one in worse[:20]]},
+    )
+
+
+def adds_something(rates: Sequence[Mapping[str, Any]] | None, policy: Policy) -> Observation:
+    """SC107: a label is worth more with the judge than without; `rates` are a run's judged figures (None: no judge).
+
+    Asked of labels of the run's own answers only: labels from elsewhere say nothing here without the judge.
+    """
+    if rates is None:
+        return Observation("SC107", "not_applicable", NO_JUDGE)
+    known = [row for row in rates if row["slice"] == "all" and row["gain"] is not None]
+    known = [row for row in known if row["method"] in OWN_LABELS]
+    if not known:
+        return Observation("SC107", "not_checked", "no rate here rests on labels of these very answers")
+    limit = policy.threshold("SC107", "gain")
+    least = min(known, key=lambda row: row["gain"])
+    saw = f"effective-label gain {least['gain']:.2f} for {least['candidate']} ({least['n_labels']} labels)"
+    evidence = {"gains": {f"{row['candidate']}, {row['metric']}": row["gain"] for row in known}}
+    if least["gain"] >= limit:
+        return Observation(
+            "SC107", "passed", f"{saw} and more for the others" if len(known) > 1 else saw, evidence=evidence
+        )
+    return Observation(
+        "SC107",
+        "fired",
+        saw,
+        "the judge adds nothing here: the labels alone say as much",
+        "a better judge (refine its rubric, another model), or none: labels alone",
+        evidence,
     )
 
 
