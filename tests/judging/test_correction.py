@@ -221,3 +221,29 @@ def test_the_raw_rate_is_off_and_the_corrected_one_covers(truth, tpr, tnr):
         hits += found.low <= truth <= found.high
     assert np.mean(off) == pytest.approx(truth * tpr + (1 - truth) * (1 - tnr) - truth, abs=0.01)
     assert hits >= 182  # .95 of 200 less 2.6 standard errors
+
+
+def test_labels_of_further_rows_join_the_judges_share():
+    beside = corrected_rate(FURTHER, JUDGE, HUMAN, labelled_among_judged=False)
+    assert beside.estimate == pytest.approx(corrected_rate(ALL, JUDGE, HUMAN).estimate)
+    names = np.arange(3000) // 3
+    found = corrected_rate(
+        FURTHER, JUDGE, HUMAN, labelled_among_judged=False, cluster=names, labelled_cluster=np.arange(300) // 3 + 5000
+    )
+    assert found.estimate == pytest.approx(beside.estimate)
+    assert found.df == pytest.approx(99)
+
+
+def test_weighted_scores_of_labels_alone():
+    human, chance = np.array([1.0, 2, 3, 4, 5, 5]), np.array([0.1, 0.1, 0.1, 0.5, 0.5, 0.5])
+    found = corrected_rate(np.full(60, 3.0), np.full(6, 3.0), human, sampling_probability=chance, method="labels_only")
+    assert found.estimate == pytest.approx((10 * 6 + 2 * 14) / 36)
+    assert found.low < found.estimate < found.high
+
+
+def test_clusters_of_elsewhere_widen_rogan_gladen():
+    plain = corrected_rate(FURTHER, JUDGE, HUMAN, method="rogan_gladen")
+    runs = np.arange(300) // 10  # the errors stand side by side
+    wide = corrected_rate(FURTHER, JUDGE, HUMAN, method="rogan_gladen", labelled_cluster=runs)
+    assert wide.estimate == pytest.approx(plain.estimate)
+    assert wide.high - wide.low > 1.5 * (plain.high - plain.low)
