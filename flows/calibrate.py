@@ -155,7 +155,7 @@ def run_calibration(
         answered = {
             "certificate_id": certificate_id,
             **certificate.as_json(),
-            "agreed": list(agreed(items)),
+            "agreed": list(agreed([item for item in items if item.label])),
             "disagreements": shown,
             "n_disagreements": len(apart),
             "calls": call_counts(shared.counts),
@@ -182,7 +182,7 @@ def _told(material: Material) -> str:
     told = (
         f"{len(material.items):,} labelled items: {sizes[FEW_SHOT]} to show, {sizes[DEV]} dev, {sizes[SEALED]} sealed"
     )
-    more = [f"{material.n_disputed} disputed are left out"] if material.n_disputed else []
+    more = [f"{len(material.disputed)} disputed are left out"] if material.disputed else []
     more += [f"{n} left out: {why}" for why, n in material.left_out.items()]
     return " · ".join([told, *more])
 
@@ -265,7 +265,7 @@ def _probed(place: Place, inputs: Inputs, settings: dict[str, Any], items: Seque
         place,
         settings["judging"],
         settings["questions"],
-        labels=[item.label for item in items],
+        labels=[item.label or None for item in items],
         models=[wrote.get(item.key.candidate) for item in items],
     )
     for probe in found:
@@ -276,7 +276,7 @@ def _probed(place: Place, inputs: Inputs, settings: dict[str, Any], items: Seque
 
 def _may_be_read(item: JudgedItem, material: Material) -> bool:
     """Whether an item's disagreement may be read: a sealed one that is read tunes the judge on its test."""
-    return item.part == DEV or material.settings.verdicts is not None
+    return bool(item.label) and (item.part == DEV or material.settings.verdicts is not None)
 
 
 def _shown(item: JudgedItem) -> dict[str, Any]:

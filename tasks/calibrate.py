@@ -16,7 +16,7 @@ from safetycatch.judge_settings import FIRST, PAIRWISE, SECOND, JudgeSettings
 from safetycatch.judging.calibration import JudgedItem
 from safetycatch.judging.jury import combined
 from safetycatch.judging.people import consensus
-from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED, ItemKey, LabelledItem, Part, overlaps, seal
+from safetycatch.judging.sealing import DEV, FEW_SHOT, LEFT_OUT, SEALED, ItemKey, LabelledItem, Part, overlaps, seal
 from safetycatch.store.looks import Look, distinct, looker, looks_of, sketch_of
 from safetycatch.store.sealings import join, parts_before
 from safetycatch.tables import CONTRACTS, schema
@@ -42,7 +42,8 @@ ITEM_COLUMNS = CONTRACTS["label_items"].names
 class Material:
     """What a judge is calibrated by: every labelled item with its one label and part, verdicts not yet.
 
-    `labels_hash` names what people said, `n_disputed` counts items on which they do not settle (they are left out).
+    `labels_hash` names what people said. `disputed` are the items on which they do not settle: no part and no figure
+    has them, but how well people agree cannot be told without them.
     """
 
     settings: JudgeSettings
@@ -50,7 +51,7 @@ class Material:
     items: tuple[JudgedItem, ...]
     left_out: dict[str, int]
     labels_hash: str
-    n_disputed: int
+    disputed: tuple[JudgedItem, ...]
     notes: tuple[str, ...]
 
     def of(self, *parts: Part) -> list[JudgedItem]:
@@ -60,16 +61,17 @@ class Material:
     @property
     def to_judge(self) -> list[JudgedItem]:
         """The items that the judge is asked about: recorded verdicts are read for every item."""
-        return list(self.items) if self.settings.verdicts is not None else self.of(DEV, SEALED)
+        own = list(self.items) if self.settings.verdicts is not None else self.of(DEV, SEALED)
+        return [*own, *self.disputed]
 
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """What people said: the table, and every item on which they settle, its part not known yet."""
+    """What people said: the table, every item on which they settle, its part not known yet, and those they do not."""
 
     labelled: Labelled
     items: tuple[JudgedItem, ...]
-    n_disputed: int
+    disputed: tuple[JudgedItem, ...]
 
 
 def read_people(inputs: Inputs) -> People:
@@ -90,14 +92,15 @@ def read_people(inputs: Inputs) -> People:
     found = labelled(path.parent / settings.labels, settings)
     labels = consensus(found.labels, rule="median" if settings.grades else "majority")
     rows = {ItemKey(*item_key(row)): row for row in found.items.to_pylist()}
-    settled = {key: label for key, label in labels.items() if label is not None and key in rows}
     has_chances = any(row["sampling_probability"] is not None for row in rows.values())
     critiques = _critiques(found.labels)
-    items = tuple(
-        _item(key, rows[key], label, has_chances=has_chances, critiques=critiques.get(key, ()))
-        for key, label in settled.items()
-    )
-    return People(found, items, sum(label is None for label in labels.values()))
+    items = [
+        _item(key, rows[key], label or "", has_chances=has_chances, critiques=critiques.get(key, ()))
+        for key, label in labels.items()
+        if key in rows
+    ]
+    disputed = tuple(replace(item, part=LEFT_OUT) for item in items if not item.label)
+    return People(found, tuple(item for item in items if item.label), disputed)
 
 
 def read_material(inputs: Inputs, place: Place) -> Material:
@@ -111,10 +114,10 @@ def read_material(inputs: Inputs, place: Place) -> Material:
     settings = inputs.experiment.judge
     if settings is None or not people.items:
         raise DataError(
-            f"no label that stands ({people.n_disputed} items are disputed)",
+            f"no label that stands ({len(people.disputed)} items are disputed)",
             where=f"{inputs.path}: judge.labels",
             expected="labelled items",
-            fix="safetycatch labels adjudicate" if people.n_disputed else f"safetycatch review {inputs.path.name}",
+            fix="safetycatch labels adjudicate" if people.disputed else f"safetycatch review {inputs.path.name}",
         )
     said = fingerprint(sorted([*item.key, item.label] for item in people.items))
     if settings.verdicts is not None:
@@ -136,7 +139,7 @@ def read_material(inputs: Inputs, place: Place) -> Material:
         tuple(replace(item, part=parts[item.key]) for item in people.items),
         left_out,
         said,
-        people.n_disputed,
+        people.disputed,
         people.labelled.notes,
     )
 

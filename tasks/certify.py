@@ -71,10 +71,12 @@ def certificate_of(
 ) -> Certificate:
     """Return the certificate of an experiment's judge; `judged` are its items with verdicts, in any part.
 
-    `returned` counts the models that answered, `overlaps` the sealed items found where the judge could learn them.
+    Items without a label, on which people do not settle, count for their agreement only. `returned` counts the models
+    that answered, `overlaps` the sealed items found where the judge could learn them.
     """
     settings = material.settings
-    sealed = [item for item in judged if item.part == SEALED]
+    labelled = [item for item in judged if item.label]
+    sealed = [item for item in labelled if item.part == SEALED]
     limits = limits_of(policy)
     counts = counts_of(sealed, settings)
     state, reasons = decide_state(counts, limits)
@@ -97,11 +99,11 @@ def certificate_of(
         reasons=reasons,
         labels_needed=more_labels(counts, limits),
         sealed=counts,
-        whole=counts_of(judged, settings),
-        overall=overall_of(judged, settings),
+        whole=counts_of(labelled, settings),
+        overall=overall_of(labelled, settings),
         labels_hash=material.labels_hash,
         labels=_labels(material),
-        sizes={**_sizes(material), "judged": sum(item.verdict is not None for item in judged)},
+        sizes={**_sizes(material), "judged": sum(item.verdict is not None for item in labelled)},
         sealed_keys=tuple(sorted(item.key.text for item in sealed)),
         people=_people(material, judged),
         slices=tuple({**asdict(one), "gap": one.gap} for one in slices_of(sealed, settings)),
@@ -112,7 +114,7 @@ def certificate_of(
         issued_at=now.replace(microsecond=0),
         valid_until=until and until.replace(microsecond=0),
         validity=validity,
-        sentinels=_sentinels(judged, settings),
+        sentinels=_sentinels(labelled, settings),
         versions=versions(),
     )
 
@@ -173,7 +175,7 @@ def _labels(material: Material) -> dict[str, Any]:
     return {
         "n_labels": labels.num_rows,
         "n_items": len(material.items),
-        "n_disputed": material.n_disputed,
+        "n_disputed": len(material.disputed),
         "by_label": dict(Counter(item.label for item in material.items)),
         "annotators": dict(sorted(annotators.items())),
         "first": times[0] if times else None,
@@ -247,7 +249,7 @@ def _annotator_test(
 
 def said_by(material: Material) -> dict[str, dict[str, str]]:
     """Return what each person says of each item as a whole, by `ItemKey.text`; adjudicators do not vote."""
-    keys = {tuple(item.key): item.key.text for item in material.items}
+    keys = {tuple(item.key): item.key.text for item in (*material.items, *material.disputed)}
     said: dict[str, dict[str, str]] = defaultdict(dict)
     for row in material.labelled.labels.to_pylist():
         key = keys.get((row["example_id"], row["candidate"], row["output_hash"]))

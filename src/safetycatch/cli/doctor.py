@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False) -> int:
-    """Check this machine: versions, keys, endpoints, Prefect server, store, locks, shutdown dates."""
+    """Check this machine: versions, keys, endpoints, Prefect server, store, locks, shutdown dates, certificates."""
     from safetycatch.cli.output import Output
 
     output = Output(json=json)
@@ -99,6 +99,7 @@ def _checks(today: date) -> Iterator[Check]:
     yield from _keys(project)
     yield from _endpoints(project)
     yield from _models(project, today)
+    yield from _certificates(project)
 
 
 def _versions() -> Iterator[Check]:
@@ -264,3 +265,34 @@ def _models(project: Project, today: date) -> Iterator[Check]:
         yield Check("models", "ok", f"no shutdown within {LATER_DAYS} days is published for {', '.join(quiet)}")
     elif not used:
         yield Check("models", "ok", "no experiment here names one")
+
+
+def _certificates(project: Project) -> Iterator[Check]:
+    """Say what the newest certificate of each judge's experiment is worth, and what ends when."""
+    if not project.store_root.is_dir():
+        return
+    from safetycatch.store import Store
+    from safetycatch.store.certificates import Certificates
+
+    try:
+        every = Certificates(Store.open(project.store_root)).all()
+    except SafetycatchError as error:
+        yield Check("judges", "wrong", str(error).partition("\n")[0], "safetycatch verify")
+        return
+    newest = {one.experiment: one for one in reversed(every)}
+    now = datetime.now(UTC)
+    for name, one in sorted(newest.items()):
+        again = f"safetycatch calibrate the file of {name}"
+        told = f"{name}: {one.state} on {one.issued_at:%Y-%m-%d}"
+        if one.drift.get("alarm"):
+            yield Check("judges", "wrong", f"{told}; it drifted: {one.drift.get('detail', '')}", again)
+        elif one.expired(now):
+            yield Check("judges", "wrong", f"{told}; it ended on {one.valid_until:%Y-%m-%d}", again)
+        elif one.state != "certified":
+            yield Check("judges", "note", f"{told}: {one.reasons[0].text}", "; ".join(one.labels_needed) or again)
+        elif one.valid_until is None:
+            yield Check("judges", "ok", f"{told}; {one.validity}")
+        else:
+            left = (one.valid_until - now).days
+            state: State = "note" if left <= SOON_DAYS else "ok"
+            yield Check("judges", state, f"{told}; it ends on {one.valid_until:%Y-%m-%d}, in {left} days", again)
