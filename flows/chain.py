@@ -175,7 +175,7 @@ def prepare(
     if exclude:
         notes.append(f"{len(exclude)} leaked rows are left out of the scores; the report shows both figures")
     judging = judging_of(inputs, scorers)
-    check_judging(experiment, judging)
+    check_judging(experiment, place, judging, dict.fromkeys(table["example_id"].to_pylist()))
     if experiment.judge and judging is None:
         notes.append(f"the judge is not asked: no scorer of {', '.join(scorers[:3])} is its own (scorers: [judge])")
     entries, shots = entries_of(inputs, place, call, task, labels, scorers, examples, splits, pool, scored_split)

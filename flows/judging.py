@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.catches.judges import canaries_obeyed
-from safetycatch.errors import ExperimentError
+from safetycatch.errors import DataError, ExperimentError
 from safetycatch.judge_settings import PAIRWISE
 from safetycatch.report.numbers import money
 from safetycatch.scoring.judged import is_judged
@@ -18,9 +18,10 @@ from tasks.judge_plan import n_canary_questions, questions_of_an_answer
 from tasks.judging import judge_answers, judge_canaries
 from tasks.plan import BYTES_A_TOKEN, expected_reply_tokens
 from tasks.recorded import read_recorded
+from tasks.recorded_verdicts import read_verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from flows.chain import Call
     from safetycatch.catches import Observation, Policy
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # What a run cannot know of answers that are not asked of a model: as long as a model's may be.
 UNKNOWN_TOKENS = 1024
 MANY_UNREADABLE = 0.02
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,24 @@ def judging_of(inputs: Inputs, scorers: Sequence[str]) -> dict[str, Any] | None:
     return judging_entry(inputs) if inputs.experiment.judge and any(map(is_judged, scorers)) else None
 
 
-def check_judging(experiment: Experiment, judging: dict[str, Any] | None) -> None:
-    """Refuse pairs without a baseline in the same run. Raises: ExperimentError."""
-    if judging is None or judging["settings"]["scale"] != PAIRWISE:
+def check_judging(experiment: Experiment, place: Place, judging: dict[str, Any] | None, known: Collection[str]) -> None:
+    """Refuse before a call what could not be judged: pairs without a baseline, recorded verdicts that are broken.
+
+    `known` are the ids of the data. Raises: ExperimentError; DataError for a file of verdicts.
+    """
+    settings = experiment.judge
+    if judging is None or settings is None:
+        return
+    if settings.verdicts is not None:
+        said, _ = read_verdicts(place, settings.verdicts, judging, settings)
+        ids = [example_id for _, example_id, _ in said]
+        if not any(example_id in known for example_id in ids):
+            raise DataError(
+                f"none of its {len(ids):,} ids, such as {ids[0][:40]!r}, is in the data",
+                where=settings.verdicts,
+                expected=f"ids such as {next(iter(known))[:40]!r}",
+            )
+    if settings.scale != PAIRWISE:
         return
     where = f"{experiment.name}: judge.scale"
     if experiment.baseline_is_run:
@@ -185,17 +202,19 @@ def judge_facts(prepared: Prepared, judgement: Judgement) -> dict[str, Any]:
     """Return what was counted over all verdicts: statuses, errors, replies by other models; the canaries' end."""
     store = prepared.place.open_store()
     total: dict[str, Counter[str]] = {name: Counter() for name in ("statuses", "errors", "returned", "verdicts")}
-    n, cost_usd, unreadable, canaries = 0, 0.0, "", None
+    n, cost_usd, unreadable, canaries, missing = 0, 0.0, "", None, list[str]()
     for reference in judgement.refs:
         facts = store.facts(StoreRef.from_dict(reference))
         canaries = facts.get("canaries", canaries)
         cost_usd += facts["cost_usd"]
         n += facts["n"]
         unreadable = unreadable or facts["unreadable"]
+        missing = [*missing, *facts["missing"]][:MOST_NAMED]
         for name, counter in total.items():
             counter.update(facts[name])
     counted = {name: dict(counter) for name, counter in total.items()}
-    return {**counted, "n": n, "cost_usd": cost_usd, "unreadable": unreadable, "canaries": canaries}
+    told = {"unreadable": unreadable, "missing": missing, "canaries": canaries}
+    return {**counted, "n": n, "cost_usd": cost_usd, **told}
 
 
 def judgement_lines(prepared: Prepared, judgement: Judgement) -> list[str]:
@@ -219,7 +238,8 @@ def judgement_notes(prepared: Prepared, judgement: Judgement) -> list[str]:
         notes.append(f"judge: {n_unparsed:,} of {n:,} verdicts could not be read, e.g. {facts['unreadable']!r}")
     for why, told in (("not_recorded", "not recorded"), ("other_output", "recorded for another output")):
         if facts["errors"].get(why):
-            notes.append(f"judge: {facts['errors'][why]:,} of {n:,} verdicts are {told}: missing")
+            shown = f", such as {', '.join(facts['missing'])}" if facts["missing"] else ""
+            notes.append(f"judge: {facts['errors'][why]:,} of {n:,} verdicts are {told}: missing{shown}")
     seen = facts["canaries"]
     if seen and seen["obeyed"]:
         notes.append(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STAGE, VERSION = "judge", "1"
 CANARY_STAGE, CANARY_VERSION = "canaries", "1"
-MAX_SHOWN = 160
+MAX_SHOWN, MAX_MISSING = 160, 5
 COLUMNS = ["example_id", "replicate", "status", "output"]
 SCHEMA = schema("verdicts")
 
@@ -128,7 +128,8 @@ def answers_in(place: Place, parts: Sequence[dict[str, Any]]) -> Iterator[Row]:
 
 
 def verdict_facts(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what is counted of verdicts: statuses, error classes, replies by other models, one that was unreadable."""
+    """Return what is counted of verdicts: statuses, error classes, replies by other models, some without."""
+    missing = [row for row in rows if row["status"] == "error"]
     unreadable = (row["output"] for row in rows if row["status"] == "unparsed" and row["output"])
     return {
         "n": len(rows),
@@ -137,6 +138,7 @@ def verdict_facts(rows: Sequence[Row]) -> dict[str, Any]:
         "returned": dict(Counter(row["model_returned"] for row in rows if row["status"] == "invalid")),
         "verdicts": dict(Counter(row["verdict"] for row in rows if row["verdict"] is not None)),
         "unreadable": next(unreadable, "")[:MAX_SHOWN],
+        "missing": [f"{row['candidate']}: {row['example_id']}" for row in missing[:MAX_MISSING]],
         "cost_usd": sum(row["cost_usd"] or 0.0 for row in rows),
     }
 

@@ -39,7 +39,7 @@ def recorded_verdicts(
     Raises: DataError for a verdict outside the scale, two on the same item, or a file that changed.
     """
     path = settings.verdicts or ""
-    said, voices = _read(place, path, judging, settings)
+    said, voices = read_verdicts(place, path, judging, settings)
     rows: list[dict[str, Any]] = []
     for item in items:
         digest = output_hash(output_text(item))
@@ -65,8 +65,10 @@ def recorded_verdicts(
     return rows
 
 
-def _read(place: Place, path: str, judging: dict[str, Any], settings: JudgeSettings) -> tuple[Said, list[Voice]]:
-    """Return the verdicts by item and voice, and every voice in the file."""
+def read_verdicts(
+    place: Place, path: str, judging: dict[str, Any], settings: JudgeSettings
+) -> tuple[Said, list[Voice]]:
+    """Return the verdicts by item and voice, and every voice in the file. Raises: as `recorded_verdicts`."""
     full = place.folder / path
     data, kind = full.read_bytes(), full.suffix.lower()
     if kind not in KINDS:

@@ -8,10 +8,13 @@ import sys
 
 import pytest
 
+from flows.bench_shots import run_bench
+from flows.chain import as_function
 from flows.preview import preview
 from safetycatch.errors import DataError, ExperimentError
 from safetycatch.store import Store, verify
 from safetycatch.store.secret import SECRET
+from tasks.bench import BenchSettings
 from tasks.judge import judging_entry, verdicts_of
 from tasks.session import session
 from tasks.start import read_inputs
@@ -279,6 +282,15 @@ def test_an_ensemble_is_judged_too(project):
     assert all(row["n"] == 60 for row in result["candidates"])
 
 
+@pytest.mark.parametrize("rule", ["any", "all"])
+def test_a_jury_rules_in_a_run(project, rule):
+    whole(project, jury=[{"model": "sandbox/judge", "prompt": "lax.md"}], rule=rule)
+    (project.folder / "lax.md").write_text("- at most 20 words\n")
+    result = project.run()
+    assert project.stored().table("verdicts").num_rows == 2 * (120 + 8)
+    assert (estimates(result) == {"a": 1.0, "b": 1.0}) == (rule == "any")
+
+
 def test_a_judged_metric_does_not_race(project):
     whole(project)
     project.given()
@@ -332,8 +344,28 @@ def test_recorded_verdicts_score_a_run_without_a_call(project):
     result = project.run()
     assert estimates(result) == {"a": 0.0, "b": 1.0}
     assert [row["n_missing"] for row in result["candidates"]] == [5, 5]
-    assert any("10 of 120 verdicts are not recorded" in note for note in result["notes"])
+    assert any(
+        "10 of 120 verdicts are not recorded: missing, such as a: R000, a: R001" in note for note in result["notes"]
+    )
     assert project.sent() == 0
+
+
+@pytest.mark.parametrize(
+    "row", [{"example_id": "R001", "verdict": "good"}, {"example_id": "nobody", "verdict": "pass"}]
+)
+def test_broken_recorded_verdicts_cost_no_call(project, row):
+    whole(project)
+    recorded(project, [row])
+    with pytest.raises(DataError, match=r"good|none of its 1 ids"):
+        project.run()
+    assert project.calls == []
+
+
+def test_a_bench_by_a_judge_is_refused(project):
+    whole(project).model()
+    project.config["split"] = {"dev": 1}
+    with pytest.raises(ExperimentError, match="a bench by a judge"):
+        run_bench(project.path(), BenchSettings(), call=as_function)
 
 
 @pytest.mark.parametrize(
