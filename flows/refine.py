@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect import flow
+from prefect.runtime import flow_run
+
 from flows.calibrate import agreed_to, planned
-from flows.chain import sound_store
-from flows.evaluate import error_limit, policy_of
+from flows.chain import as_task, sound_store
+from flows.evaluate import Digest, ExperimentFile, error_limit, policy_of
+from flows.watching import failed
 from safetycatch.errors import UsageError
 from safetycatch.experiment import Candidate
 from safetycatch.identity import fingerprint
@@ -26,9 +30,8 @@ from safetycatch.judging.refinement import (
     shown_disagreements,
 )
 from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED
-from safetycatch.report.numbers import money
 from safetycatch.store.secret import judge_secret
-from tasks.calibrate import judge_labels, look_at, questions_of, read_material, record_look, with_verdicts
+from tasks.calibrate import call_counts, judge_labels, look_at, questions_of, read_material, record_look, with_verdicts
 from tasks.calling import endpoint_name, read_table
 from tasks.estimate import not_held
 from tasks.judge import judging_entry, requests_about
@@ -91,6 +94,28 @@ class Revision:
         }
 
 
+def _run_name() -> str:
+    return f"refine {Path(str(flow_run.parameters.get('experiment', ''))).stem}"
+
+
+@flow(name="refine", flow_run_name=_run_name, persist_result=False, result_serializer="json")
+def refine(
+    experiment: ExperimentFile, digest: Digest = "", *, refiner: str | None = None, unattended: bool = True
+) -> Any:
+    """Revise a judge's rubric where its dev labels show a gain, and look once whether sealed labels show it too.
+
+    Args:
+        experiment: The experiment file, from the project's root, with judge: {model, prompt, labels}
+        digest: The first 8 to 64 hex digits of the file's SHA-256, where only this content may run
+        refiner: The model that proposes rubrics, where it is not the judge's own
+        unattended: Nobody is there to be asked, so a budget must be set
+    """
+    try:
+        return run_refinement(Path(experiment), digest, refiner=refiner, unattended=unattended, call=as_task)
+    except Exception as error:  # noqa: BLE001 - raised to the caller; Prefect, which may be shared, gets no row's text
+        return failed(error)
+
+
 def run_refinement(
     path: Path, digest: str = "", *, refiner: str | None = None, unattended: bool = True, call: Call
 ) -> dict[str, Any]:
@@ -131,7 +156,7 @@ def run_refinement(
         whole = _about(inputs, first, material.of(DEV, SEALED), settings)
         estimate = planned(place, inputs, material, whole, policy, probes=False, unattended=unattended)
         estimate += _rest(place, inputs, first, dev, settings, asker, secret)
-        say("plan", f"refinement: at most {estimate.text}")
+        say("plan", f"refinement, whole: {estimate.text}")
         agreed_to(inputs, place, estimate, policy)
 
         def verdicts(revision: Revision, items: Sequence[JudgedItem]) -> list[JudgedItem]:
@@ -181,6 +206,7 @@ def run_refinement(
             "use": _use(path, files, sealed),
             "artifact": lineage["uri"] if "uri" in lineage else lineage["fingerprint"],
             "dev_agreement": _known(_mean(agreement_values(parent_items, settings))),
+            "calls": call_counts(shared.counts),
             "spent_usd": None if spent.unpriced else spent.usd,
             "spent_at_least_usd": spent.usd,
             "wall_s": time.monotonic() - began,
@@ -331,7 +357,7 @@ def _sealed(
     for revision in (first, final):
         # Before the first verdict, so that a kill cannot hide it.
         record_look(place, look_at(inputs, place, material, revision.judging["key"]))
-    return measure(verdicts(first, sealed), [(final.name, verdicts(final, sealed))], settings)
+    return measure(verdicts(first, sealed), [(final.name, verdicts(final, sealed))], settings, part=SEALED)
 
 
 def _write(folder: Path, settings: JudgeSettings, child: Revision, parent: Revision) -> dict[str, str]:
@@ -398,22 +424,3 @@ def _missing(values: Any) -> Any:
 
 def _known(value: Any) -> Any:
     return None if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
-
-
-def told(result: dict[str, Any]) -> list[str]:
-    """Return the outcome as lines for a terminal."""
-    lines = [f"{row['name']:<5} {row['kind']:<7} {_figures(row)}" for row in result["revisions"]]
-    lines.append(result["stopped"])
-    if result["sealed"]:
-        lines.append(f"sealed labels, looked at once: {result['sealed']['told']}")
-    spent = "$ not known" if result["spent_usd"] is None else money(result["spent_usd"])
-    return [*lines, f"{result['use']} ({spent})"]
-
-
-def _figures(row: dict[str, Any]) -> str:
-    if row["parent"] is None:
-        return "as given"
-    if row["estimate"] is None or row["low"] is None:
-        return f"from {row['parent']}: no difference on dev"
-    figures = f"{100 * row['estimate']:+.1f} points [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] on dev"
-    return f"from {row['parent']}: {figures}{' · kept' if row['kept'] else ''}"

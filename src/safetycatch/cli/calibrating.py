@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"certified": "good", "provisional": "note", "refused": "bad"}
 SHOWN = 3
+MAX_CHANGES = 160
 FIGURES = (("tpr", "TPR"), ("tnr", "TNR"), ("j", "J"), ("kappa", "kappa"))
 
 
@@ -26,6 +27,8 @@ def calibrate(
     file: Annotated[Path, typer.Argument(help="An experiment file with judge: {…, labels: …}.", show_default=False)],
     probes: Annotated[bool, typer.Option(help="Ask again with order, length, form, instructions changed.")] = True,
     sentinels: Annotated[bool, typer.Option("--sentinels", help="Only ask whether the judge drifted.")] = False,
+    refine: Annotated[bool, typer.Option("--refine", help="Try better rubrics on dev labels.")] = False,
+    refiner: Annotated[str | None, typer.Option(help="Who proposes them; default: the judge's model.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Approve what it costs, where it would ask (SC302).")] = False,
     name: Annotated[str | None, typer.Option("--as", help="Who approves; default: your login name.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
@@ -38,19 +41,26 @@ def calibrate(
     from safetycatch.cli.approving import asker
     from safetycatch.cli.output import Output, quiet_stdout
     from safetycatch.cli.running import in_flow
+    from safetycatch.errors import UsageError
     from safetycatch.experiment import load_experiment
 
+    if refine and sentinels:
+        raise UsageError("both --refine and --sentinels", expected="one of them")
+    if refiner is not None and not refine:
+        raise UsageError("--refiner without --refine", fix="--refine")
     load_experiment(file, alone=True)  # a wrong file is told before a server is started for it
     output = Output(json=json)
     ask = asker(output, name, yes=yes)
 
     def start(flow: Any) -> Any:
+        if refine:
+            return flow(experiment=str(file.absolute()), refiner=refiner, unattended=False)
         return flow(experiment=str(file.absolute()), probes=probes, sentinels=sentinels, unattended=False)
 
     with quiet_stdout(output):
-        result, _ = in_flow("calibrate", file, output, ask, start, alone=True)
+        result, _ = in_flow("refine" if refine else "calibrate", file, output, ask, start, alone=True)
     if not json:
-        (show_drift if sentinels else show)(result, output)
+        (show_refined if refine else show_drift if sentinels else show)(result, output)
     output.document(result)
     return EXIT_OK
 
@@ -99,3 +109,32 @@ def show_drift(result: dict[str, Any], output: Output) -> None:
     output.field("labels", safe(result["drift"]["labels"]["detail"]))
     word, colour = ("DRIFTED", "bad") if result["drift"]["alarm"] else ("HOLDS", "good")
     output.line(f"  {'state':<9} {output.painted(word, colour)}  {safe(result['drift']['detail'])}")
+
+
+def show_refined(result: dict[str, Any], output: Output) -> None:
+    """Print what became of the rubrics that were tried for people."""
+    from safetycatch.cli.output import safe
+    from safetycatch.cli.running import calls_line
+    from safetycatch.report.numbers import seconds
+
+    output.field("calls", calls_line(result))
+    for row in result["revisions"]:
+        output.field(row["name"], f"{row['kind']:<7} {_figures(row)}")
+        if row["changes"]:
+            output.field("", safe(row["changes"])[:MAX_CHANGES])
+    output.field("stopped", safe(result["stopped"]))
+    if result["sealed"]:
+        output.field("sealed", f"looked at once: {safe(result['sealed']['told'])}")
+    word, colour = ("GAIN", "good") if result["gain"] else ("NO GAIN", "note")
+    output.line(
+        f"  {'verdict':<9} {output.painted(word, colour)}  {safe(result['use'])}   ({seconds(result['wall_s'])})"
+    )
+
+
+def _figures(row: dict[str, Any]) -> str:
+    if row["parent"] is None:
+        return "as given"
+    if row["low"] is None:
+        return f"from {row['parent']}: the same verdicts on dev"
+    figures = f"{100 * row['estimate']:+.1f} points [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] on dev"
+    return f"from {row['parent']}: {figures}{' · kept' if row['kept'] else ''}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from safetycatch.identity import keyed_fraction
 from safetycatch.judging.asking import TOKEN_DIGITS, Asked
 from safetycatch.judging.calibration import disagreements, folded
-from safetycatch.judging.sealing import SHORTEST_QUOTE
+from safetycatch.judging.sealing import DEV, SHORTEST_QUOTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,9 +220,13 @@ def agreement_values(items: Sequence[JudgedItem], settings: JudgeSettings) -> np
 
 
 def measure(
-    parent: Sequence[JudgedItem], children: Sequence[tuple[str, Sequence[JudgedItem]]], settings: JudgeSettings
+    parent: Sequence[JudgedItem],
+    children: Sequence[tuple[str, Sequence[JudgedItem]]],
+    settings: JudgeSettings,
+    *,
+    part: str = DEV,
 ) -> Round:
-    """Return how the children of a round agree with people on dev, against their parent on the same items.
+    """Return how the children of a round agree with people on a `part`, against their parent on the same items.
 
     Raises: StatisticsError below 2 items. Assumes independent items. Holm over the children.
     """
@@ -244,17 +248,17 @@ def measure(
         key=lambda trial: (-trial.difference.estimate, trial.name),
     )
     kept = next((trial for trial in trials if trial.better), None)
-    return Round(tuple(trials), kept, _reason(trials, kept))
+    return Round(tuple(trials), kept, _reason(trials, kept, part))
 
 
-def _reason(trials: Sequence[Trial], kept: Trial | None) -> str:
+def _reason(trials: Sequence[Trial], kept: Trial | None, part: str) -> str:
     if not trials:
         return "no proposal that could be used"
     best = kept or trials[0]
     d = best.difference
     if math.isnan(d.low):
-        return f"{best.name} agrees with people on exactly the same dev items as its parent"
-    figures = f"{100 * d.estimate:+.1f} points [{100 * d.low:+.1f}, {100 * d.high:+.1f}] on {d.n} dev items"
+        return f"{best.name} agrees with people on exactly the same {part} items as its parent"
+    figures = f"{100 * d.estimate:+.1f} points [{100 * d.low:+.1f}, {100 * d.high:+.1f}] on {d.n} {part} items"
     if kept:
         return f"{best.name}: {figures}"
     return f"the gain is inside the noise: the best, {best.name}, {figures}"
