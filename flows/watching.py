@@ -28,6 +28,7 @@ from safetycatch.errors import (
     StoppedError,
     UsageError,
 )
+from safetycatch.report.escaping import markdown_prose
 from safetycatch.report.numbers import spent as spent_text
 from tasks.stage import TRANSIENT
 
@@ -130,7 +131,10 @@ def publish(result: Result, answered: dict[str, Any]) -> None:
         return
     create_markdown_artifact(_verdict(result, answered), key="verdict", description=result.kind)
     keys = ("id", "split", "n", "n_missing", "estimate", "low", "high", "cost_usd")
-    board = [{key: _rounded(row[key]) for key in keys} for row in answered["candidates"][:MAX_TABLE_ROWS]]
+    shown = answered["candidates"][:MAX_TABLE_ROWS]
+    # A judged score never stands alone.
+    keys += ("beside",) if any("beside" in row for row in shown) else ()
+    board = [{key: _rounded(row.get(key)) for key in keys} for row in shown]
     create_table_artifact(board, key="leaderboard", description=result.summary["metric"]["name"])
     rows = [{"code": f.code, "status": f.status, "level": f.level, "title": f.title} for f in result.findings]
     create_table_artifact(rows, key="catches", description=_counted(rows))
@@ -161,15 +165,18 @@ def _verdict(result: Result, answered: dict[str, Any]) -> str:
         numbers = [
             _rounded(scale * verdict[key]) if verdict[key] is not None else "—" for key in ("estimate", "low", "high")
         ]
+        told = result.beside_difference(verdict["baseline"], verdict["candidate"], verdict["metric"])
+        beside = f" ({told})" if told else ""
         lines += [
             "",
             (
                 f"`{verdict['candidate']}` against `{verdict['baseline']}`: {numbers[0]} [{numbers[1]}, {numbers[2]}] "
-                f"{result.summary['metric']['unit']}, n = {verdict['n']}"
+                f"{result.summary['metric']['unit']}, n = {verdict['n']}{beside}"
             ),
         ]
     calls, spent = answered["calls"], spent_text(answered["spent_usd"], answered["spent_at_least_usd"])
     lines += ["", f"{calls['sent']} calls sent, {calls['from_journal']} from the journal, {spent}"]
+    lines += [f"\n{markdown_prose(line)}" for line in answered.get("judged", {}).get("told", ())]
     return "\n".join(lines)
 
 
