@@ -54,7 +54,7 @@ def agreement(
     from safetycatch.cli.output import Output
     from safetycatch.judging.people import disputes, people_agreement
 
-    output, found = Output(json=json), _labelled(source)
+    output, found = Output(json=json), labelled(source)
     grades = _grades(found)
     people = people_agreement(found.labels, rule=rule, grades=grades)
     open_items = _once(disputes(found.labels, rule=rule))
@@ -64,7 +64,8 @@ def agreement(
         output.block("note", list(found.notes))
 
 
-def _labelled(source: str) -> Labelled:
+def labelled(source: str) -> Labelled:
+    """Return the items and labels of a set, by name or folder, or of a file. Raises: as `tasks.labels.labelled`."""
     from safetycatch.cli import pipeline
     from safetycatch.project import find_project
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safetycatch.cli import label_people
+from safetycatch.cli import label_people, promoting
 from safetycatch.errors import EXIT_BAD_INPUT, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def register(verbs: typer.Typer) -> None:
     """Add this group of verbs."""
     app.command("agreement")(label_people.agreement)
     app.command("adjudicate")(label_people.adjudicate)
+    app.command("promote")(promoting.promote)
     verbs.add_typer(app, name="labels", rich_help_panel=PANEL)
 
 

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def write_new(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+def write_new(folder: Path, files: Mapping[str, str | bytes]) -> dict[str, str]:
     """Write `files` into `folder`; return `written` or `unchanged` for each.
 
     Raises: UsageError when one of them holds something else: nothing is written then.
     """
-    found = {name: _content(folder / name) for name in files}
+    wanted = {name: text if isinstance(text, bytes) else text.encode() for name, text in files.items()}
+    found = {name: _content(folder / name) for name in wanted}
     for name, content in found.items():
-        if content is not None and content != files[name].encode():
+        if content is not None and content != wanted[name]:
             raise UsageError(
                 "the file holds something else",
                 where=str(folder / name),
@@ -31,7 +32,7 @@ def write_new(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in found.items():
             if content is None:
-                _write(folder / name, files[name].encode())
+                _write(folder / name, wanted[name])
     except OSError as error:
         raise UsageError(f"cannot be written: {error.strerror}", where=str(folder), fix="--out …") from None
     return {name: "written" if content is None else "unchanged" for name, content in found.items()}
