@@ -96,6 +96,8 @@ def test_a_taken_port_is_told(cli, started, answers):
 
 def test_an_experiment_means_its_newest_run(cli, started, tmp_path, monkeypatch):
     project = Project(tmp_path, monkeypatch)
+    project.add("a", 80)
+    project.add("b", 55)
     path = project.path()
     ended = cli("review", str(path))
     assert (ended.code, "has no finished run" in ended.err) == (2, True)
@@ -107,8 +109,7 @@ def test_an_experiment_means_its_newest_run(cli, started, tmp_path, monkeypatch)
     assert (told["run"], told["set"]) == (run, run)
     code, _, err = end(process)
     assert code == 0
-    assert "drawn at random of 200" in err
-    assert "picked (new failure" in err
+    assert "answers drawn at random of 125, 15 picked (new failure 15)" in err
     labels = LabelSet.open(tmp_path / "labels" / run)
     assert labels.settings.source["run"] == run
     assert {"a", "b"} == set(labels.items()["candidate"].to_pylist())

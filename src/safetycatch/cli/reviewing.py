@@ -192,7 +192,7 @@ def _label_set(
         if run is not None and own != run.run_id:
             output.field("note", f"{folder} holds answers of {own or 'a file'}; another --set NAME takes this run's")
         return found
-    return _made(folder, _taken(source, store, run, candidate, columns), n, output)
+    return _made(folder, _taken(source, store, run, candidate, columns), n, source, output)
 
 
 def _labels_there(source: _Source, run: StoredRun | None, candidate: str | None) -> LabelSet | None:
@@ -232,7 +232,7 @@ def _taken(
     return from_file(source.file, input_column=columns[0], output_column=columns[1])
 
 
-def _made(folder: Path, taken: Taken, n: int, output: Output) -> LabelSet:
+def _made(folder: Path, taken: Taken, n: int, source: _Source, output: Output) -> LabelSet:
     from dataclasses import replace
 
     from safetycatch.identity import canonical_json, derive_seed
@@ -241,16 +241,17 @@ def _made(folder: Path, taken: Taken, n: int, output: Output) -> LabelSet:
 
     seed = derive_seed(0, "labels", folder.name, canonical_json(taken.settings.source).decode())
     found = chosen(taken.answers, n=n, seed=seed, interest=taken.interest)
-    source: dict[str, Any] = {**taken.settings.source, "n_answers": len(taken.answers), "picked": found.picked}
+    origin: dict[str, Any] = {**taken.settings.source, "n_answers": len(taken.answers), "picked": found.picked}
     made = LabelSet.create(
-        folder, found.items, replace(taken.settings, seed=seed, source=source), now=datetime.now(UTC)
+        folder, found.items, replace(taken.settings, seed=seed, source=origin), now=datetime.now(UTC)
     )
     output.block("note", list(taken.notes))
-    n_picked = sum(value is None for value in found.items["sampling_probability"].to_pylist())
+    n_picked, n_shown = sum(found.picked.values()), made.n_answers
     reasons = ", ".join(f"{reason} {count}" for reason, count in found.picked.items())
+    n_all = len({(answer["example_id"], answer["output_hash"]) for answer in taken.answers})
     output.field(
         "made",
-        f"{folder}: {found.items.num_rows - n_picked:,} answers drawn at random of {len(taken.answers):,}"
+        f"{source.shown(folder)}: {n_shown - n_picked:,} answers drawn at random of {n_all:,}"
         + (f", {n_picked:,} picked ({reasons})" if n_picked else ""),
     )
     return made
@@ -262,14 +263,14 @@ def _tell(output: Output, url: str, opened: LabelSet | None, run: StoredRun | No
             "url": url,
             "set": opened.name if opened is not None else None,
             "folder": str(opened.folder.absolute()) if opened is not None else None,
-            "answers": len(opened.rows) if opened is not None else 0,
+            "answers": opened.n_answers if opened is not None else 0,
             "annotator": who,
             "run": run.run_id if run is not None else None,
         },
         line=True,
     )
     if opened is not None:
-        output.field("set", f"{source.shown(opened.folder)} · {len(opened.rows):,} answers · labelling as {who}")
+        output.field("set", f"{source.shown(opened.folder)} · {opened.n_answers:,} answers · labelling as {who}")
         output.block("note", opened.notes)
     output.field("open", url)
     output.field("", "on this machine only, until Ctrl-C; the link is another one at every start")

@@ -129,24 +129,19 @@ def _points(share: float) -> str:
 
 def _steps(desk: Desk, *, labelled: int, named: bool) -> tuple[Step, ...]:
     name, source = desk.labels.name, desk.labels.settings.source
+    of_run = "run" in source
     steps: list[Step] = []
     if labelled < ENOUGH:
-        steps.append(Step(f"Label on: {ENOUGH} answers show most of what goes wrong often.", desk.again))
+        # 1 - 0.9 ** 30 = 0.96
+        words = f"Label on: {ENOUGH} answers show what goes wrong in one of ten with a chance of 96 %."
+        steps.append(Step(words, desk.again))
     if named:
         steps.append(
-            Step("Name each frequent failure mode in the judge's rubric, as a rule that can be kept or broken.")
+            Step("Write each frequent failure mode into the judge's rubric, as a rule that is kept or broken.")
         )
-    if "run" in source or "experiment" in source:
-        steps.append(Step("Let the judge answer to these labels: in the experiment's judge", f"labels: labels/{name}"))
-        steps.append(Step("and see how far it agrees with people:", "safetycatch calibrate EXPERIMENT"))
-    else:
-        steps.append(
-            Step(
-                "Give a judge these labels to answer to: in an experiment beside them",
-                f"judge: {{labels: labels/{name}, …}}",
-            )
-        )
-    steps.append(
-        Step("Take labelled answers into the test set:", f"safetycatch labels promote labels/{name} --to-test …")
-    )
+    where = "in the experiment" if of_run else "in an experiment beside the folder labels"
+    steps.append(Step(f"Let a judge answer to these labels, {where}:", f"judge: {{labels: labels/{name}, …}}"))
+    steps.append(Step("See how far it agrees with people:", "safetycatch calibrate EXPERIMENT"))
+    promote = f"safetycatch labels promote {name} --to-test EXPERIMENT --only fail"
+    steps.append(Step("Take what failed into the test set:", promote))
     return tuple(steps)

@@ -194,6 +194,11 @@ class LabelSet:
             )
         return [json.loads(line) for line in data.splitlines()]
 
+    @property
+    def n_answers(self) -> int:
+        """How many answers there are to read: equal answers of several candidates to one question are one."""
+        return len(self._keys)
+
     def items(self) -> pa.Table:
         """Return the items (contract `label_items`, slices as further columns), in the order in which they are shown.
 

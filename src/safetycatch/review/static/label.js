@@ -224,7 +224,7 @@ function setModes(modes) {
 
 function drawModes() {
   const digits = now.state.digits ? "m then " : "";
-  $("modes-how").textContent = now.state.modes.length ? `(${digits}1–${Math.min(9, now.state.modes.length)})` : "";
+  $("modes-how").textContent = now.state.modes.length ? `(${digits}${now.state.modes.length > 1 ? "1–" : ""}${Math.min(9, now.state.modes.length)})` : "";
   $("modes").replaceChildren(...now.state.modes.map((mode, at) => {
     const button = document.createElement("button");
     button.type = "button";
