@@ -145,7 +145,7 @@ class _Browser:
         before, after = _neighbours(found, place)
         at = int(np.argmax(index.item[found.rows] == item)) if place is not None else 0
         back = query.on(at // PAGE_ROWS + 1)
-        cluster = index.values_of("cluster", item)
+        cluster = [name for name in index.values_of("cluster", item) if index.shares_cluster(item)]
         return self._pages.page(
             "row.html.j2",
             request.url.path,

@@ -197,7 +197,8 @@ class RowIndex:
             return one_of("score", "score", ("measured", MISSING), codes)
         values = 1 - values if self._lower_is_better(metric) else values
         codes = np.select([np.isnan(values), values >= 1, values <= 0], [3, 0, 1], 2)
-        return one_of("score", "score", (RIGHT, WRONG, BETWEEN, MISSING), codes)
+        # What a judge says has a facet of its own, and is no right or wrong.
+        return one_of("score", "score", (RIGHT, WRONG, BETWEEN, MISSING), codes, listed=metric != JUDGE)
 
     def _flips(self, metric: str) -> list[Facet]:
         """Return the facet of items that changed sides against the baseline, decided over an item's repeats."""
@@ -453,6 +454,12 @@ class RowIndex:
         facet = next((facet for facet in self._fixed_facets if facet.name == name), None)
         rows = self.rows_of(item)
         return list(dict.fromkeys(value for row in rows for value in facet.of(row))) if facet is not None else []
+
+    def shares_cluster(self, item: int) -> bool:
+        """Whether other items are in an item's cluster."""
+        facet = next((facet for facet in self._fixed_facets if facet.name == "cluster"), None)
+        rows = self.rows_of(item)
+        return facet is not None and bool(rows) and int((facet.codes == facet.codes[rows[0]]).sum()) > len(rows)
 
     def leaks_of(self, item: int) -> list[dict[str, Any]]:
         """Return the leaked pairs that an item is part of, with the other row's text where it is known."""

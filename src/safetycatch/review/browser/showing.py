@@ -59,7 +59,6 @@ class Line:
     input: Markup
     output: Markup
     target: Markup
-    score: Tag
     tags: tuple[Tag, ...]
 
 
@@ -151,13 +150,15 @@ class Showing:
         facet: Facet | None = self.facets.get(name)
         return facet.of(row) if facet is not None else []
 
-    def score(self, row: int) -> Tag:
-        """Return a row's score as right, wrong or between, or as its value."""
+    def score(self, row: int) -> tuple[Tag, ...]:
+        """Return a row's score as right, wrong or between, or as its value; nothing where it is the judge's word."""
+        if self.metric == JUDGE:
+            return ()
         word = self._values("score", row)[0]
         value = float(self.index.scores(self.metric)[row]) if self.metric else float("nan")
         if word in {BETWEEN, "measured"}:
-            return Tag(f"{value:.3g}", "half" if word == BETWEEN else "", "◐" if word == BETWEEN else "")
-        return tag(word if word in {RIGHT, WRONG} else "no score")
+            return (Tag(f"{value:.3g}", "half" if word == BETWEEN else "", "◐" if word == BETWEEN else ""),)
+        return (tag(word if word in {RIGHT, WRONG} else "no score"),)
 
     def tags(self, row: int, *, alone: bool = True) -> tuple[Tag, ...]:
         """Return what else is worth knowing of a row at a glance; of its item too where it stands `alone`."""
@@ -191,8 +192,7 @@ class Showing:
                     input=excerpt(shown, words),
                     output=excerpt(output, words) if output is not None else escaping.html(""),
                     target=excerpt(texts.get("target", ""), words, 80),
-                    score=self.score(row),
-                    tags=self.tags(row),
+                    tags=(*self.score(row), *self.tags(row)),
                 )
             )
         return found
@@ -230,8 +230,8 @@ class Showing:
                     chosen=index.candidates[index.candidate[row]] in wanted,
                     output=whole(output),
                     parsed=escaping.html(parsed) if parsed is not None and parsed != output else None,
-                    tags=(self.score(row), *self.tags(row, alone=False)),
-                    facts=tuple(facts),
+                    tags=(*self.score(row), *self.tags(row, alone=False)),
+                    facts=tuple((what, told) for what, told in facts if told != numbers.ABSENT),
                     scores=tuple(
                         (name, _figure(float(index.scores(name)[row])))
                         for name in index.metrics
