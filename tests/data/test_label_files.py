@@ -145,7 +145,23 @@ def test_an_unknown_ending_is_refused(tmp_path):
 # -- the round trip --------------------------------------------------------------------------------------------------
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
-    ["=1+1", "'=1+1", "''tis", "'tis", "@a", "-3", "\t", "\r\n", 'a"b', "a,b\nc", " x ", "\uff1d1", "null", "007", "nan"]
+    [
+        "=1+1",
+        "'=1+1",
+        "''tis",
+        "'tis",
+        "@a",
+        "-3",
+        "\t",
+        "\r\n",
+        'a"b',
+        "a,b\nc",
+        " x ",
+        "\uff1d1",
+        "null",
+        "007",
+        "nan",
+    ]
 )
 SAID = TEXT.filter(bool)
 NAME = TEXT.map(str.strip).filter(bool)

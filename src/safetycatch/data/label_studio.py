@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.data.reading import cell_text, read_json
 from safetycatch.errors import DataError, InputError
+from safetycatch.identity import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,7 +58,8 @@ def _results(row: dict[str, Any]) -> list[dict[str, Any]]:
 
     def result(name: str, kind: str, value: dict[str, list[str]]) -> dict[str, Any]:
         control = f"{name}.{row['criterion']}" if row["criterion"] else name
-        return {"from_name": control, "to_name": ANSWER, "type": kind, "value": value, "meta": meta}
+        own = fingerprint(row["example_id"], row["candidate"], row["output_hash"], row["annotator"], control)[:10]
+        return {"id": own, "from_name": control, "to_name": ANSWER, "type": kind, "value": value, "meta": meta}
 
     made = [result(LABEL, "choices", {"choices": [row["label"]]})]
     if row["critique"]:
