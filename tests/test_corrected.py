@@ -8,6 +8,7 @@ import pytest
 
 from flows.chain import as_function
 from flows.gate import Wanted, run_gate
+from safetycatch.cli.main import main
 from safetycatch.errors import ExperimentError, UsageError
 from safetycatch.report.comment import gate_comment
 from safetycatch.store import Store
@@ -304,3 +305,46 @@ def test_a_run_without_a_judge_says_nothing_of_judges(project):
     assert "judged" not in project.stored().summary["summary"]
     assert not any("beside" in row for row in result["candidates"])
     assert "Judge vs people" not in html_of(result)
+
+
+@pytest.fixture
+def compare_of(labelled, monkeypatch, capsys):
+    """Compare sides of the labelled project's runs, as JSON."""
+
+    def compare(*arguments, ends=0):
+        monkeypatch.chdir(labelled[0].project.folder)
+        assert main(["compare", *arguments, "--json"]) == ends
+        said = capsys.readouterr()
+        return json.loads(said.out) if not ends else said.err
+
+    return compare
+
+
+def test_compare_corrects_by_what_the_run_knew(labelled, compare_of):
+    _, result = labelled
+    page = labelled[0].project.folder / "c.html"
+    found = compare_of(f"{result['run_id']}:a", f"{result['run_id']}:b", "--html", str(page))
+    (row,), (own,) = found["judged"]["differences"], result["judged"]["differences"]
+    assert (row["estimate"], row["raw"], row["method"]) == (own["estimate"], own["raw"], "labels_on_both")
+    assert found["comparisons"][0]["estimate"] == own["estimate"]
+    assert "Judge vs people" in page.read_text()
+    assert "raw +6.0 points" in page.read_text()
+
+
+def test_compare_marks_a_judges_scores_from_a_file(labelled, compare_of):
+    folder = labelled[0].project.folder
+    for name in ("x", "y"):
+        text = "\n".join(f"i{number},{int(number % 3 > 0)}" for number in range(60))
+        (folder / f"{name}.csv").write_text(f"id,judge\n{text}\n")
+    found = compare_of(str(folder / "x.csv"), str(folder / "y.csv"), "--metric", "judge", "--score", "judge")
+    assert found["judged"]["told"][0] == "uncalibrated: nobody checked this judge against people"
+
+
+def test_compare_refuses_two_judges(labelled, compare_of):
+    made, result = labelled
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            made.project.config, "judge", {"verdicts": "verdicts.csv", "scale": ["fail", "pass"], "passes": ["pass"]}
+        )
+        other = made.run()["run_id"]
+    assert "another judge" in compare_of(f"{result['run_id']}:a", f"{other}:b", ends=2)

@@ -102,6 +102,7 @@ def _show(found: Compared, output: Output) -> None:
     from safetycatch.cli.comparison import ADVICE
     from safetycatch.cli.output import safe
     from safetycatch.report.numbers import shown
+    from safetycatch.report.selection import beside
 
     facts, metric, items = found.facts, found.metric, found.matrix.items
     clustered = f" in {items.n_clusters:,} clusters" if items.clustered else ""
@@ -112,7 +113,7 @@ def _show(found: Compared, output: Output) -> None:
         [
             (
                 f"  {row.candidate}",
-                shown(row.estimate, row.low, row.high, found.unit).text,
+                beside(shown(row.estimate, row.low, row.high, found.unit).text, found.beside(row.candidate)),
                 f"n = {row.n:,}"
                 + (f" of its {facts.own[row.candidate]:,}" if facts.own[row.candidate] > row.n else "")
                 + (f", {row.n_missing:,} missing" if row.n_missing else ""),
@@ -124,7 +125,7 @@ def _show(found: Compared, output: Output) -> None:
     output.line(output.painted("difference, candidate - baseline", "strong"))
     _differences(facts.differences, found, output)
     for verdict in facts.verdicts.values():
-        output.field(verdict.kind, verdict.sentence)
+        output.field(verdict.kind, found.said(verdict))
     if facts.pairs:
         output.line()
         output.line(output.painted("every pair", "strong"))
@@ -136,6 +137,7 @@ def _show(found: Compared, output: Output) -> None:
         if len(facts.slices) > MAX_SLICES:
             output.line(f"  and {len(facts.slices) - MAX_SLICES:,} more: --html FILE or --json")
     output.line()
+    output.block("judge", (found.judged or {}).get("told", []))
     _remarks(found, output)
     if found.smallest_effect is None:
         output.field("next", ADVICE)
@@ -143,6 +145,7 @@ def _show(found: Compared, output: Output) -> None:
 
 def _differences(rows: Sequence[Comparison], found: Compared, output: Output) -> None:
     from safetycatch.report.numbers import p_value, shown
+    from safetycatch.report.selection import beside
 
     sliced = any(row.slice != "all" for row in rows)
     correction = "" if sliced or len(rows) == 1 else f" (Holm over {len(rows)})"
@@ -153,8 +156,9 @@ def _differences(rows: Sequence[Comparison], found: Compared, output: Output) ->
             text = f"no difference: {row.reason}, n = {row.n:,}"
         else:
             p = p_value(row.p_adjusted)
+            figures = shown(d.estimate, d.low, d.high, found.unit, difference=True).text
             text = (
-                f"{shown(d.estimate, d.low, d.high, found.unit, difference=True).text}, n = {row.n:,}, "
+                f"{beside(figures, found.beside_difference(row))}, n = {row.n:,}, "
                 f"p {p if p.startswith('<') else '= ' + p}{correction}"
             )
             text += f", clustered ({d.n_clusters:,})" if d.n_clusters < d.n else ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safetycatch.cli.sides import Arrangement
     from safetycatch.cli.sources import Source
     from safetycatch.data.foreign import Wanted
-    from safetycatch.results.comparing import Metric
+    from safetycatch.results.comparing import Comparison, Metric
     from safetycatch.results.matrix import ScoreMatrix
     from safetycatch.results.sides import Noise, Side, SideBySide
     from safetycatch.stats import Verdict
@@ -51,6 +51,28 @@ class Compared:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     looks: tuple[tuple[str, str], ...] = ()
+    judged: dict[str, Any] | None = None
+
+    def beside(self, candidate: str) -> str:
+        """Return what stands beside a judged figure; empty beside any other."""
+        from safetycatch.report.judged import mark, rate_of
+
+        row = rate_of(self.judged, candidate, self.metric.name) if self.judged else None
+        return mark(self.judged, row) if self.judged and row else ""
+
+    def said(self, verdict: Verdict) -> str:
+        """Return a verdict's sentence; of a judged difference with what stands beside it."""
+        rows = (row for row in self.facts.differences if row.candidate == verdict.candidate)
+        told = next((self.beside_difference(row) for row in rows if row.baseline == verdict.baseline), "")
+        return f"{verdict.sentence} Judged, {told}." if told else verdict.sentence
+
+    def beside_difference(self, row: Comparison) -> str:
+        """Return what stands beside a judged difference; empty beside any other."""
+        from safetycatch.report.judged import difference_of, mark
+
+        facts = self.judged
+        found = difference_of(facts, row.baseline, row.candidate, row.metric, row.slice) if facts else None
+        return mark(facts, found, difference=True) if facts and found else ""
 
     @property
     def unit(self) -> str:
@@ -70,6 +92,7 @@ def compared(texts: Sequence[str], options: Options) -> Compared:
     Raises: UsageError, DataError for what cannot be read or compared; RefusedError for other items (SC204).
     """
     from safetycatch.catches import judge, refuse
+    from safetycatch.cli.judged_sides import judged_of, judging_of_sides
     from safetycatch.cli.sides import arranged, chosen_metric, fitted
     from safetycatch.cli.sources import read_source
     from safetycatch.results.sides import joined, side_by_side
@@ -92,13 +115,17 @@ def compared(texts: Sequence[str], options: Options) -> Compared:
         ]
     matrix, joining = joined(sides, metric.name)
     _check_whole(matrix, sides, metric)
-    facts = side_by_side(matrix, metric, arrangement.versus, smallest_effect=effect, pairs=not arrangement.by_name)
+    judging = judging_of_sides(arrangement, metric.name)
+    facts = side_by_side(
+        matrix, metric, arrangement.versus, smallest_effect=effect, pairs=not arrangement.by_name, judging=judging
+    )
     told = [note for source in sources for note in source.notes]
     findings = judge([*same, *_observed(matrix, metric, facts, options.policy)], options.policy)
     looks = _looked(sources)
     missing = _missing_notes(facts, metric, len(matrix.items.ids))
     notes = tuple(dict.fromkeys([*missing, *_twins(sources), *told, *chosen.notes, *scale, *joining, *unknown]))
-    return Compared(arrangement, sources, metric, effect, matrix, facts, findings, notes, looks)
+    judged = judged_of(facts, judging)
+    return Compared(arrangement, sources, metric, effect, matrix, facts, findings, notes, looks, judged)
 
 
 def effect_of(text: str | None, metric: Metric) -> float | None:
@@ -309,6 +336,7 @@ def document(found: Compared) -> dict[str, Any]:
         "findings": [finding_row(finding) for finding in found.findings],
         "notes": list(found.notes),
         "looks": dict(found.looks),
+        **({"judged": found.judged} if found.judged is not None else {}),
     }
 
 

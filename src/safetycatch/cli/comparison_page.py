@@ -48,10 +48,12 @@ def content_of(found: Compared, now: datetime, command: str = "") -> ComparisonC
                 n_missing=row.n_missing,
                 n_clusters=row.n_clusters,
                 baseline=row.candidate in baselines,
+                beside=found.beside(row.candidate),
             )
             for row in facts.estimates
         ),
-        comparisons=tuple(_row(row) for row in (*facts.differences, *facts.slices)),
+        comparisons=tuple(_row(row, found) for row in (*facts.differences, *facts.slices)),
+        judged=found.judged,
         findings=tuple(
             shown.FindingRow(
                 one.code, one.level, one.status, one.title, one.saw, one.matters, one.fix, one.alternative, one.reason
@@ -83,7 +85,7 @@ def content_of(found: Compared, now: datetime, command: str = "") -> ComparisonC
             "confusions": "scores hold no labels",
         },
     )
-    pairs = tuple(_row(row) for row in facts.pairs)
+    pairs = tuple(_row(row, found) for row in facts.pairs)
     changed = tuple(Changed(row.candidate, row.baseline, row.fixed, row.broken) for row in facts.flips)
     return ComparisonContent(report, pairs, facts.n_unpaired, changed, tuple(noise_row(row) for row in facts.noise))
 
@@ -91,6 +93,7 @@ def content_of(found: Compared, now: datetime, command: str = "") -> ComparisonC
 def _banner(found: Compared) -> shown.Banner:
     from safetycatch.report.numbers import p_value
     from safetycatch.report.numbers import shown as figures
+    from safetycatch.report.selection import beside
 
     headline, verdict = found.facts.headline, found.verdict
     best = (
@@ -100,7 +103,7 @@ def _banner(found: Compared) -> shown.Banner:
     )
     if verdict is not None:
         return shown.Banner(
-            verdict.kind, f"{verdict.sentence}{best}", verdict.check, f"{verdict.default_action}.".capitalize()
+            verdict.kind, f"{found.said(verdict)}{best}", verdict.check, f"{verdict.default_action}.".capitalize()
         )
     if headline is None:
         return shown.Banner("EXPLORING", "No difference could be computed.")
@@ -109,13 +112,14 @@ def _banner(found: Compared) -> shown.Banner:
     low, high = (None, None) if d is None else (d.low, d.high)
     text = figures(headline.estimate, low, high, found.unit, difference=True).text
     p = p_value(headline.p_adjusted)
+    text = beside(text, found.beside_difference(headline))
     sentence = f"{headline.candidate} against {headline.baseline}: {text}, n = {headline.n:,}"
     sentence += f", adjusted p {p if p.startswith('<') else '= ' + p}" if d is not None else f"; {headline.reason}"
     advice = f"{ADVICE[0].upper()}{ADVICE[1:]}." if found.smallest_effect is None else ""
     return shown.Banner(kind, f"{sentence}.{best}", "" if d is None else d.method, advice)
 
 
-def _row(row: Comparison) -> shown.ComparisonRow:
+def _row(row: Comparison, found: Compared) -> shown.ComparisonRow:
     d = row.difference
     return shown.ComparisonRow(
         row.baseline,
@@ -134,6 +138,7 @@ def _row(row: Comparison) -> shown.ComparisonRow:
         row.verdict,
         row.correction,
         row.detectable,
+        found.beside_difference(row),
     )
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from safetycatch.report import charts, difference, evidence, items, numbers, ranking, selection, verdicts
+from safetycatch.report import charts, difference, evidence, items, judge, numbers, ranking, selection, verdicts
 from safetycatch.report.escaping import markdown_prose, markdown_safe
 from safetycatch.report.html import effect, provenance, render_page, summary
 from safetycatch.report.layout import Block, Figure, Fold, Grid, Prose, Section, folded, grid, heads
@@ -71,6 +71,7 @@ def sections(content: ComparisonContent) -> tuple[Section, ...]:
     return (
         ranking.ranking(report),
         difference.difference(report),
+        *([found] if (found := judge.judge(report)) else []),
         pairs(content),
         flips(content),
         difference.slices(report),
@@ -114,6 +115,7 @@ def _turned(row: ComparisonRow) -> ComparisonRow:
         low=low,
         high=high,
         verdict=_TURNED.get(row.verdict or "", row.verdict),
+        beside="",
     )
 
 
@@ -223,11 +225,12 @@ def render_comparison_markdown(content: ComparisonContent) -> str:
     versus = {row.candidate: row for row in selection.overall(report)}
     rows = selection.main_rows(report)
     for row in rows[:MAX_ROWS]:
-        own = numbers.shown(row.estimate, row.low, row.high, report.unit).text
+        own = selection.beside(numbers.shown(row.estimate, row.low, row.high, report.unit).text, row.beside)
         found = versus.get(row.id)
         text, p = ("baseline" if row.baseline else numbers.ABSENT), numbers.ABSENT
         if found is not None:
             text = numbers.shown(found.estimate, found.low, found.high, report.unit, difference=True).text
+            text = selection.beside(text, found.beside)
             text += f" {found.verdict}" if found.verdict else ""
             p = numbers.p_value(found.p_adjusted)
         n = numbers.count(row.n) + (f" ({row.n_missing:,} missing)" if row.n_missing else "")
@@ -261,6 +264,8 @@ def _facts(content: ComparisonContent) -> list[str]:
         for row in content.noise[:3]
         if row.within is not None
     )
+    if report.judged is not None:
+        lines.extend(f"- Judge: {markdown_prose(line, MAX_SENTENCE)}" for line in report.judged["told"])
     lines.extend(f"- {markdown_safe(note, MAX_SENTENCE)}" for note in report.notes[:5])
     if report.command:
         lines.append(f"- Reproduce: {markdown_safe(report.command, MAX_SENTENCE)}")

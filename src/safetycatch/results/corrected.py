@@ -223,8 +223,10 @@ class Judging:
     ) -> tuple[Label, ...]:
         """Return the labels of a candidate's scored answers."""
         labels = self.labels.get((metric, candidate), ())
-        ids = matrix.items.ids
-        there = set(ids) if rows is None else {ids[row] for row in np.flatnonzero(rows)}
+        if not labels:
+            return ()
+        seen = ~np.isnan(matrix.means(candidate, metric))
+        there = {matrix.items.ids[row] for row in np.flatnonzero(seen if rows is None else seen & rows)}
         return tuple(label for label in labels if label.example_id in there)
 
     def _why_raw(self, n_labels: int) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safetycatch.results.comparing import Metric
+    from safetycatch.results.corrected import Judging
     from safetycatch.results.matrix import Floats
 
 UNEVEN = 0.02  # share of the items by which the sides' missing scores may differ unmentioned: SC207's limit
@@ -201,15 +202,17 @@ def side_by_side(
     *,
     smallest_effect: float | None = None,
     pairs: bool = True,
+    judging: Judging | None = None,
 ) -> SideBySide:
     """Return estimates and differences of the matrix's candidates; `versus` lists (baseline, candidate) to subtract.
 
     `smallest_effect` is in the metric's unit and gives verdicts. Items are paired; runs of an item are averaged first.
+    Judged scores are corrected as `judging` says.
     """
     gaps = uneven(matrix, metric, versus)
     matrix, own = on_shared_scores(matrix, metric.name)
     names, n_items = matrix.candidates, len(matrix.items.ids)
-    differences, verdicts = _differences(matrix, metric, versus, smallest_effect)
+    differences, verdicts = _differences(matrix, metric, versus, smallest_effect, judging)
     paired = [name for name in names if name in set(best(matrix, names, metric))] if pairs else []
     rates = metric.rate and bool(matrix.items.ids)
     better = metric.higher_is_better
@@ -217,12 +220,14 @@ def side_by_side(
     alone = len(baselines) == 1 and not metric.corpus  # a part of the contributions to F1 is no F1 of a slice
     measured = [row for row in differences if not math.isnan(row.estimate)]
     return SideBySide(
-        estimates=tuple(replace(estimate(matrix, name, metric), n_missing=n_items - own[name]) for name in names),
+        estimates=tuple(
+            replace(estimate(matrix, name, metric, judging=judging), n_missing=n_items - own[name]) for name in names
+        ),
         differences=differences,
         verdicts=verdicts,
-        pairs=_pairs(matrix, paired, metric, smallest_effect) if len(paired) > 2 else (),
+        pairs=_pairs(matrix, paired, metric, smallest_effect, judging) if len(paired) > 2 else (),
         n_unpaired=max(0, len(names) - MOST_PAIRED) if pairs else 0,
-        slices=compare_slices(matrix, baselines[0], [name for _, name in versus], metric) if alone else (),
+        slices=compare_slices(matrix, baselines[0], [name for _, name in versus], metric, judging) if alone else (),
         flips=tuple(flips(matrix, name, base, metric.name, higher_is_better=better) for base, name in versus)
         if rates
         else (),
@@ -235,9 +240,13 @@ def side_by_side(
 
 
 def _differences(
-    matrix: ScoreMatrix, metric: Metric, versus: Sequence[tuple[str, str]], smallest_effect: float | None
+    matrix: ScoreMatrix,
+    metric: Metric,
+    versus: Sequence[tuple[str, str]],
+    smallest_effect: float | None,
+    judging: Judging | None,
 ) -> tuple[tuple[Comparison, ...], dict[str, Verdict]]:
-    raw = [compare(matrix, name, base, metric) for base, name in versus]
+    raw = [compare(matrix, name, base, metric, judging=judging) for base, name in versus]
     adjusted = holm([row.p_adjusted for row in raw]).tolist() if raw else []
     verdicts: dict[str, Verdict] = {}
     rows: list[Comparison] = []
@@ -261,9 +270,13 @@ def _differences(
 
 
 def _pairs(
-    matrix: ScoreMatrix, names: Sequence[str], metric: Metric, smallest_effect: float | None
+    matrix: ScoreMatrix,
+    names: Sequence[str],
+    metric: Metric,
+    smallest_effect: float | None,
+    judging: Judging | None,
 ) -> tuple[Comparison, ...]:
-    found = all_pairs(matrix, names, metric, smallest_effect=smallest_effect)
+    found = all_pairs(matrix, names, metric, smallest_effect=smallest_effect, judging=judging)
     return found if smallest_effect is not None else tuple(replace(pair, verdict=None) for pair in found)
 
 
