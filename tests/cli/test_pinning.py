@@ -1,6 +1,14 @@
+import os
+import pty
+import select
+import subprocess
+import time
+
 import pytest
 import yaml
 
+from flows.promotion import covering, seen_of
+from tests.cli.conftest import COMMAND
 from tests.wiring import Project
 
 
@@ -116,3 +124,23 @@ def test_an_override_pins_and_says_why(claimed, cli):
 
 def test_a_name_that_is_none_is_refused_before_anything_is_made(claimed, cli):
     assert cli("pin", "last", "--yes", "--as", "").code == 2
+
+
+@pytest.mark.parametrize(("keys", "code"), [("y\n", 0), ("\n", 30)], ids=["yes", "enter"])
+def test_at_a_terminal_pin_shows_the_verdict_and_asks(claimed, environment, tmp_path, keys, code):
+    main, side = pty.openpty()
+    own = {name: text for name, text in environment.items() if name != "CI"} | {"LOGNAME": "ada"}
+    words = [*COMMAND, "pin", "last", "--candidate", "b"]
+    with subprocess.Popen(words, stdin=side, stdout=side, stderr=side, env=own, cwd=tmp_path) as process:
+        os.close(side)
+        shown, end = b"", time.monotonic() + 90
+        while b"[y/N]" not in shown and process.poll() is None and time.monotonic() < end:
+            if select.select([main], [], [], 0.1)[0]:
+                shown += os.read(main, 65536)
+        assert b"promote it, as ada? [y/N]" in shown, shown
+        os.write(main, keys.encode())
+        assert process.wait(60) == code
+    os.close(main)
+    promotion, _ = covering(claimed.store, seen_of(claimed.stored(), "b"))
+    assert (promotion and (promotion.name, promotion.note)) == (("ada", "y at the terminal") if code == 0 else None)
+    assert (tmp_path / "winner.py").exists() is (code == 0)
