@@ -97,9 +97,14 @@ def _basis(facts: Mapping[str, Any], rates: Sequence[Mapping[str, Any]]) -> str:
             counts = f"{own[0]['n_labels']:,} sealed labels"
             parts.append(f"{who}corrected for the judge's errors {METHODS[method]}, from the certificate's {counts}")
         else:
-            counts = ", ".join(f"{row['n_labels']:,}" for row in own)
-            here = "labels of these very answers, drawn at random"
-            parts.append(f"{who}corrected for the judge's errors, {METHODS.get(method, method)}, with {counts} {here}")
+            sizes = sorted({row["n_labels"] for row in own})
+            span = dict.fromkeys((f"{sizes[0]:,}", f"{sizes[-1]:,}"))
+            counts = f"{' to '.join(span)} labels"
+            counts += " each" if len(own) > 1 else ""
+            how = METHODS.get(method, method)
+            parts.append(
+                f"{who}corrected for the judge's errors, {how}: {counts}, of these very answers drawn at random"
+            )
     return "; ".join(parts)
 
 
