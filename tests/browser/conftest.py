@@ -1,5 +1,6 @@
 import os
 import shutil
+from contextlib import ExitStack
 
 import pytest
 
@@ -27,8 +28,18 @@ def chromium():
 
 
 @pytest.fixture
-def page(chromium):
-    """A page in a context of its own; what its script or its policy complains about fails the test."""
+def labelling(tmp_path):
+    """Serves a desk of its own: gives the client, whose `keys.url()` is the link."""
+    with ExitStack() as stack:
+        yield lambda *args, **more: stack.enter_context(served(desk_in(tmp_path, *args, **more)))
+
+
+@pytest.fixture
+def page(chromium, labelling):
+    """A page in a context of its own; what its script or its policy complains about fails the test.
+
+    It is closed before the server is.
+    """
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(LIMIT_MS)
     opened, complaints = context.new_page(), []
@@ -38,12 +49,3 @@ def page(chromium):
     yield opened
     context.close()
     assert complaints == []
-
-
-@pytest.fixture
-def labelling(tmp_path):
-    """Serves a desk of its own: gives the client, whose `keys.url()` is the link."""
-    from contextlib import ExitStack
-
-    with ExitStack() as stack:
-        yield lambda *args, **more: stack.enter_context(served(desk_in(tmp_path, *args, **more)))

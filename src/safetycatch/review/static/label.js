@@ -314,16 +314,16 @@ function prompt_({ head, note = "", label, which = null, value = "", check, done
   select.replaceChildren(...(which || []).map((name) => new Option(name, name)));
   $("ask-list").replaceChildren(...(which || []).map((name) => new Option(name, name)));
   text.value = value;
-  dialog.returnValue = "";
-  const form = dialog.querySelector("form");
-  form.onsubmit = (event) => {
+  dialog.querySelector("form").onsubmit = (event) => {
     if (event.submitter && event.submitter.value === "") return;
+    event.preventDefault();
     const given = text.value.trim().replace(/\s+/g, " ");
     const wrong = check(given, select.value);
-    if (wrong) { event.preventDefault(); $("ask-wrong").textContent = wrong; text.focus(); return; }
-    dialog.onclose = () => { dialog.onclose = null; done(given, select.value); };
+    if (wrong) { $("ask-wrong").textContent = wrong; text.focus(); return; }
+    // At once, not on the event that follows: the next key may come before it.
+    dialog.close();
+    done(given, select.value);
   };
-  dialog.onclose = null;
   dialog.showModal();
   (which === null ? text : select).focus();
 }
