@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safetycatch.errors import UsageError
-from safetycatch.results.health import changed_sides
-from safetycatch.results.matrix import SLICE, WHOLE_SET
-from safetycatch.review.browser.facets import Choice, Facet, narrowed, one_of, some_of
+from safetycatch.results.matrix import WHOLE_SET
+from safetycatch.review.browser import offered
+from safetycatch.review.browser.facets import Choice, Facet, narrowed
+from safetycatch.review.browser.offered import JUDGE
 from safetycatch.review.browser.query import FIELDS
 from safetycatch.review.browser.texts import Held, Texts, holding, places, whole_numbers
 from safetycatch.store import Ref
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
 PAGE_ROWS = 50
 MAX_SELECTIONS = 16  # remembered orders of rows, for the next page and the next row
 AMOUNTS = frozenset({"usd", "s", "tokens"})
-RIGHT, WRONG, BETWEEN, MISSING = "right", "wrong", "between", "missing"
 UNPARSABLE = "unparsable"
-JUDGE = "judge"
-LEAK_FACTS = (("leaked_ids", "leaked"), ("crossed_ids", "crossed"), ("similar_ids", "similar"))
 _NUMBERS = ("n_tokens_out", "cost_usd", "latency_s")
 
 
@@ -72,9 +70,9 @@ class RowIndex:
         names = table["candidate"].combine_chunks().dictionary_encode()
         self.candidates: tuple[str, ...] = tuple(names.dictionary.to_pylist())
         self.candidate = whole_numbers(names.indices)
-        self._items = run.table("items") if "items" in run.table_names else None
+        self.items_table = run.table("items") if "items" in run.table_names else None
         given = table["example_id"].combine_chunks()
-        known = [self._items["example_id"].combine_chunks()] if self._items is not None else []
+        known = [self.items_table["example_id"].combine_chunks()] if self.items_table is not None else []
         ids = pa.concat_arrays([*known, given]).unique()
         self.ids: pa.Array = ids
         self.item = places(given, ids)
@@ -96,7 +94,7 @@ class RowIndex:
         self._examples = Texts(store.open_table(Ref.from_dict(made["examples"])), self._held) if made else None
         self._leaks_ref = Ref.from_dict(made["leaks"]) if made.get("leaks") else None
         self._store = store
-        self._leaks: dict[str, Any] = store.facts(self._leaks_ref) if self._leaks_ref is not None else {}
+        self.leak_facts: dict[str, Any] = store.facts(self._leaks_ref) if self._leaks_ref is not None else {}
         self.outputs = Texts(self._files["rows"], self._held)
 
     def _status(self, status: pa.Array) -> None:
@@ -187,38 +185,11 @@ class RowIndex:
         seen = values[~np.isnan(values)]
         return bool(seen.size) and bool(((seen >= 0) & (seen <= 1)).all())
 
-    def _lower_is_better(self, metric: str) -> bool:
+    def lower_is_better(self, metric: str) -> bool:
+        """Whether less of a metric is better; known of the main one only."""
         return metric == self.metric.get("name") and not self.metric.get("higher_is_better", True)
 
-    def _outcome(self, metric: str) -> Facet:
-        values = self.scores(metric) if metric else np.full(self.n_rows, np.nan)
-        if metric and not self.is_share(metric):
-            codes = np.where(np.isnan(values), 1, 0)
-            return one_of("score", "score", ("measured", MISSING), codes)
-        values = 1 - values if self._lower_is_better(metric) else values
-        codes = np.select([np.isnan(values), values >= 1, values <= 0], [3, 0, 1], 2)
-        # What a judge says has a facet of its own, and is no right or wrong.
-        return one_of("score", "score", (RIGHT, WRONG, BETWEEN, MISSING), codes, listed=metric != JUDGE)
-
-    def _flips(self, metric: str) -> list[Facet]:
-        """Return the facet of items that changed sides against the baseline, decided over an item's repeats."""
-        if self.baseline is None or len(self.candidates) < 2 or not metric or not self.is_share(metric):
-            return []
-        means = self._means(metric)
-        base = self.candidates.index(self.baseline)
-        better = not self._lower_is_better(metric)
-        codes = np.full(self.n_rows, -1, dtype=np.int64)
-        for number in range(len(self.candidates)):
-            if number == base:
-                continue
-            fixed, broken, both, neither = changed_sides(means[number], means[base], higher_is_better=better)
-            of_item = np.select([fixed, broken, both, neither], [0, 1, 2, 3], -1)
-            mine = self.candidate == number
-            codes[mine] = of_item[self.item[mine]]
-        names = ("fixed", "broken", "both right", "both wrong")
-        return [one_of("flip", f"against {self.baseline}", names, codes)]
-
-    def _means(self, metric: str) -> Floats:
+    def means(self, metric: str) -> Floats:
         """Return a metric's mean over the repeats that are there, shape (candidates, items)."""
         values = self.scores(metric)
         seen = ~np.isnan(values)
@@ -229,21 +200,6 @@ class RowIndex:
         means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         return means.reshape(len(self.candidates), self.n_items)
 
-    def _verdicts(self) -> list[Facet]:
-        if JUDGE not in self.metrics:
-            return []
-        values = self.scores(JUDGE)
-        settings: dict[str, Any] = self.run.manifest.get("config", {}).get("judge") or {}
-        pairwise, seen = settings.get("scale") == "pairwise", ~np.isnan(values)
-        if np.isin(values[seen], (0.0, 0.5, 1.0) if pairwise else (0.0, 1.0)).all():
-            names = ("win", "loss", "tie") if pairwise else ("pass", "fail")
-            codes = np.select([~seen, values >= 1, values <= 0], [len(names), 0, 1], 2)
-        else:
-            grades = np.unique(values[seen]).tolist()
-            names = tuple(f"{grade:g}" for grade in grades)
-            codes = np.where(seen, np.searchsorted(grades, np.nan_to_num(values)), len(names))
-        return [one_of("verdict", "judge says", (*names, "no verdict"), codes)]
-
     @property
     def inputs_known(self) -> bool:
         """Whether the run knows the inputs and targets of its items."""
@@ -251,53 +207,14 @@ class RowIndex:
 
     @cached_property
     def _fixed_facets(self) -> list[Facet]:
-        """The facets that depend on neither metric nor labels."""
-        return [
-            one_of("candidate", "candidate", self.candidates, self.candidate),
-            one_of("status", "status", self.statuses, self.status),
-            *self._verdicts(),
-            *self._catches(),
-            *self._of_items(),
-        ]
-
-    def _catches(self) -> list[Facet]:
-        import pyarrow as pa
-
-        found: dict[str, Mask] = {}
-        for fact, name in LEAK_FACTS:
-            ids = pa.array(self._leaks.get(fact) or [], pa.string())
-            found[name] = (places(self.ids, ids) >= 0)[self.item]
-        if self._items is not None:
-            content = self._items["content"].combine_chunks().dictionary_encode().indices.to_numpy()
-            twice = np.zeros(self.n_items, dtype=bool)
-            twice[: len(content)] = np.bincount(content)[content] > 1
-            found["duplicate"] = twice[self.item]
-        there = {name: mask for name, mask in found.items() if mask.any()}
-        return [some_of("catch", "named by a catch", there)] if there else []
-
-    def _of_items(self) -> list[Facet]:
-        if self._items is None:
-            return []
-        facets: list[Facet] = []
-        for column in self._items.column_names:
-            if column != "cluster_id" and not column.startswith(SLICE):
-                continue
-            encoded = self._items[column].combine_chunks().cast("string").fill_null("(none)").dictionary_encode()
-            codes = np.full(self.n_items, -1, dtype=np.int64)
-            codes[: len(encoded)] = whole_numbers(encoded.indices)
-            values = encoded.dictionary.to_pylist()
-            if column == "cluster_id":
-                facets.append(one_of("cluster", "cluster", values, codes[self.item], listed=False))
-            else:
-                facets.append(one_of(column, column.removeprefix(SLICE), values, codes[self.item]))
-        return facets
+        return offered.of_rows(self)
 
     def facets(self, query: Query, labelled: Labelled | None = None) -> list[Facet]:
         """Return what rows can be filtered by, in the order in which it is offered."""
         metric = self.shown_metric(query.metric)
         first, *others = self._fixed_facets
         more = labelled.facets(self._judged) if labelled is not None else []
-        return [first, self._outcome(metric), *self._flips(metric), *others, *more]
+        return [first, *offered.of_metric(self, metric), *others, *more]
 
     @property
     def _judged(self) -> Floats | None:
@@ -310,7 +227,6 @@ class RowIndex:
             if key in self._selections:
                 self._selections.move_to_end(key)
                 return self._selections[key]
-        # Searching comes last, and only where the cheap filters left something.
         base = np.ones(self.n_rows, dtype=bool)
         facets = self.facets(query, labelled)
         if query.words:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from safetycatch.judge_settings import PASS
 from safetycatch.report import diff, escaping, numbers
-from safetycatch.review.browser.rows import BETWEEN, JUDGE, RIGHT, WRONG
+from safetycatch.review.browser.offered import BETWEEN, JUDGE, RIGHT, WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
