@@ -1,0 +1,84 @@
+"""Counts, slices and disagreements of labelled items."""
+
+from dataclasses import replace
+
+import pytest
+
+from safetycatch.judge_settings import JudgeSettings
+from safetycatch.judging.calibration import counts_of, disagreements, overall_of, slices_of, weights_of
+from safetycatch.judging.ceiling import human_ceiling
+from tests.judging.certified import PASS_FAIL, items
+
+GRADES = JudgeSettings.model_validate({"verdicts": "v.csv", "scale": [1, 2, 3]})
+PASSING = JudgeSettings.model_validate({"verdicts": "v.csv", "scale": [1, 2, 3], "passes": 3})
+PAIRS = JudgeSettings.model_validate({"verdicts": "v.csv", "scale": "pairwise"})
+
+
+def graded(*pairs):
+    return [replace(items(1, 0, 0, 0)[0], label=human, verdict=judge) for human, judge in pairs]
+
+
+def cells(found):
+    return [(one.positive, one.tp, one.fn, one.fp, one.tn, one.n_missing) for one in found]
+
+
+def test_pass_and_fail_have_one_table():
+    missing = replace(items(1, 0, 0, 0)[0], verdict=None)
+    assert cells(counts_of([*items(5, 4, 3, 2), missing], PASS_FAIL)) == [("pass", 5, 4, 3, 2, 1)]
+
+
+def test_grades_that_pass_are_folded():
+    assert cells(counts_of(graded(("3", "3"), ("1", "3"), ("2", "1")), PASSING)) == [("pass", 1, 0, 1, 1, 0)]
+
+
+def test_other_grades_are_cut():
+    found = cells(counts_of(graded(("3", "3"), ("1", "3"), ("2", "1")), GRADES))
+    assert found == [("at least 2", 1, 1, 1, 0, 0), ("at least 3", 1, 0, 1, 1, 0)]
+    assert "quadratic_kappa" in overall_of(graded(("3", "3"), ("1", "3"), ("2", "1")), GRADES)
+
+
+def test_pairs_are_one_against_the_rest():
+    found = cells(counts_of(graded(("first", "first"), ("tie", "second")), PAIRS))
+    assert found == [("first", 1, 0, 0, 1, 0), ("second", 0, 0, 1, 1, 0), ("tie", 0, 1, 0, 1, 0)]
+
+
+def test_unequal_chances_are_weighed():
+    rare, often = (replace(items(1, 0, 0, 0)[0], probability=p) for p in (0.1, 0.5))
+    assert weights_of([rare, often]) == [10, 2]
+    assert weights_of([rare, rare]) is weights_of([replace(rare, probability=None), often]) is None
+
+
+@pytest.mark.parametrize(("wrong", "worse"), [(12, True), (2, False)])
+def test_a_slice_is_worse_by_a_test_and_a_gap(wrong, worse):
+    bad = items(40 - wrong, wrong, 0, 40, slices={"lang": "de"})
+    rest = items(97, 3, 3, 97, slices={"lang": "en"})
+    found = {(one.slice, one.figure): one for one in slices_of([*bad, *rest], PASS_FAIL)}
+    assert found["lang=de", "tpr"].worse() is worse
+    assert not found["lang=en", "tpr"].worse()
+    assert found["lang=de", "tpr"].estimate == (40 - wrong) / 40
+
+
+def test_small_slices_and_none_have_no_test():
+    assert slices_of(items(10, 0, 0, 10, slices={"lang": "de"}), PASS_FAIL) == []
+    assert slices_of([], PASS_FAIL) == []
+
+
+def test_what_a_judge_lets_through_comes_first():
+    found = disagreements(items(3, 1, 1, 3), PASS_FAIL)
+    assert [(one.label, one.verdict) for one in found] == [("fail", "pass"), ("pass", "fail")]
+
+
+def test_the_ceiling_tells_worse_no_worse_and_too_few():
+    said = {f"e{at}": dict.fromkeys("ab", "pass" if at % 2 else "fail") for at in range(100)}
+    said["e0"] = {"a": "pass", "b": "fail"}
+    same = {item: by["a"] for item, by in said.items()}
+    poor = {item: "pass" if at % 3 else "fail" for at, item in enumerate(said)}
+    assert human_ceiling(said, same).verdict == "no_worse"
+    assert human_ceiling(said, poor).verdict == "worse"
+    assert human_ceiling(dict(list(said.items())[:10]), same).verdict == "not_checked"
+    assert human_ceiling(said, dict.fromkeys(said)).n == 0
+
+
+def test_one_verdict_only_has_no_kappa():
+    said = {f"e{at}": dict.fromkeys("ab", "pass") for at in range(40)}
+    assert human_ceiling(said, dict.fromkeys(said, "pass")).verdict == "not_checked"
