@@ -14,7 +14,7 @@ from safetycatch.errors import StatisticsError
 from safetycatch.results.comparing import added_usd, compare
 from safetycatch.results.corrected import Judging
 from safetycatch.results.matrix import build_matrix, items_of
-from safetycatch.results.summary import MetricTable
+from safetycatch.results.summary import MetricTable, as_json
 from safetycatch.store import Ref
 from tasks.calling import read_table, scorers_of
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
@@ -83,6 +83,7 @@ def gain(
             "low": low if sign > 0 or high is None else -high,
             "high": high if sign > 0 or low is None else -low,
             "n_paired": found.n if found else 0,
+            **({"judged": as_json(found.judged.facts())} if found is not None and found.judged is not None else {}),
             "no_interval": no_interval,
             "added_usd_per_1000": _number(1000 * added_usd(matrix, settings["id"], best, metric)) if best else None,
             "rho": _number(shared.mean),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.report import escaping, numbers
 from safetycatch.report.layout import Block, Fold, Prose, Section, folded, grid, heads
+from safetycatch.report.selection import beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ def told(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"Gain over the best member: not measured, because {facts['no_interval'] or 'no score is there'}.")
     else:
         gain = numbers.shown(facts["gain"], facts["low"], facts["high"], unit, difference=True).text
+        gain = beside(gain, _raw(facts, unit))
         chosen = f", the best member on {facts['chosen_on']}" if facts["chosen_on"] else ""
         none = f" ({facts['no_interval']})" if facts["no_interval"] else ""
         added = facts["added_usd_per_1000"]
@@ -59,6 +61,17 @@ def told(facts: Mapping[str, Any]) -> list[str]:
         voters = "" if worth is None else f": {facts['n_voters']} voters are worth {worth:.1f} independent ones"
         lines.append(f"Error correlation {facts['rho']:.2f} (mean phi over pairs of members){voters}.")
     return lines
+
+
+def _raw(facts: Mapping[str, Any], unit: str) -> str:
+    """Return what stands beside a gain that a judge measured; empty beside any other."""
+    found = facts.get("judged")
+    if found is None:
+        return ""
+    if not found["method"]:
+        return "by the judge's own verdicts, uncorrected"
+    raw = numbers.shown(found["raw"], found["raw_low"], found["raw_high"], unit, difference=True)
+    return "corrected for the judge's errors" + ("" if found["raw"] is None else f", raw {raw.value}")
 
 
 def _members(content: ReportContent, facts: Mapping[str, Any]) -> Block:

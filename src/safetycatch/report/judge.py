@@ -42,7 +42,7 @@ def judge(content: ReportContent) -> Section | None:
     blocks.append(Fold("Numbers behind these plots", tuple(grids)))
     blocks.append(
         Prose(
-            "Flips, slices of errors, item health and a race on dev count the judge's own verdicts, uncorrected.",
+            "Flips, item health and a race on dev count the judge's own verdicts, uncorrected.",
             quiet=True,
         )
     )
@@ -97,7 +97,7 @@ def _dot(
 
 def _errors_plot(sealed: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Return how often the judge passes what people pass, and fails what they fail, on sealed labels."""
-    words = {"tpr": "TPR: says so where people do", "tnr": "TNR: does not where people do not"}
+    words = {"tpr": "TPR, it says so where people do", "tnr": "TNR, it does not where people do not"}
     figures = [
         (one["positive"], words[name], one["figures"][name])
         for one in sealed
@@ -111,7 +111,7 @@ def _errors_plot(sealed: Sequence[Mapping[str, Any]]) -> list[Block]:
     drawn: list[DotRow] = []
     for positive, word, figure in figures:
         text = numbers.shown(figure["estimate"], figure["low"], figure["high"], "proportion")
-        label = f"{positive}, {word}"
+        label = f"{positive}: {word}"
         drawing = charts.Mark(
             scaled(figure["estimate"], 100.0), scaled(figure["low"], 100.0), scaled(figure["high"], 100.0),
             in_words(label, text),

@@ -206,6 +206,8 @@ def summarise(
         for kind in ("leaked", "crossed", "similar")
         for name in settings["candidates"]
         if sliced
+        # A part of the rows by a judge's own verdicts would stand alone.
+        and not (judging is not None and judging.covers(sliced.name))
         and name in scored
         and (found := _leak_score(everything, name, sliced, kind, set(settings[kind]))) is not None
     ]
