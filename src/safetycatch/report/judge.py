@@ -42,7 +42,7 @@ def judge(content: ReportContent) -> Section | None:
     blocks.append(Fold("Numbers behind these plots", tuple(grids)))
     blocks.append(
         Prose(
-            "Flips, item health and a race on dev count the judge's own verdicts, uncorrected.",
+            "Flips and item health count the judge's own verdicts, uncorrected.",
             quiet=True,
         )
     )
