@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # A run connects 64 times at once; a connection that finds no room in the queue is tried again seconds later.
+    request_queue_size = 256
 
     def handle_error(self, request, client_address):
         """A client that was killed is no news."""
