@@ -1,0 +1,118 @@
+"""Whole calibrations with a judge on a loopback socket: what is kept, what is asked anew, and drift."""
+
+import pytest
+
+from flows.calibrate import run_calibration
+from flows.chain import as_function
+from flows.drift import run_drift
+from safetycatch.errors import DataError, UsageError
+from safetycatch.store import Store
+from safetycatch.store.certificates import Certificates
+from tests.judging.certified import texts
+from tests.judging.loopback import block, grader, reply
+
+
+@pytest.fixture
+def judged(project, monkeypatch):
+    """280 labelled answers; a judge that passes what says thanks, or the reverse once it is `turned`."""
+    project.turned = False
+
+    def right(messages):
+        passes = ("thanks" in block(messages, "output")) != project.turned
+        return reply(messages, "pass" if passes else "fail")
+
+    answers = [f"{text} thanks" if at % 2 else text for at, text in enumerate(texts(280))]
+    project.labels = [
+        {
+            "example_id": f"L{at}",
+            "input": f"q{at}",
+            "output": answer,
+            "label": "pass" if at % 2 else "fail",
+            "lang": "de",
+        }
+        for at, answer in enumerate(answers)
+    ]
+    project.write("labels.csv", project.labels)
+    (project.folder / "judge.md").write_text("Passes when the answer says thanks.\n")
+    model = {"endpoint": "grader", "model": "g"}
+    project.config |= {
+        "task": "generate",
+        "scorers": ["judge"],
+        "judge": {"model": model, "prompt": "judge.md", "labels": "labels.csv"},
+    }
+    del project.config["claim"]
+    with grader(monkeypatch, right) as server:
+        project.server = server
+        yield project
+
+
+def calibrated(project):
+    return run_calibration(project.path(), probes=False, call=as_function)
+
+
+def certificates(project):
+    return Certificates(Store.open(project.store)).all()
+
+
+def test_a_replay_asks_nothing_and_renews_nothing(judged):
+    first, again = calibrated(judged), calibrated(judged)
+    assert (first["state"], first["calls"]["sent"], again["calls"]["sent"]) == ("certified", 256, 0)
+    assert again["certificate_id"] == first["certificate_id"]
+    assert again["looks"] == {"revision": 1, "total": 1, "budget": 3}
+
+
+def test_disagreements_on_sealed_items_are_not_shown(judged):
+    judged.turned = True
+    found = calibrated(judged)
+    assert (found["state"], found["n_disagreements"]) == ("refused", found["sizes"]["dev"])
+
+
+def test_new_labels_join_without_a_move(judged):
+    before = calibrated(judged)
+    judged.labels += [
+        {**row, "example_id": f"N{at}", "output": text}
+        for at, (row, text) in enumerate(zip(judged.labels[:40:2], texts(20, seed=8), strict=True))
+    ]
+    judged.write("labels.csv", judged.labels)
+    after = calibrated(judged)
+    assert set(before["sealed_keys"]) < set(after["sealed_keys"])
+    assert after["looks"]["total"] == 2
+
+
+def test_the_fourth_look_refuses(judged):
+    for number in range(4):
+        (judged.folder / "judge.md").write_text(f"Passes when the answer says thanks, try {number}.\n")
+        found = calibrated(judged)
+    assert (found["state"], found["reasons"][0]["code"]) == ("refused", "looks")
+
+
+def test_drift_is_kept_with_the_certificate_and_ends_it(judged):
+    calibrated(judged)
+    assert not run_drift(judged.path(), call=as_function)["drift"]["alarm"]
+    judged.turned = True
+    found = run_drift(judged.path(), call=as_function)
+    assert found["drift"]["alarm"]
+    assert found["calls"]["sent"] == found["drift"]["sentinels"]["n"]
+    assert certificates(judged)[0].drift["round"] == 2
+    anew = calibrated(judged)
+    assert (anew["state"], anew["calls"]["sent"]) == ("refused", 256)
+
+
+def test_drift_needs_a_certificate(judged):
+    with pytest.raises(UsageError, match="no certificate"):
+        run_drift(judged.path(), call=as_function)
+
+
+def test_only_disputed_items_cannot_calibrate(judged):
+    rows = judged.labels[:5]
+    judged.write(
+        "labels.csv",
+        [{**row, "annotator": who, "label": label} for row in rows for who, label in (("a", "pass"), ("b", "fail"))],
+    )
+    with pytest.raises(DataError, match="5 items are disputed"):
+        calibrated(judged)
+
+
+def test_without_a_judge_there_is_nothing_to_calibrate(project):
+    with pytest.raises(UsageError, match="no judge"):
+        calibrated(project)
