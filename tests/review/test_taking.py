@@ -8,6 +8,8 @@ from safetycatch.identity import output_hash
 from safetycatch.review.taking import from_file, from_run
 from safetycatch.store import Runs, Store
 
+UNCALIBRATED = {"SC101": "the labels come from this run", "SC102": "the labels come from this run"}
+
 
 def write(folder, text, name="data.csv"):
     path = folder / name
@@ -98,3 +100,43 @@ def test_a_run_that_did_not_end_has_no_answers_yet(tmp_path):
         pytest.raises(UsageError, match="is running: it has no answers yet"),
     ):
         from_run(store, run.stored())
+
+
+def test_a_judged_run_brings_its_rubric_and_its_doubts_but_no_verdict(project):
+    (project.folder / "judge.md").write_text("Pass what agrees with the reference.\n")
+    project.config["claim"]["metric"] = "judge"
+    project.config["judge"] = {
+        "model": "sandbox/judge",
+        "prompt": "judge.md",
+        "reference": True,
+        "canaries": 0,
+        "jury": [{"model": "sandbox/judge-lenient"}],
+    }
+    project.run(overrides=UNCALIBRATED)
+    store, run = Store.open(project.store), project.stored()
+    taken = from_run(store, run)
+    assert taken.settings.rubric == "Pass what agrees with the reference.\n"
+    doubted = {key for key, one in taken.interest.items() if one.reason == "judges disagree"}
+    assert doubted
+    assert not {"verdict", "critique", "judge"} & {name for answer in taken.answers for name in answer}
+
+
+def test_pairs_are_the_candidates_answer_and_the_baselines(project):
+    (project.folder / "judge.md").write_text("Prefer what agrees with the reference.\n")
+    project.config["claim"]["metric"] = "judge"
+    project.config["judge"] = {
+        "model": "sandbox/judge",
+        "prompt": "judge.md",
+        "scale": "pairwise",
+        "reference": True,
+        "canaries": 0,
+    }
+    project.run(overrides=UNCALIBRATED)
+    taken = from_run(Store.open(project.store), project.stored())
+    assert {answer["candidate"] for answer in taken.answers} == {"b"}
+    pair = json.loads(taken.answers[0]["output"])
+    row = {"example_id": taken.answers[0]["example_id"]}
+    assert (pair["first"], pair["second"]) == (project.answers["b"](row), project.answers["a"](row))
+    verdicts = project.stored().table("verdicts").to_pylist()
+    hashes = {row["example_id"]: row["output_hash"] for row in verdicts if row["candidate"] == "b"}
+    assert {answer["example_id"]: answer["output_hash"] for answer in taken.answers}.items() <= hashes.items()
