@@ -19,8 +19,8 @@ from pyarrow import parquet
 from safetycatch.calls import Endpoint, Fault, Journal, Reply, Request
 from safetycatch.cli import pruning
 from safetycatch.cli.exporting import write
-from safetycatch.data.spreadsheet import TRIGGERS
 from safetycatch.cli.main import main
+from safetycatch.data.spreadsheet import TRIGGERS
 from safetycatch.errors import InputError
 from safetycatch.store import Runs, Store
 
