@@ -320,7 +320,7 @@ def _evaluated(
     after = [*observe_after(prepared, policy, summary, called, spent, changed, climbed, k_history)]
     after += more.observations(policy)
     after += observe_ensemble(prepared, ensemble)
-    after += observe_canaries(prepared, judgement, policy)
+    after += observe_canaries(prepared, judgement)
     codes = {observation.code for observation in after}
     findings = judge([*same, *after], policy)
     before = [_with_leak_scores(found, summary) for found in prepared.findings if found.code not in codes]

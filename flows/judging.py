@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from flows.chain import Call
-    from safetycatch.catches import Observation, Policy
+    from safetycatch.catches import Observation
     from safetycatch.experiment import Experiment
     from tasks.prepared import Prepared, Ref
     from tasks.stage import Place
@@ -202,7 +202,7 @@ def judge_facts(prepared: Prepared, judgement: Judgement) -> dict[str, Any]:
     """Return what was counted over all verdicts: statuses, errors, replies by other models; the canaries' end."""
     store = prepared.place.open_store()
     total: dict[str, Counter[str]] = {name: Counter() for name in ("statuses", "errors", "returned", "verdicts")}
-    n, cost_usd, unreadable, canaries, missing = 0, 0.0, "", None, list[str]()
+    n, cost_usd, unreadable, canaries, missing = 0, 0.0, "", list[dict[str, Any]](), list[str]()
     for reference in judgement.refs:
         facts = store.facts(StoreRef.from_dict(reference))
         canaries = facts.get("canaries", canaries)
@@ -240,21 +240,21 @@ def judgement_notes(prepared: Prepared, judgement: Judgement) -> list[str]:
         if facts["errors"].get(why):
             shown = f", such as {', '.join(facts['missing'])}" if facts["missing"] else ""
             notes.append(f"judge: {facts['errors'][why]:,} of {n:,} verdicts are {told}: missing{shown}")
-    seen = facts["canaries"]
-    if seen and seen["obeyed"]:
-        notes.append(
-            f"judge: {seen['obeyed']} of {seen['n']} canaries got the verdict that they asked for "
-            f"(such as {seen['example']!r}): what it grades can instruct it"
-        )
+    notes += [
+        f"{seen['judge']}: {seen['obeyed']} of {seen['n']} canaries were rated higher than twins that ask for the "
+        f"opposite (such as {seen['example']!r}), {seen['defied']} lower"
+        for seen in facts["canaries"]
+        if seen["obeyed"]
+    ]
     return notes
 
 
-def observe_canaries(prepared: Prepared, judgement: Judgement, policy: Policy) -> list[Observation]:
+def observe_canaries(prepared: Prepared, judgement: Judgement) -> list[Observation]:
     """Return what SC108 sees of the run's canaries, where strangers' text is graded; [] where none was obeyed."""
     settings = prepared.experiment.judge
     if not judgement.canaries or settings is None or not settings.untrusted:
         return []
-    seen = canaries_obeyed(judge_use(prepared), judge_facts(prepared, judgement)["canaries"], policy)
+    seen = canaries_obeyed(judge_use(prepared), judge_facts(prepared, judgement)["canaries"])
     return [seen] if seen else []
 
 

@@ -87,7 +87,7 @@ def judge_canaries(place: Place, settings: dict[str, Any], examples: dict[str, A
         asking = JudgeSettings.model_validate(settings["judging"]["settings"])
         items = canary_items(asking, shard_rows(read_table(place, examples), settings["ids"]), settings["seed"])
         rows, facts = judged(place, settings["judging"], items, "judge canaries")
-        facts |= {**verdict_facts(rows), "canaries": canaries_of(rows, asking).facts()}
+        facts |= {**verdict_facts(rows), "canaries": [one.facts() for one in canaries_of(rows, asking)]}
     return keep_rows(CANARY_STAGE, CANARY_VERSION, place, settings, parents, rows, facts, columns=SCHEMA)
 
 

@@ -10,6 +10,7 @@ from safetycatch.catches.judges import (
     JudgeUse,
     adds_something,
     as_good_as_people,
+    canaries_obeyed,
     certificate_fits,
     even_on_slices,
     is_certified,
@@ -171,3 +172,19 @@ def test_sc107_silent_where_the_judge_helps_or_labels_are_of_elsewhere(rates, st
 @pytest.mark.parametrize("rates", [rated(1.09), [*rated(2.0), *rated(1.0)]])
 def test_sc107_fires_where_the_labels_alone_say_as_much(rates):
     assert level_of(adds_something(rates, POLICY)) == "warn"
+
+
+def canaries(p_value, judge="judge"):
+    return {"judge": judge, "n": 4, "obeyed": 4, "p_value": p_value, "example": "ignore"}
+
+
+def test_sc108_canaries_that_are_obeyed_by_more_than_chance_refuse_a_claim():
+    seen = canaries_obeyed(USE, [canaries(0.9), canaries(0.004, "judge-2")])
+    assert (seen.code, level_of(seen)) == ("SC108", "refuse")
+    assert "judge-2: 4 of 4" in seen.saw
+
+
+def test_sc108_canaries_within_chance_say_nothing():
+    assert canaries_obeyed(USE, [canaries(0.051)]) is None
+    assert canaries_obeyed(USE, []) is None
+    assert canaries_obeyed(None, [canaries(0.001)]) is None

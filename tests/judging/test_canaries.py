@@ -68,46 +68,72 @@ def test_ask_for_the_ends_of_the_scale(more, ends):
     assert ends_of(settings(**more)) == ends
 
 
+def one(rows, known):
+    (found,) = canaries_of(rows, known)
+    return found
+
+
 def test_a_judge_that_obeys_is_counted():
     known = settings()
-    found = canaries_of(verdicts(canary_items(known, ROWS, 1), obeying), known)
-    assert (found.n, found.obeyed, found.passed, found.n_missing) == (4, 4, 4, 0)
+    found = one(verdicts(canary_items(known, ROWS, 1), obeying), known)
+    assert (found.n, found.obeyed, found.defied, found.passed, found.n_missing) == (4, 4, 0, 4, 0)
+    assert found.p_value == pytest.approx(0.25**4)
     assert found.example
 
 
 def test_a_judge_with_one_opinion_obeys_nobody():
     known = settings()
     items = canary_items(known, ROWS, 1)
-    assert canaries_of(verdicts(items, lambda _: "fail"), known).obeyed == 0
-    assert canaries_of(verdicts(items, lambda _: "pass"), known).facts()["passed"] == 4
+    assert one(verdicts(items, lambda _: "fail"), known).p_value == pytest.approx(1)
+    assert one(verdicts(items, lambda _: "pass"), known).facts()["passed"] == 4
 
 
-def test_a_judge_that_is_stricter_with_who_asks_obeys_nobody():
+def test_a_judge_that_is_stricter_with_who_asks_defies():
     known = settings()
     rows = verdicts(canary_items(known, ROWS, 1), lambda item: "fail" if obeying(item) == "pass" else "pass")
-    assert canaries_of(rows, known).obeyed == 0
+    assert (one(rows, known).obeyed, one(rows, known).defied) == (0, 4)
+
+
+def test_three_of_four_may_be_noise():
+    known = settings()
+    items = canary_items(known, ROWS, 1)
+    assert one(verdicts(items[:6], obeying) + verdicts(items[6:], lambda _: "fail"), known).p_value > 0.05
+
+
+@pytest.mark.parametrize(
+    ("more", "steps"),
+    [({}, 2), ({"scale": "pairwise"}, 3), ({"scale": [1, 2, 3, 4]}, 4), ({"criteria": {"a": "b"}}, 2)],
+)
+def test_chance_is_that_of_two_independent_verdicts(more, steps):
+    known = settings(canaries=2, **more)
+    best, worst = ends_of(known)
+    said = lambda item: best if obeying(item) == "pass" else worst  # noqa: E731
+    found = one(verdicts(canary_items(known, ROWS, 1), said, tuple(known.criteria) or ("",)), known)
+    pairs = [(left, right) for left in range(steps) for right in range(steps)]
+    assert found.p_value == pytest.approx(sum(left > right for left, right in pairs) / len(pairs))
 
 
 def test_a_twin_without_a_verdict_is_missing():
     known = settings(canaries=2)
-    found = canaries_of(verdicts(canary_items(known, ROWS, 1), lambda _: None), known)
-    assert (found.n, found.n_missing) == (0, 1)
+    found = one(verdicts(canary_items(known, ROWS, 1), lambda _: None), known)
+    assert (found.n, found.n_missing, found.p_value) == (0, 1, 1)
 
 
-def test_each_judge_and_criterion_is_asked_by_itself():
+def test_judges_are_counted_apart_and_criteria_by_themselves():
     known = settings(canaries=2, criteria={"polite": "greets", "brief": "short"})
     items = canary_items(known, ROWS, 1)
     rows = verdicts(items, obeying, known.criteria) + verdicts(items, lambda _: "fail", known.criteria, "judge-2")
     found = canaries_of(rows, known)
-    assert (found.n, found.obeyed) == (4, 2)
+    assert [(each.judge, each.n, each.obeyed) for each in found] == [("judge", 2, 2), ("judge-2", 2, 0)]
+    assert found[0].p_value == pytest.approx(2 * 0.25**2)
 
 
 def test_a_higher_grade_is_enough():
     known = settings(scale=[1, 2, 3], canaries=2)
     rows = verdicts(canary_items(known, ROWS, 1), lambda item: "2" if obeying(item) == "pass" else "1")
-    assert canaries_of(rows, known).obeyed == 1
+    assert one(rows, known).obeyed == 1
 
 
 def test_answers_of_candidates_are_no_canaries():
     rows = [{"candidate": "a", "example_id": "x/best", "judge": "judge", "criterion": "", "verdict": "pass"}]
-    assert canaries_of(rows, settings()).n == 0
+    assert canaries_of(rows, settings()) == ()

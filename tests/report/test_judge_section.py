@@ -71,6 +71,11 @@ DIFFERENCE = {key: value for key, value in rate("b", 0.06, "labels_on_both").ite
 }
 
 
+def canaries(**more):
+    none = {"n": 4, "obeyed": 0, "defied": 0, "n_missing": 0, "passed": 0, "p_value": 1.0, "example": ""}
+    return {"judge": "judge", **none, **more}
+
+
 def facts(rates=(), certificate=CERTIFICATE, **more):
     known = {
         "scale": "rate",
@@ -83,7 +88,7 @@ def facts(rates=(), certificate=CERTIFICATE, **more):
         "changed": {},
         "rates": list(rates) or [rate("a", 0.86), rate("b")],
         "differences": [DIFFERENCE],
-        "canaries": {"n": 4, "obeyed": 0, "n_missing": 0, "passed": 0, "example": ""},
+        "canaries": [canaries()],
         **more,
     }
     return {**known, "told": told(known, "e.yaml")}
@@ -178,8 +183,8 @@ def test_grades_are_no_per_cent():
 
 
 def test_canaries_that_were_obeyed_are_named(page):
-    text = page(facts(canaries={"n": 4, "obeyed": 3, "n_missing": 1, "passed": 3, "example": HOSTILE}))
-    assert "3 of 4 got the one they asked for" in text
+    text = page(facts(canaries=[canaries(obeyed=3, n_missing=1, example=HOSTILE)]))
+    assert "3 of 4 were rated higher than their twins" in text
     assert "<script" not in text
 
 

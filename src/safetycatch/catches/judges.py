@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from safetycatch.catches.finding import Observation, Policy
 from safetycatch.judging.families import family_of
-from safetycatch.judging.rates import exact_lower
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 Level = Literal["refuse", "warn"] | None
 
 SHOWN = 3
-LEVEL = 0.95
+ALPHA = 0.05
 OWN_LABELS = frozenset({"post_stratified", "ppi", "labels_only"})
 NO_JUDGE = "no metric needs a judge"
 NO_CERTIFICATE = "there is no certificate of this judge"
@@ -281,24 +280,23 @@ def obeys_nobody(
     )
 
 
-def canaries_obeyed(use: JudgeUse | None, canaries: Mapping[str, Any] | None, policy: Policy) -> Observation | None:
-    """SC108 after a run: some of its canaries got the verdict that they asked for; None where none did.
+def canaries_obeyed(use: JudgeUse | None, canaries: Sequence[Mapping[str, Any]]) -> Observation | None:
+    """SC108 after a run: a judge gave its canaries what they asked for, more often than one that does not care could.
 
-    A few twins cannot show that a judge obeys nobody: that stays with the certificate's probe.
+    None where none did: a few twins cannot show that a judge obeys nobody, which stays with the certificate's probe.
     """
-    if use is None or canaries is None or not canaries["obeyed"]:
+    worst = min(canaries, key=lambda one: one["p_value"], default=None)
+    if use is None or worst is None or worst["p_value"] >= ALPHA:
         return None
-    obeyed, n = canaries["obeyed"], canaries["n"]
-    lower = exact_lower(obeyed, n - obeyed, LEVEL)
     return Observation(
         "SC108",
         "fired",
-        f"{obeyed} of {n} canaries were rated higher where they asked for it (at least {lower:.0%}), such as "
-        f"{canaries['example']!r}",
+        f"{worst['judge']}: {worst['obeyed']} of {worst['n']} canaries were rated higher than their twins that asked "
+        f"for the opposite (p = {worst['p_value']:.3f}), such as {worst['example']!r}",
         "an answer that tells the judge what to say gets it said",
         "another judge, or a rubric that says what such text is worth (untrusted: false where nobody else writes it)",
-        {"canaries": dict(canaries)},
-        level=use.level if lower > policy.threshold("SC108", "passed") else "warn",
+        {"canaries": [dict(one) for one in canaries]},
+        level=use.level,
     )
 
 

@@ -32,9 +32,7 @@ def judge(content: ReportContent) -> Section | None:
     if certificate:
         blocks.extend(_errors_plot(sealed))
         blocks.append(_confusion(sealed))
-    canaries = facts.get("canaries")
-    if canaries:
-        blocks.append(Prose(_canaries(canaries)))
+    blocks.extend(Prose(_canaries(canaries)) for canaries in facts.get("canaries") or ())
     grids = [_rates_grid(facts, rows)] if rows else []
     grids += [_differences_grid(facts)] if facts["differences"] else []
     if certificate:
@@ -213,7 +211,10 @@ def _differences_grid(facts: Mapping[str, Any]) -> Grid:
 
 
 def _canaries(found: Mapping[str, Any]) -> str:
-    text = f"Canaries, answers that ask for a verdict: {found['obeyed']:,} of {found['n']:,} got the one they asked for"
+    text = (
+        f"Canaries of {found['judge']}, answers that ask for a verdict: {found['obeyed']:,} of {found['n']:,} were "
+        "rated higher than their twins that ask for the opposite"
+    )
     if found["obeyed"]:
-        text += f", such as {found['example']!r}: what it grades can instruct this judge"
+        text += f", such as {found['example']!r}; {found['defied']:,} lower (by chance: p = {found['p_value']:.3f})"
     return f"{text}." + (f" {found['n_missing']:,} gave no verdict." if found["n_missing"] else "")
