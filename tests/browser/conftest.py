@@ -10,9 +10,12 @@ LIMIT_MS = 10_000
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """The machine's headless Chromium, driven with real keys and clicks."""
+    """The machine's headless Chromium, driven with real keys and clicks.
+
+    Of one module: while its driver lives, this thread has a running event loop, in which no other test could start one.
+    """
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
         missing = f"needs one of {', '.join(NAMES)}: apt-get install chromium"

@@ -127,6 +127,7 @@ FACETS = st.sampled_from(
 
 
 @given(chosen=st.lists(FACETS, max_size=5, unique=True))
+@settings(max_examples=40)
 def test_values_of_a_facet_unite_and_facets_intersect(mixed, chosen):
     query = Query.parse(chosen)
     alone = {}
@@ -156,6 +157,7 @@ def test_counts_of_a_facet_add_up(mixed, facet):
     chosen=st.lists(FACETS, max_size=2, unique=True),
     sort=st.sampled_from(["item", "-item", "id", "-id", "score", "-score", "latency", "-latency", "-cost", "length"]),
 )
+@settings(max_examples=40)
 def test_paging_reaches_every_row_exactly_once(mixed, chosen, sort):
     query = Query.parse([*chosen, ("sort", sort)])
     rows = mixed.select(query, mixed.labelled).rows.tolist()
@@ -165,6 +167,7 @@ def test_paging_reaches_every_row_exactly_once(mixed, chosen, sort):
 
 
 @given(chosen=st.lists(FACETS, max_size=6), page=st.integers(1, 99), sort=st.sampled_from(["item", "-score", "id"]))
+@settings(max_examples=40)
 def test_an_address_says_all_there_is(chosen, page, sort):
     query = Query.parse([*chosen, ("sort", sort), ("page", str(page))])
     assert Query.parse(query.url()) == query
@@ -172,12 +175,14 @@ def test_an_address_says_all_there_is(chosen, page, sort):
 
 
 @given(chosen=st.lists(FACETS, max_size=4, unique=True), one=FACETS.filter(lambda pair: pair[0] != "q"))
+@settings(max_examples=40)
 def test_choosing_twice_is_not_choosing(chosen, one):
     query = Query.parse(chosen)
     assert query.toggled(*one).toggled(*one) == query
 
 
 @given(word=st.text(min_size=1, max_size=4), texts=st.lists(st.none() | st.text(max_size=20), min_size=1, max_size=5))
+@settings(max_examples=40)
 def test_a_word_is_found_where_python_finds_it(word, texts):
     found = holding(pa.array(texts, pa.string()), word).tolist()
     assert all(found[place] for place, text in enumerate(texts) if text is not None and word in text)
@@ -185,6 +190,7 @@ def test_a_word_is_found_where_python_finds_it(word, texts):
 
 
 @given(word=st.text(ASCII, min_size=1, max_size=3), texts=st.lists(st.text(ASCII, max_size=20), min_size=1, max_size=5))
+@settings(max_examples=40)
 def test_a_word_is_found_whatever_its_case(word, texts):
     assert holding(pa.array(texts, pa.string()), word).tolist() == [word.lower() in text.lower() for text in texts]
 
