@@ -115,7 +115,7 @@ def test_both_figures_stand_side_by_side_with_method_gain_and_certificate(page):
         "assuming that the labels were drawn at random",
         "effective-label gain 1.40",
         "certificate: certified on 2026-11-20, until 2026-12-20 (ab12cd34ef56)",
-        "Canaries, answers that ask for a verdict: 0 of 4 got the one they asked for.",
+        "Canaries of judge, answers that ask for a verdict: 0 of 4 were rated higher than their twins",
         "people: pass",
     ):
         assert part in text
