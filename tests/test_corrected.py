@@ -16,6 +16,7 @@ from safetycatch.store.certificates import Certificates
 from tasks.judge import judging_entry
 from tasks.start import read_inputs
 from tests.judging.certified import certificate
+from tests.judging.loopback import block, grader, reply
 from tests.wiring import Project, rows
 
 N = 400
@@ -348,3 +349,70 @@ def test_compare_refuses_two_judges(labelled, compare_of):
         )
         other = made.run()["run_id"]
     assert "another judge" in compare_of(f"{result['run_id']}:a", f"{other}:b", ends=2)
+
+
+def test_a_claim_against_a_stored_run_of_the_same_judge_is_corrected(judged):
+    judged.certify()
+    judged.claim()
+    before = judged.run()["run_id"]
+    judged.project.config["name"] = "e-2"  # a claim of its own
+    judged.claim(baseline=f"{before}:a", candidate="b")
+    found = judged.run()["judged"]["differences"]
+    (row,) = [one for one in found if (one["baseline"], one["candidate"]) == (f"{before}:a", "b")]
+    assert (row["method"], row["estimate"]) == ("common_error", pytest.approx(0.06 / 0.94))
+
+
+def test_show_tells_the_judge_and_marks_every_score(labelled, monkeypatch, capsys):
+    monkeypatch.chdir(labelled[0].project.folder)
+    main(["show", labelled[1]["run_id"]])
+    said = capsys.readouterr().out
+    assert "raw 84.0 %" in said
+    assert "of these very answers drawn at random" in said
+
+
+def test_criteria_are_corrected_by_labels_of_their_own(project, monkeypatch):
+    def polite(messages):
+        return reply(messages, "pass" if "please" in block(messages, "output") else "fail")
+
+    made = Judged(project)
+    project.rows = project.rows[:80]
+    outputs = ["yes please" if number % 4 else "no" for number in range(80)]
+    project.write(
+        "old.csv",
+        [
+            {"example_id": row["id"], "candidate": name, "output": f"{output} {row['id']}"}
+            for name in GOOD
+            for row, output in zip(project.rows, outputs, strict=True)
+        ],
+    )
+    (project.folder / "judge.md").write_text("Passes when it is polite.\n")
+    project.config["judge"] = {
+        "model": {"endpoint": "grader", "model": "g"},
+        "prompt": "judge.md",
+        "criteria": {"polite": "says please"},
+        "labels": "labels.csv",
+        "canaries": 0,
+    }
+    project.config["budget"] = {"calls": 1000}
+    project.write(
+        "labels.csv",
+        [
+            {
+                "example_id": row["id"],
+                "candidate": "a",
+                "output": f"{output} {row['id']}",
+                "criterion": "polite",
+                "label": "pass",
+                "sampling_probability": 0.5,
+            }
+            for row, output in list(zip(project.rows, outputs, strict=True))[::2]
+        ],
+    )
+    with grader(monkeypatch, polite):
+        result = made.run()
+    (row,) = [one for one in result["judged"]["rates"] if (one["metric"], one["candidate"]) == ("judge.polite", "a")]
+    assert (row["method"], row["n_labels"], row["raw"]) == ("post_stratified", 40, 0.75)
+    n_passed = sum(number % 4 > 0 for number in range(0, 80, 2))
+    assert row["estimate"] == pytest.approx(
+        0.75 * (n_passed + 0.5) / (n_passed + 1) + 0.25 * (40 - n_passed + 0.5) / (41 - n_passed)
+    )
