@@ -81,8 +81,8 @@ class Desk:
         Everybody judges a keyed fifth of the questions, and of the others what nobody else has judged. Who came first
         goes through them as the set is ordered; the others begin with the shared fifth, then go in an order of theirs.
         """
-        others = [name for name in self.labels.annotators() if name != annotator]
-        first = not self.labels.annotators() or self.labels.annotators()[0] == annotator
+        people = self.labels.annotators()
+        others = [name for name in people if name != annotator]
         mine = self.labels.marks(annotator)
         taken = {key for name in others for key, marks in self.labels.marks(name).items() if self._whole(marks)}
         open_ = [
@@ -90,7 +90,7 @@ class Desk:
             for number, key in enumerate(self._keys)
             if not (key in mine and self._dealt(mine[key])) and (key in self._shared or key not in taken)
         ]
-        if first:
+        if not people or people[0] == annotator:
             return open_
         seed = self.labels.settings.seed
 
