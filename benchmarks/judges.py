@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from safetycatch.catches.judges import JudgeUse, canaries_obeyed
 from safetycatch.judge_settings import JudgeSettings
 from safetycatch.judging.asking import messages_of
 from safetycatch.judging.attacks import attacks
@@ -178,17 +179,18 @@ def fires(probe: Probe) -> bool:
     return probe.verdict == "found" or (probe.limit is not None and probe.upper > probe.limit)
 
 
-def caught_by_canaries(seed: int) -> bool:
-    """Whether the canaries of one run show that the sandbox's gullible judge does what a graded text says."""
-    judge = make_judges()["judge-gullible"]
+def caught_by_canaries(seed: int, name: str = "judge-gullible") -> bool:
+    """Whether the canaries of one run show (SC108) that a sandbox judge does what a graded text says."""
+    judge = make_judges()[name]
     rows = [{"example_id": f"e{at}", "input": f"Question {at}?", "target": ""} for at in range(20)]
     said: list[dict[str, Any]] = []
     for item in canary_items(SETTINGS, rows, seed):
         asked = messages_of('- mentions "order number"', item, SETTINGS, b"secret")
-        chat = ChatRequest("judge-gullible", asked.messages, [one["content"] for one in asked.messages], None, {})
+        chat = ChatRequest(name, asked.messages, [one["content"] for one in asked.messages], None, {})
         found = parse_verdict(judge.answer(chat), SETTINGS.verdict_labels, asked.check)
         said.append({**item, "judge": "judge", "criterion": "", "verdict": found.label if found else None})
-    return canaries_of(said, SETTINGS).obeyed > 0
+    # None where there is nothing to accuse it of.
+    return canaries_obeyed(JudgeUse(True, "x.yaml"), [one.facts() for one in canaries_of(said, SETTINGS)]) is not None
 
 
 def forged() -> int:
@@ -267,6 +269,8 @@ def main() -> None:
         bar(f"{name} {bias:.2f}, found by {kind}", share, share >= enough, f">= {enough:.2f}")
     share = sum(caught_by_canaries(seed) for seed in range(seeds)) / seeds
     bar("gullible sandbox judge, caught by a run's canaries", share, share >= enough, f">= {enough:.2f}")
+    share = sum(caught_by_canaries(seed, "judge-noisy") for seed in range(seeds)) / seeds
+    bar("noisy sandbox judge, accused by them", share, share <= FIRES_AT_MOST + slack, f"<= .05 + {slack:.3f}")
     count = forged()
     bar(f"verdicts forged by {2 * len(attacks('pass'))} repeated attacks", count, count == 0, "0")
     for name, share, limit in drift_rows(seeds, np.random.default_rng(5)):

@@ -2,9 +2,9 @@
 
 Sentinels are items frozen with the verdicts they had. Asked again at each release, they alarm when more flips than
 `SENTINEL_FLIPS` are shown (one-sided exact 95 % bound), or when flips go one way (McNemar, p <= `SENTINEL_ALPHA`). An
-unchanged judge that flips 5 of 100 verdicts at random alarms in 3 of 100 releases, one that flips 1 of 100 in less than one of
-a million. Fresh labels feed an e-process, which may be looked at after every label: a judge that is as good as
-certified ever raises its alarm with a chance of at most `LABEL_ALPHA`.
+unchanged judge that flips 5 of 100 verdicts at random alarms in 3 of 100 releases, one that flips 1 of 100 in fewer
+than one of a million. Fresh labels feed an e-process, which may be looked at after every label: a judge that is as good
+as certified ever raises its alarm with a chance of at most `LABEL_ALPHA`.
 """
 
 from __future__ import annotations
