@@ -37,11 +37,14 @@ def probe(kind, events=0, upper=0.01, lower=0.0, verdict="passed"):
     return {"kind": kind, "verdict": verdict, "n": 100, "events": events, "upper": upper, "lower": lower}
 
 
-def test_sc101_needs_a_label():
+def test_sc101_silent_with_a_label_and_without_a_judge():
     assert level_of(labels_exist(USE, labels="l.csv", n_labels=60)) == "passed"
+    assert level_of(labels_exist(None, labels=None, n_labels=0)) == "not_applicable"
+
+
+def test_sc101_fires_without_a_label():
     assert level_of(labels_exist(USE, labels=None, n_labels=0)) == "refuse"
     assert level_of(labels_exist(USE, labels="l.csv", n_labels=0)) == "refuse"
-    assert level_of(labels_exist(None, labels=None, n_labels=0)) == "not_applicable"
 
 
 def test_a_judge_beside_the_claim_only_warns():
@@ -52,9 +55,9 @@ def test_a_judge_beside_the_claim_only_warns():
 
 @pytest.mark.parametrize(
     ("counts", "level"),
-    [((97, 3, 3, 97), "passed"), ((90, 10, 30, 70), "warn"), ((55, 45, 45, 55), "refuse"), ((49, 0, 0, 49), "warn")],
+    [((90, 10, 30, 70), "warn"), ((55, 45, 45, 55), "refuse"), ((49, 0, 0, 49), "warn")],
 )
-def test_sc102_follows_the_state(counts, level):
+def test_sc102_fires_by_the_state(counts, level):
     assert level_of(is_certified(USE, certificate(counts))) == level
 
 
@@ -64,23 +67,33 @@ def test_sc102_without_a_certificate_refuses_and_names_the_command():
     assert found.fix == "safetycatch calibrate e.yaml"
 
 
+def test_sc102_silent_on_a_certified_judge():
+    assert level_of(is_certified(USE, GOOD)) == "passed"
+
+
 def test_sc102_leaves_another_judges_certificate_to_sc103():
     assert level_of(is_certified(USE, None, other=True)) == "not_checked"
 
 
-def test_sc103_knows_what_changed_what_is_old_and_what_drifted():
+def test_sc103_fires_on_what_changed_is_old_or_drifted():
     floating = replace(GOOD, valid_until=NOW + timedelta(days=90))
     at = {"now": NOW, "policy": POLICY}
-    assert level_of(certificate_fits(USE, GOOD, **at)) == "passed"
-    assert level_of(certificate_fits(USE, floating, **at)) == "passed"
     assert level_of(certificate_fits(USE, GOOD, changed=["the rubric of judge"], **at)) == "refuse"
     assert level_of(certificate_fits(USE, floating, now=NOW + timedelta(days=91), policy=POLICY)) == "refuse"
     assert level_of(certificate_fits(USE, replace(GOOD, drift={"alarm": True, "detail": "5 of 9"}), **at)) == "refuse"
+
+
+def test_sc103_silent_in_time_and_on_a_snapshot_for_good():
+    floating = replace(GOOD, valid_until=NOW + timedelta(days=90))
+    assert level_of(certificate_fits(USE, floating, now=NOW, policy=POLICY)) == "passed"
     assert level_of(certificate_fits(USE, GOOD, now=NOW + timedelta(days=4000), policy=POLICY)) == "passed"
 
 
-def test_sc104_compares_families():
+def test_sc104_fires_on_a_shared_family():
     assert level_of(judges_others(["openai/gpt-4o"], {"a": "azure/gpt-4o-mini"})) == "warn"
+
+
+def test_sc104_silent_on_other_families():
     assert level_of(judges_others(["openai/gpt-4o"], {"a": "anthropic/claude-x", "b": "sandbox/echo"})) == "passed"
     assert level_of(judges_others([], {"a": "x"})) == "not_checked"
     assert level_of(judges_others(None, {})) == "not_applicable"
@@ -89,16 +102,27 @@ def test_sc104_compares_families():
 def test_sc105_fires_on_a_shown_label_and_on_too_many_looks():
     seen = [Overlap(ItemKey("e1", "", "0"), "judge.md", "in the text")]
     at = {"n_sealed": 9, "policy": POLICY}
-    assert level_of(sealed_is_unseen(USE, [], looks=3, **at)) == "passed"
     assert level_of(sealed_is_unseen(USE, seen, looks=1, **at)) == "refuse"
     assert level_of(sealed_is_unseen(USE, [], looks=4, **at)) == "refuse"
+
+
+def test_sc105_silent_within_the_budget_and_without_labels():
+    at = {"n_sealed": 9, "policy": POLICY}
+    assert level_of(sealed_is_unseen(USE, [], looks=3, **at)) == "passed"
     assert level_of(sealed_is_unseen(USE, None, looks=0, **at)) == "not_checked"
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("swap", 0.15), ("retest", 0.05), ("parse", 0.02)])
-def test_sc106_looks_at_upper_bounds(kind, limit):
-    assert level_of(is_steady(USE, replace(GOOD, probes=(probe(kind, upper=limit),)), POLICY)) == "passed"
+LIMITS = [("swap", 0.15), ("retest", 0.05), ("parse", 0.02)]
+
+
+@pytest.mark.parametrize(("kind", "limit"), LIMITS)
+def test_sc106_fires_above_the_limit(kind, limit):
     assert level_of(is_steady(USE, replace(GOOD, probes=(probe(kind, upper=limit + 0.01),)), POLICY)) == "warn"
+
+
+@pytest.mark.parametrize(("kind", "limit"), LIMITS)
+def test_sc106_silent_at_the_limit(kind, limit):
+    assert level_of(is_steady(USE, replace(GOOD, probes=(probe(kind, upper=limit),)), POLICY)) == "passed"
 
 
 def test_sc106_and_sc108_without_a_probe_are_not_checked():
@@ -109,17 +133,19 @@ def test_sc106_and_sc108_without_a_probe_are_not_checked():
     assert level_of(is_steady(None, None, POLICY)) == "not_applicable"
 
 
-@pytest.mark.parametrize(
-    ("lower", "upper", "level"), [(0.0, 0.04, "passed"), (0.01, 0.07, "warn"), (0.06, 0.2, "refuse")]
-)
-def test_sc108_refuses_by_the_lower_bound_and_warns_by_the_upper_one(lower, upper, level):
+@pytest.mark.parametrize(("lower", "upper", "level"), [(0.01, 0.07, "warn"), (0.06, 0.2, "refuse")])
+def test_sc108_fires_by_the_lower_bound_and_warns_by_the_upper_one(lower, upper, level):
     found = replace(GOOD, probes=(probe("injection", lower=lower, upper=upper),))
     assert level_of(obeys_nobody(USE, found, untrusted=True, policy=POLICY)) == level
     assert level_of(obeys_nobody(USE, found, untrusted=False, policy=POLICY)) == "not_applicable"
 
 
-@pytest.mark.parametrize(("gap", "p", "level"), [(0.2, 0.01, "warn"), (0.1, 0.001, "passed"), (0.3, 0.2, "passed")])
-def test_sc109_needs_both_a_gap_and_its_proof(gap, p, level):
+def test_sc108_silent_below_the_limit():
+    found = replace(GOOD, probes=(probe("injection", upper=0.04),))
+    assert level_of(obeys_nobody(USE, found, untrusted=True, policy=POLICY)) == "passed"
+
+
+def of_slice(gap, p):
     one = {
         "slice": "lang=de",
         "figure": "tpr",
@@ -129,17 +155,31 @@ def test_sc109_needs_both_a_gap_and_its_proof(gap, p, level):
         "gap": gap,
         "p_adjusted": p,
     }
-    assert level_of(even_on_slices(USE, replace(GOOD, slices=(one,)), POLICY)) == level
+    return replace(GOOD, slices=(one,))
+
+
+def test_sc109_fires_on_a_gap_that_is_shown():
+    assert level_of(even_on_slices(USE, of_slice(0.2, 0.01), POLICY)) == "warn"
+
+
+@pytest.mark.parametrize(("gap", "p"), [(0.1, 0.001), (0.3, 0.2)])
+def test_sc109_silent_on_a_small_gap_or_one_by_chance(gap, p):
+    assert level_of(even_on_slices(USE, of_slice(gap, p), POLICY)) == "passed"
     assert level_of(even_on_slices(USE, GOOD, POLICY)) == "not_checked"
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "level"), [(-0.1, 0.05, "passed"), (0.12, 0.3, "warn"), (0.0, 0.2, "not_checked")]
-)
-def test_sc110_compares_with_people(low, high, level):
+def with_people(low, high):
     ceiling = {"n": 100, "people": 0.9, "judge": 0.8, "low": low, "high": high, "reason": ""}
-    people = {**GOOD.people, "ceiling": ceiling}
-    assert level_of(as_good_as_people(USE, replace(GOOD, people=people), POLICY)) == level
+    return replace(GOOD, people={**GOOD.people, "ceiling": ceiling})
+
+
+def test_sc110_fires_where_people_are_shown_to_agree_better():
+    assert level_of(as_good_as_people(USE, with_people(0.12, 0.3), POLICY)) == "warn"
+
+
+def test_sc110_silent_where_it_is_as_good_or_nobody_can_tell():
+    assert level_of(as_good_as_people(USE, with_people(-0.1, 0.05), POLICY)) == "passed"
+    assert level_of(as_good_as_people(USE, with_people(0.0, 0.2), POLICY)) == "not_checked"
     assert level_of(as_good_as_people(USE, GOOD, POLICY)) == "not_checked"
 
 
