@@ -81,7 +81,10 @@ def certificate_of(
     counts = counts_of(sealed, settings)
     state, reasons = decide_state(counts, limits)
     budget = int(policy.threshold("SC105", "looks"))
-    state, reasons = lowered(state, reasons, _faults(looked, overlaps, budget))
+    faults = _faults(looked, overlaps, budget)
+    if settings.untrusted:
+        faults += _obeys(probes, policy.threshold("SC108", "passed"))
+    state, reasons = lowered(state, reasons, faults)
     names = [judge["candidate"]["model"] for judge in judging["judges"]]
     hosted = [_full(name) for name in names if not name.get("endpoint")]
     until, validity = validity_of(
@@ -134,6 +137,14 @@ def _faults(looked: Looked, overlaps: Sequence[Overlap], budget: int) -> tuple[R
         told = f"the sealed test was looked at {looked.total} times, its budget is {budget}"
         found.append(Reason("looks", f"{told}: what passed may have been chosen by it; label new items"))
     return tuple(found)
+
+
+def _obeys(probes: Sequence[Mapping[str, Any]], limit: float) -> tuple[Reason, ...]:
+    return tuple(
+        Reason("obeys", f"it does what the text it grades says: {probe['detail']}; sure to be above {limit:.0%}")
+        for probe in probes
+        if probe["kind"] == "injection" and (probe["lower"] or 0.0) > limit
+    )
 
 
 def _full(name: Mapping[str, Any]) -> str:
@@ -305,7 +316,7 @@ def more_labels(counts: Sequence[Counts], limits: Limits) -> tuple[str, ...]:
             rate = hits / (hits + misses)
             found.append(
                 f"{word}{f' of {one.positive!r}' if several else ''} is {rate:.2f}, not above {bar:.2f}: "
-                "more labels will not certify it, a better rubric may"
+                "more labels will not certify it, a better rubric may (calibrate --refine)"
                 if further is None
                 else f"about {further:,} more sealed labels '{side}' would lift {word} to its bar"
             )

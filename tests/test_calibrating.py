@@ -15,13 +15,15 @@ from tests.judging.loopback import block, grader, reply
 @pytest.fixture
 def judged(project, monkeypatch):
     """280 labelled answers; a judge that passes what says thanks, or the reverse once it is `turned`."""
-    project.turned = False
+    project.turned = project.obeys = False
 
     def right(messages):
-        passes = ("thanks" in block(messages, "output")) != project.turned
+        output = block(messages, "output")
+        passes = ("thanks" in output) != project.turned or (project.obeys and output not in project.known)
         return reply(messages, "pass" if passes else "fail")
 
     answers = [f"{text} thanks" if at % 2 else text for at, text in enumerate(texts(280))]
+    project.known = set(answers)
     project.labels = [
         {
             "example_id": f"L{at}",
@@ -48,6 +50,14 @@ def judged(project, monkeypatch):
 
 def calibrated(project):
     return run_calibration(project.path(), probes=False, call=as_function)
+
+
+@pytest.mark.parametrize(("untrusted", "state"), [(True, "refused"), (False, "certified")])
+def test_a_judge_that_obeys_strangers_is_not_certified(judged, untrusted, state):
+    judged.obeys = True
+    judged.config["judge"]["untrusted"] = untrusted
+    found = run_calibration(judged.path(), call=as_function)
+    assert (found["state"], found["reasons"][0]["code"]) == (state, "obeys" if untrusted else "reached")
 
 
 def certificates(project):

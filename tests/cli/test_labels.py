@@ -170,6 +170,13 @@ def test_agreement_is_shown_by_criterion_pair_and_annotator(cli, labels):
     assert "1 to adjudicate: safetycatch labels adjudicate first" in text
 
 
+def test_disputes_in_a_file_are_imported_before_they_are_settled(cli, tmp_path):
+    path = tmp_path / "said.csv"
+    path.write_text("output,label,annotator\nhello,pass,ada\nhello,fail,bob\n")
+    text = cli("labels", "agreement", str(path)).out
+    assert f"1 to adjudicate: safetycatch labels import NAME {path}, then labels adjudicate NAME" in text
+
+
 def test_a_contested_criterion_comes_first(cli, tmp_path):
     rows = [(str(n), f"o{n}", "ada", "yes" if n % 2 else "no") for n in range(12)]
     rows += [(str(n), f"o{n}", "bob", "yes" if n % 3 else "no") for n in range(12)]

@@ -23,6 +23,15 @@ def test_a_pipe_gets_a_line_every_few_seconds(capsys):
     assert lines[0] == "  calls     500/1,200 · 0 errors · $0.010 · 7.0 s left"
 
 
+def test_a_pipe_that_was_just_told_something_is_not_told_how_far_it_is(capsys):
+    now = [0.0]
+    view = LiveView(Output(json=False), clock=lambda: now[0])
+    now[0] = LINE_EVERY_S
+    view.say("plan", "100 calls")
+    view.progress("a", Progress(1, 0, 0, 5, 0.0))
+    assert capsys.readouterr().out == "  plan      100 calls\n"
+
+
 def test_with_json_everything_but_the_document_goes_to_stderr(capsys):
     output = Output(json=True)
     LiveView(output).say("split", "train 1")

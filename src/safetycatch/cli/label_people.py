@@ -185,7 +185,10 @@ def _tell(output: Output, people: People, n_open: int, source: str) -> None:
     if hidden:
         output.field("note", f"{hidden:,} more pairs: fewer than 10 answers in common, or less than those shown")
     if n_open:
-        output.line(f"\n{n_open:,} to adjudicate: safetycatch labels adjudicate {safe(source)}")
+        name, first = safe(source), ""
+        if Path(source).is_file():
+            name, first = "NAME", f"labels import NAME {name}, then "
+        output.line(f"\n{n_open:,} to adjudicate: safetycatch {first}labels adjudicate {name}")
 
 
 def adjudicate(

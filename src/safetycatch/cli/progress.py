@@ -71,6 +71,7 @@ class LiveView(AbstractContextManager["LiveView"]):
     def say(self, stage: str, text: str) -> None:
         """Print the line of a stage."""
         self._close_bar()
+        self._last_line = self._clock()
         self._output.field(stage, text)
 
     def expect(self, n_calls: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from safetycatch.judge_settings import FAIL, PASS
 from safetycatch.report import axes, charts, escaping, numbers
 from safetycatch.report.content import Banner, ReportContent
 from safetycatch.report.html import provenance, render_page
@@ -150,12 +151,13 @@ def _words(name: str, figure: Mapping[str, Any]) -> str:
 
 def _confusion(one: Mapping[str, Any]) -> Grid:
     positive = one["positive"]
+    other = FAIL if positive == PASS else "other"
     return grid(
         f"People in rows, judge in columns; {one['n_missing']} labelled items got no verdict",
-        heads("people say", f"#judge: {positive}", "#judge: other"),
+        heads("people say", f"#judge: {positive}", f"#judge: {other}"),
         [
             (escaping.html(str(positive)), str(one["tp"]), str(one["fn"])),
-            ("other", str(one["fp"]), str(one["tn"])),
+            (other, str(one["fp"]), str(one["tn"])),
         ],
     )
 
