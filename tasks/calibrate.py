@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from prefect import task
 
 from safetycatch.data.label_files import item_key
@@ -20,12 +19,15 @@ from safetycatch.judging.sealing import DEV, FEW_SHOT, LEFT_OUT, SEALED, ItemKey
 from safetycatch.store.looks import Look, distinct, looker, looks_of, sketch_of
 from safetycatch.store.sealings import join, parts_before
 from safetycatch.tables import CONTRACTS, schema
+from tasks.evaluate import keep_rows
 from tasks.judge import judged, judging_entry
 from tasks.labels import labelled
-from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
+from tasks.stage import CacheKey, Place, parents_of, stage_fingerprint, transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    import pyarrow as pa
 
     from safetycatch.data.label_files import Labelled
     from safetycatch.judging.jury import Ruling
@@ -260,14 +262,19 @@ def with_verdicts(
     retry_condition_fn=transient,
 )
 def judge_labels(place: Place, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the reference of the `verdicts` on the questions in `settings`; its facts hold the calls."""
+    """Return the reference of the `verdicts` on the questions in `settings`; its facts hold the calls.
 
-    def produce() -> Produced:
+    With verdicts that infrastructure failed it is `label-verdicts-partial`, as in `evaluate`: they are asked again.
+    Raises: what the engine raises, after everything answered is in the journal.
+    """
+    store, columns = place.open_store(), schema("verdicts")
+    name = stage_fingerprint(STAGE, VERSION, settings, parents_of({}))
+    found = store.find(STAGE, name)
+    if found is not None:
+        return found.as_dict()
+    with store.lock(STAGE, name):
         rows, facts = judged(place, settings["judging"], settings["questions"], "calibrate")
-        table = pa.Table.from_pylist(rows, schema=schema("verdicts"))
-        return Produced(table, facts={"calls": facts.get("calls")})
-
-    return run_stage(STAGE, VERSION, place, settings, parents_of({}), produce)
+    return keep_rows(STAGE, VERSION, place, settings, parents_of({}), rows, facts, columns=columns)
 
 
 def judging_settings(

@@ -16,9 +16,12 @@ from tests.judging.loopback import block, grader, reply
 def judged(project, monkeypatch):
     """280 labelled answers; a judge that passes what says thanks, or the reverse once it is `turned`."""
     project.turned = project.obeys = False
+    project.broken = set()
 
     def right(messages):
         output = block(messages, "output")
+        if output in project.broken:
+            return None
         passes = ("thanks" in output) != project.turned or (project.obeys and output not in project.known)
         return reply(messages, "pass" if passes else "fail")
 
@@ -126,3 +129,15 @@ def test_only_disputed_items_cannot_calibrate(judged):
 def test_without_a_judge_there_is_nothing_to_calibrate(project):
     with pytest.raises(UsageError, match="no judge"):
         calibrated(project)
+
+
+def test_a_verdict_that_infrastructure_failed_is_asked_again(judged):
+    broken = sorted(judged.known)[:8]
+    judged.broken = set(broken)
+    first = calibrated(judged)
+    assert sum(one["n_missing"] for one in first["whole"]) > 0
+    n_asked = len(judged.server.seen)
+    judged.broken = set()
+    again = calibrated(judged)
+    assert sum(one["n_missing"] for one in again["whole"]) == 0
+    assert {block(messages, "output") for messages in judged.server.seen[n_asked:]} <= set(broken)

@@ -17,7 +17,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Loopback:
-    """An OpenAI-compatible server; `say(messages)` gives the text of a reply, `seen` keeps every list of messages."""
+    """An OpenAI-compatible server; `say(messages)` gives the text of a reply (None: status 400), `seen` all messages."""
 
     def __init__(self, say):
         self.say, self.seen = say, []
@@ -40,7 +40,7 @@ class Loopback:
                     "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
                 }
                 data = json.dumps(answer).encode()
-                self.send_response(200)
+                self.send_response(200 if text is not None else 400)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
