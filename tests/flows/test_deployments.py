@@ -1,4 +1,4 @@
-"""Both deployments of the checkout: registered with a server, run by a worker."""
+"""The deployments of the checkout: registered with a server, run by a worker."""
 
 import subprocess
 import sys
@@ -49,6 +49,21 @@ def test_the_nights_ahead_are_planned_in_their_time_zone(deployments, recorded, 
 
     times = [time.astimezone(ZoneInfo("Europe/Berlin")) for time in until(planned, "nights ahead", 30)]
     assert {(time.hour, time.minute) for time in times} == {(2, 30)}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("calibrate", {"experiment", "digest", "probes", "sentinels", "unattended"}),
+        ("refine", {"experiment", "digest", "refiner", "unattended"}),
+    ],
+)
+def test_a_judge_is_calibrated_and_refined_by_a_form(deployments, recorded, name, fields):
+    found = recorded.get(f"deployments/name/{name}/{name}")
+    form = found["parameter_openapi_schema"]
+    assert (form["required"], set(form["properties"])) == (["experiment"], fields)
+    assert found["parameters"] == {"experiment": "experiments/judged.yaml"}
+    assert found["enforce_parameter_schema"]
 
 
 def test_both_deployments_are_registered_and_run_by_a_worker(deployments, project, api, prefect, until):
