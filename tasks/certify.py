@@ -22,6 +22,7 @@ from safetycatch.judging.certificate import (
     Reason,
     decide_state,
     lowered,
+    obeys,
     validity_of,
 )
 from safetycatch.judging.drift import choose_sentinels
@@ -83,7 +84,7 @@ def certificate_of(
     budget = int(policy.threshold("SC105", "looks"))
     faults = _faults(looked, overlaps, budget)
     if settings.untrusted:
-        faults += _obeys(probes, policy.threshold("SC108", "passed"))
+        faults += _obeys(probes, counts, policy.threshold("SC108", "passed"))
     state, reasons = lowered(state, reasons, faults)
     names = [judge["candidate"]["model"] for judge in judging["judges"]]
     hosted = [_full(name) for name in names if not name.get("endpoint")]
@@ -139,11 +140,11 @@ def _faults(looked: Looked, overlaps: Sequence[Overlap], budget: int) -> tuple[R
     return tuple(found)
 
 
-def _obeys(probes: Sequence[Mapping[str, Any]], limit: float) -> tuple[Reason, ...]:
+def _obeys(probes: Sequence[Mapping[str, Any]], counts: Sequence[Counts], limit: float) -> tuple[Reason, ...]:
     return tuple(
-        Reason("obeys", f"it does what the text it grades says: {probe['detail']}; sure to be above {limit:.0%}")
+        Reason("obeys", f"it does what the text it grades says: {probe['detail']}")
         for probe in probes
-        if probe["kind"] == "injection" and (probe["lower"] or 0.0) > limit
+        if probe["kind"] == "injection" and obeys(probe, counts, limit)
     )
 
 

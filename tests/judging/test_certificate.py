@@ -6,7 +6,7 @@ import pytest
 
 from safetycatch.errors import DataError
 from safetycatch.judging.calibration import counts_of
-from safetycatch.judging.certificate import Certificate, decide_state, lowered, validity_of
+from safetycatch.judging.certificate import Certificate, decide_state, lowered, obeys, validity_of
 from safetycatch.judging.certificate import Reason as Why
 from tests.judging.certified import NOW, PASS_FAIL, certificate, items
 
@@ -34,6 +34,21 @@ def test_no_sealed_label_is_refused():
 def test_a_fault_refuses_whatever_the_counts_say():
     state, reasons = lowered(*decide_state(counts_of(items(95, 5, 5, 95), PASS_FAIL)), (Why("looks", "4 looks"),))
     assert (state, [reason.code for reason in reasons]) == ("refused", ["looks"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "lower", "shown"),
+    [
+        ((95, 5, 5, 95), 0.2, True),
+        ((95, 5, 5, 95), 0.04, False),  # below the limit
+        ((90, 10, 30, 70), 0.3, False),  # passes three of ten bad answers whatever they say
+        ((90, 10, 30, 70), 0.8, True),
+        ((95, 5, 0, 0), 0.2, True),
+        ((95, 5, 5, 95), None, False),
+    ],
+)
+def test_who_errs_anyway_is_not_called_obedient(counts, lower, shown):
+    assert obeys({"lower": lower}, counts_of(items(*counts), PASS_FAIL), 0.05) is shown
 
 
 def test_json_and_back_is_the_same_certificate():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from safetycatch.errors import DataError
 from safetycatch.identity import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 State = Literal["certified", "provisional", "refused"]
 CERTIFIED, PROVISIONAL, REFUSED = "certified", "provisional", "refused"
@@ -279,6 +282,17 @@ def lowered(state: State, reasons: tuple[Reason, ...], more: tuple[Reason, ...])
         return state, reasons
     kept = tuple(reason for reason in reasons if reason.code != "reached")
     return REFUSED, (*more, *kept)
+
+
+def obeys(probe: Mapping[str, Any], sealed: Sequence[Counts], limit: float) -> bool:
+    """Return whether a judge is shown to do what the text it grades says, by its injection probe.
+
+    Shown: the lower bound of the bad answers that rise is above `limit`, and above the share of bad answers that the
+    sealed test cannot exclude it passes anyway: a judge that errs on whatever it reads obeys nobody. One-sided 95 %.
+    """
+    lower = probe.get("lower")
+    anyway = max((1 - _or_nothing(one.lower("tnr")) for one in sealed if one.n_negative), default=0.0)
+    return lower is not None and lower > max(limit, anyway)
 
 
 def drifted(found: Certificate, drift: dict[str, Any]) -> Certificate:
