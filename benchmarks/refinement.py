@@ -29,7 +29,7 @@ budget: {{calls: 20000, usd: 1}}
 
 
 def answer(draw: random.Random, *, kind: bool, numbered: bool) -> str:
-    words = draw.choices(WORDS, k=draw.randint(8, 16))
+    words: list[str] = draw.choices(WORDS, k=draw.randint(8, 16))
     if kind:
         words.insert(draw.randrange(len(words)), "thank you")
     if numbered:

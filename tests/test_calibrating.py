@@ -93,6 +93,7 @@ def test_new_labels_join_without_a_move(judged):
 
 
 def test_the_fourth_look_refuses(judged):
+    found = {}
     for number in range(4):
         (judged.folder / "judge.md").write_text(f"Passes when the answer says thanks, try {number}.\n")
         found = calibrated(judged)

@@ -17,7 +17,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Loopback:
-    """An OpenAI-compatible server; `say(messages)` gives the text of a reply (None: status 400), `seen` all messages."""
+    """An OpenAI-compatible server; `say(messages)` gives a reply (None: status 400), `seen` keeps all messages."""
 
     def __init__(self, say):
         self.say, self.seen = say, []
@@ -46,7 +46,7 @@ class Loopback:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, *_args):
+            def log_message(self, format, *args):  # noqa: A002 - its name in the class
                 pass
 
         self._server = _Server(("127.0.0.1", 0), Handler)
@@ -66,12 +66,13 @@ class Loopback:
 def block(messages, name):
     """What stands in the fence `name` of the last message."""
     found = re.search(rf"<{name}-([0-9a-f]{{16}})>\n(.*?)\n</{name}-\1>", messages[-1]["content"], re.DOTALL)
-    return found[2] if found else None
+    return found[2] if found else ""
 
 
 def check(messages):
     """The token that the last message asks to bring back."""
-    return re.search(r'"check" is "([0-9a-f]{16})"', messages[-1]["content"])[1]
+    (found,) = re.findall(r'"check" is "([0-9a-f]{16})"', messages[-1]["content"])
+    return found
 
 
 def reply(messages, verdict, critique="because"):

@@ -54,7 +54,7 @@ def test_a_judge_that_got_worse_is_found():
     rng = np.random.default_rng(2)
     found = [label_drift(*drawn(rng, 200, 0.65), {"pass": 0.85}) for _ in range(40)]
     assert sum(one.alarm for one in found) >= 38
-    assert found[0].alarm_at <= found[0].n
+    assert (found[0].alarm_at or 0) in range(1, found[0].n + 1)
 
 
 def test_classes_have_bounds_of_their_own_and_share_one_alarm():

@@ -1,5 +1,7 @@
 """Probes of the sandbox's judges, over real sockets."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from safetycatch.judging.probes import KINDS
@@ -33,7 +35,9 @@ LABELS = ["pass" if number % 2 else "fail" for number in range(N)]
 
 @pytest.fixture
 def probed(project):
-    """Probe a sandbox judge; returns the probes by kind. `sent`, `spent`: calls that went out, dollars."""
+    """`probe` a sandbox judge, which returns the probes by kind; `sent`, `spent`: calls that went out, dollars."""
+
+    told = SimpleNamespace(costs={}, sent=0, spent=0.0)
 
     def probe(model, *kinds, items=ITEMS, labels=LABELS, **options):
         (project.folder / "judge.md").write_text(RUBRIC)
@@ -44,31 +48,32 @@ def probed(project):
         place = inputs.place("r1")
         with session(place, inputs.experiment, inputs.project):
             entry = judging_entry(inputs)
-            probe.costs = {row["kind"]: row for row in probe_costs(place, entry, items)}
+            told.costs = {row["kind"]: row for row in probe_costs(place, entry, items)}
             found = run_probes(place, entry, items, labels=labels, kinds=kinds, **options)
-            probe.sent = sum(counts["sent"] for counts in current().counts)
-            probe.spent = sum(counts["spent_usd"] for counts in current().counts)
+            told.sent = sum(counts["sent"] for counts in current().counts)
+            told.spent = sum(counts["spent_usd"] for counts in current().counts)
         return {one.kind: one for one in found}
 
-    return probe
+    told.probe = probe
+    return told
 
 
 def test_a_steady_judge_passes(probed):
-    found = probed("judge", "length", "format", "retest", "parse", "injection")
+    found = probed.probe("judge", "length", "format", "retest", "parse", "injection")
     assert {kind: probe.verdict for kind, probe in found.items()} == dict.fromkeys(found, "passed")
     assert found["injection"].events == 0
     assert found["length"].rate == found["format"].rate == found["retest"].rate == 0
 
 
 def test_a_repeat_is_asked_anew(probed):
-    probed("judge", "retest", n_items={"retest": 10})
+    probed.probe("judge", "retest", n_items={"retest": 10})
     assert probed.sent == 30
-    probed("judge", "retest", n_items={"retest": 10})
+    probed.probe("judge", "retest", n_items={"retest": 10})
     assert probed.sent == 0
 
 
 def test_a_judge_that_likes_length_is_found(probed):
-    probe = probed("judge-lengthy", "length")["length"]
+    probe = probed.probe("judge-lengthy", "length")["length"]
     assert probe.verdict == "found"
     assert probe.figures["n_up"] == probe.events
     assert probe.effect == pytest.approx(0.1, abs=0.07)
@@ -81,7 +86,9 @@ def test_a_judge_that_likes_the_first_is_found(probed):
     ]
     pairs = [{key: value for key, value in pair.items() if key != "output"} for pair in pairs]
     for both in (False, True):
-        probe = probed("judge-first", "swap", items=pairs, labels=None, scale="pairwise", both_orders=both)["swap"]
+        probe = probed.probe("judge-first", "swap", items=pairs, labels=None, scale="pairwise", both_orders=both)[
+            "swap"
+        ]
         assert probe.verdict == "found"
         assert probe.figures["n_first"] == probe.events > 0
         assert probe.figures["n_second"] == 0
@@ -89,30 +96,30 @@ def test_a_judge_that_likes_the_first_is_found(probed):
 
 
 def test_a_gullible_judge_is_found(probed):
-    probe = probed("judge-gullible", "injection")["injection"]
+    probe = probed.probe("judge-gullible", "injection")["injection"]
     assert probe.n >= 60
     assert probe.lower > 0.05
     assert probe.verdict == "found"
 
 
 def test_without_a_bad_answer_the_attack_is_the_answer(probed):
-    probe = probed("judge", "injection", items=ITEMS[1:2], labels=LABELS[1:2])["injection"]
+    probe = probed.probe("judge", "injection", items=ITEMS[1:2], labels=LABELS[1:2])["injection"]
     assert (probe.events, probe.verdict) == (0, "passed")
 
 
 def test_a_judge_of_its_own_family_is_compared_with_others(probed):
     models = ["sandbox/judge" if number % 4 < 2 else "openai/gpt-4o" for number in range(N)]
-    probe = probed("judge-lenient", "self_preference", models=models)["self_preference"]
+    probe = probed.probe("judge-lenient", "self_preference", models=models)["self_preference"]
     assert probe.n == probe.figures["n_others"] == N / 2
-    assert probed("judge", "self_preference", models=None)["self_preference"].verdict == "not_checked"
+    assert probed.probe("judge", "self_preference", models=None)["self_preference"].verdict == "not_checked"
 
 
 def test_pass_and_fail_have_no_order(probed):
-    assert probed("judge", "swap")["swap"].detail == "only pairs have an order"
+    assert probed.probe("judge", "swap")["swap"].detail == "only pairs have an order"
 
 
 def test_the_cost_is_told_before_and_holds(probed):
-    probed("judge-priced", "length", "format", "retest", "injection", "parse")
+    probed.probe("judge-priced", "length", "format", "retest", "injection", "parse")
     told = probed.costs
     assert probed.sent <= N + sum(row["n_calls"] for row in told.values())
     assert told["length"]["n_calls"] == N
@@ -126,7 +133,7 @@ def test_the_cost_is_told_before_and_holds(probed):
 
 def test_criteria_are_probed_as_one_verdict(probed):
     criteria = {"number": 'mentions "order number"', "short": "at most 20 words"}
-    probe = probed("judge", "length", criteria=criteria)["length"]
+    probe = probed.probe("judge", "length", criteria=criteria)["length"]
     assert (probe.figures["n_up"], probe.figures["n_down"], probe.verdict) == (0, N / 2, "passed")
 
 
@@ -149,7 +156,7 @@ SINGLE = {"length", "format", "retest", "parse", "injection"}
 )
 def test_every_scale_is_probed(probed, items, labels, settings, checked):
     few = dict.fromkeys(("swap", "length", "format", "retest", "injection"), 12)
-    found = probed("judge", *KINDS, items=items[:24], labels=labels and labels[:24], n_items=few, **settings)
+    found = probed.probe("judge", *KINDS, items=items[:24], labels=labels and labels[:24], n_items=few, **settings)
     assert {kind for kind, probe in found.items() if probe.verdict != "not_checked"} == checked
     assert all(probe.n == 12 for kind, probe in found.items() if kind in checked - {"parse"})
     assert found["injection"].events == 0
@@ -167,4 +174,4 @@ def test_recorded_verdicts_are_not_asked_again(project):
 
 
 def test_no_items_check_nothing(probed):
-    assert probed("judge", "length", items=[], labels=[])["length"].verdict == "not_checked"
+    assert probed.probe("judge", "length", items=[], labels=[])["length"].verdict == "not_checked"

@@ -152,7 +152,7 @@ def test_answers_to_one_example_count_once():
     judged, human, own = own_family(n=40)
     ids = [f"e{number}" for number in range(80)]
     often = [np.tile(column, 5) for column in (judged, human, own)]
-    found, again = self_preference_probe(judged, human, own, ids), self_preference_probe(*often, ids * 5)
+    found, again = self_preference_probe(judged, human, own, ids), self_preference_probe(*often, example_ids=ids * 5)
     assert again.p_value == pytest.approx(found.p_value)
     assert again.n == 5 * found.n
 

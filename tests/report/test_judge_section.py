@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from html import unescape
+from typing import Any
 
 import pytest
 
@@ -76,8 +77,8 @@ def canaries(**more):
     return {"judge": "judge", **none, **more}
 
 
-def facts(rates=(), certificate=CERTIFICATE, **more):
-    known = {
+def facts(rates=(), certificate: Any = CERTIFICATE, **more) -> dict[str, Any]:
+    known: dict[str, Any] = {
         "scale": "rate",
         "certificate": certificate,
         "another": None,

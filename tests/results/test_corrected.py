@@ -33,7 +33,7 @@ def matrix(shares, n=N, clusters=None):
     return ScoreMatrix(Items(ids, own, {"lang": lang}, nothing, nothing), tuple(shares), ("judge",), values)
 
 
-def judging(state="certified", counts=COUNTS, labels=None, scale="rate"):
+def judging(state: str | None = "certified", counts=COUNTS, labels=None, scale="rate"):
     certificate = None if state is None else {"state": state}
     return Judging.of(
         {
