@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ID, VERDICT = "example_id", "verdict"
 OPTIONAL = ("candidate", "replicate", "judge", "criterion", "order", "critique", "output")
 DEFAULT_JUDGE = "judge"
+REPLICATE_DIGITS = 9
 MISSING, OTHER_OUTPUT = "not_recorded", "other_output"
 
 Cell = dict[str, str | None]
@@ -77,8 +78,15 @@ def read_verdicts(
         raise DataError("the file changed while the run was starting", where=path, fix="run it again")
     own_id = str(judging["own_id"])
     ids = [ID, *([own_id] if own_id not in {"", ID, VERDICT, *OPTIONAL} else [])]
-    columns = read_columns(data, kind, [VERDICT], path, optional=[*ids, *OPTIONAL])
+    try:
+        columns = read_columns(data, kind, [VERDICT], path, optional=[*ids, *OPTIONAL])
+    except DataError:
+        if full.is_symlink():
+            raise _no_table(path) from None
+        raise
     known = next((name for name in ids if name in columns.cells), None)
+    if known is None and full.is_symlink():
+        raise _no_table(path)
     if known is None:
         raise DataError(
             f"no column {' or '.join(map(repr, ids))}",
@@ -103,6 +111,16 @@ def read_verdicts(
     return found, sorted({voice for own in found.values() for voice in own})
 
 
+def _no_table(path: str) -> DataError:
+    """What is behind a link may be no table at all but a secret: nothing of it is shown."""
+    return DataError(
+        "a link to a file that is no table of verdicts",
+        where=path,
+        expected=f"columns {ID} and {VERDICT} behind the link",
+        fix="copy the file of verdicts there",
+    )
+
+
 def _text(cell: Any) -> str | None:
     text = "" if cell is None else str(cell)
     return text if text.strip() else None
@@ -119,7 +137,9 @@ def _check(cell: Cell, settings: JudgeSettings, where: str) -> None:
         )
     if order is not None and order not in {AS, SWAPPED}:
         raise DataError(f"found {order[:40]!r}", where=f"{where}, column order", expected=f"{AS} or {SWAPPED}")
-    if replicate is not None and not replicate.isdecimal():
+    if replicate is not None and not (replicate.isdecimal() and len(replicate) <= REPLICATE_DIGITS):
         raise DataError(
-            f"found {replicate[:40]!r}", where=f"{where}, column replicate", expected="a whole number from 0 up"
+            f"found {replicate[:40]!r}",
+            where=f"{where}, column replicate",
+            expected=f"a whole number from 0 up, of at most {REPLICATE_DIGITS} digits",
         )
