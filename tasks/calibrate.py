@@ -92,7 +92,9 @@ def read_people(inputs: Inputs) -> People:
             fix=f"safetycatch review {path.name}, then judge: {{labels: labels/NAME}}",
         )
     found = labelled(path.parent / settings.labels, settings)
-    labels = consensus(found.labels, rule="median" if settings.grades else "majority")
+    rule = "median" if settings.grades else "majority"
+    # Who settled the criteria settled the whole: the queue of disputes says so too.
+    labels = consensus(found.labels, rule=rule, criteria=list(settings.criteria))
     rows = {ItemKey(*item_key(row)): row for row in found.items.to_pylist()}
     has_chances = any(row["sampling_probability"] is not None for row in rows.values())
     critiques = _critiques(found.labels)

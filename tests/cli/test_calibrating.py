@@ -7,6 +7,8 @@ import pytest
 
 from safetycatch.store import Store
 from safetycatch.store.certificates import Certificates
+from tasks.calibrate import read_people
+from tasks.start import read_inputs
 from tests.judging.certified import certificate, texts
 
 pytestmark = pytest.mark.flow
@@ -63,6 +65,24 @@ def test_without_labels_it_says_what_to_type(cli, judged):
     ended = cli("calibrate", "judged.yaml")
     assert ended.code == 2
     assert "safetycatch review" in ended.err
+
+
+def test_who_settles_the_criteria_settles_the_answer(judged):
+    """Two people differ on the whole and on one of two criteria, which an adjudicator decides."""
+    said = [("ann", "", "pass"), ("bob", "", "fail"), ("ann", "tone", "pass"), ("bob", "tone", "fail")]
+    said += [("ann", "facts", "pass"), ("bob", "facts", "pass"), ("adjudicator", "tone", "fail")]
+    rows = [
+        {"example_id": "e1", "output": "o", "annotator": who, "criterion": of, "label": one} for who, of, one in said
+    ]
+    (judged / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (judged / "judge.md").write_text("Passes when kind and true.\n")
+    body = json.loads((judged / "judged.yaml").read_text())
+    criteria = {"tone": "kind", "facts": "true"}
+    body["judge"] = {"model": "sandbox/judge", "prompt": "judge.md", "labels": "labels.jsonl", "criteria": criteria}
+    (judged / "judged.yaml").write_text(json.dumps(body))
+    people = read_people(read_inputs(judged / "judged.yaml", "", alone=True))
+    assert [item.label for item in people.items] == ["fail"]
+    assert people.disputed == ()
 
 
 def test_doctor_says_what_ends_when(cli, tmp_path):
