@@ -125,7 +125,7 @@ def _flow_files() -> Iterator[tuple[Path, bytes]]:
             yield path.relative_to(ours), path.read_bytes()
     if (ours / DEPLOYMENTS).is_file():
         text = (ours / DEPLOYMENTS).read_text(encoding="utf-8")
-        for name in ("demo", "nightly"):
+        for name in ("demo", "judged", "nightly"):
             text = text.replace(f"experiments/{name}.yaml", "experiments/example.yaml")
         yield DEPLOYMENTS, text.encode()
 
