@@ -30,10 +30,14 @@ class Old:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What stays all the same: these keys, everything of these runs, and requests whose bill is not known."""
+    """What stays all the same: these keys, everything of these runs, and requests whose bill is not known.
+
+    `beginnings` of run ids keep everything of the runs that are named so.
+    """
 
     call_keys: Collection[str] = ()
     run_ids: Collection[str] = ()
+    beginnings: Collection[str] = ()
     perhaps_paid: bool = True
 
 
@@ -104,12 +108,16 @@ def _choose(journal: sqlite3.Connection, old: Old, kept: Kept) -> Pruned:
     journal.executemany("INSERT INTO kept_key VALUES (?) ON CONFLICT DO NOTHING", ((key,) for key in kept.call_keys))
     journal.execute("CREATE TEMP TABLE kept_run (run_id TEXT PRIMARY KEY)")
     journal.executemany("INSERT INTO kept_run VALUES (?) ON CONFLICT DO NOTHING", ((one,) for one in kept.run_ids))
+    journal.execute("CREATE TEMP TABLE kept_beginning (beginning TEXT PRIMARY KEY)")
+    beginnings = ((one,) for one in kept.beginnings)
+    journal.executemany("INSERT INTO kept_beginning VALUES (?) ON CONFLICT DO NOTHING", beginnings)
     given = {"i.sent_at < ?": old.before, "i.run_id = ?": old.run_id}
     chosen = {condition: value for condition, value in given.items() if value is not None}
     where, values = " AND ".join(chosen) or "1 = 1", tuple(chosen.values())
     stays = [
         "i.call_key IN (SELECT call_key FROM kept_key)",
         "i.run_id IN (SELECT run_id FROM kept_run)",
+        "EXISTS (SELECT 1 FROM kept_beginning WHERE SUBSTR(i.run_id, 1, LENGTH(beginning)) = beginning)",
         *([f"({OPEN})"] if kept.perhaps_paid else []),
     ]
     journal.execute(

@@ -27,7 +27,7 @@ def prune(
         bool,
         typer.Option(
             "--even-referenced/--keep-referenced",
-            help="Also what stored runs refer to, and unfinished ones resume from.",
+            help="Also what stored runs and certificates refer to, and unfinished runs resume from.",
         ),
     ] = False,
     even_perhaps_paid: Annotated[
@@ -37,7 +37,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove calls that no stored run refers to; asked for again, they are paid for again."""
+    """Remove calls that no stored run or certificate refers to; asked for again, they are paid for again."""
     from safetycatch.calls import pruning
     from safetycatch.cli.output import Output
 
@@ -95,13 +95,13 @@ class _Kept:
         if store is None:
             return Kept(perhaps_paid=not self._even_perhaps_paid)
         found = references(store)
-        return Kept(found.call_keys, found.unfinished, perhaps_paid=not self._even_perhaps_paid)
+        return Kept(found.call_keys, found.unfinished, found.calibrations, perhaps_paid=not self._even_perhaps_paid)
 
 
 def _goes(found: Pruned, verb: str) -> str:
     from safetycatch.report.numbers import money
 
-    kept = [f"{found.kept:,} kept: runs refer to them, or they were perhaps paid"] if found.kept else []
+    kept = [f"{found.kept:,} kept: runs or certificates refer to them, or they were perhaps paid"] if found.kept else []
     if not found.requests:
         return " · ".join(["nothing to remove", *kept])
     what = f"{found.requests:,} requests: {found.answered:,} answered for {money(found.answered_usd)}"

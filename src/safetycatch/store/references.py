@@ -1,4 +1,4 @@
-"""Which calls the stored runs refer to: the journal must keep those, or a run could not be traced to what was sent."""
+"""Which calls stored runs and certificates refer to: the journal must keep those, or they could not be traced to it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safetycatch.errors import DataError, StoreError
+from safetycatch.store.artifacts import ARTIFACTS, Problem
 from safetycatch.store.records import RESUMABLE, RUN_ID, RUNS, load_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from safetycatch.store.artifacts import Store
     from safetycatch.store.records import StoredRun
 
 COLUMN = "call_key"
+CERTIFYING = "certificates", "sealed_labels"  # folders: with anything in them judges were calibrated in this store
+CALIBRATIONS = "calibrate-", "sentinels-", "refine-"  # how their run ids begin; those of runs begin with a date
+VERDICTS = "label-verdicts"
 
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """`call_keys` in the tables of any run; `unfinished` runs, which need every call of theirs when they resume."""
+    """`call_keys` in the tables of any run; `unfinished` runs, which need every call of theirs when they resume.
+
+    `calibrations` are beginnings of run ids whose every call is behind a certificate or the labels sealed for one.
+    """
 
     call_keys: frozenset[str]
     unfinished: frozenset[str]
+    calibrations: tuple[str, ...] = ()
 
 
 def references(store: Store) -> References:
-    """Return what the runs of a store refer to.
+    """Return what the runs and the certificates of a store refer to.
 
-    Raises: StoreError naming a run that cannot be read: what it refers to is not known.
+    Raises: StoreError naming a run or verdicts that cannot be read: what they refer to is not known.
     """
     keys: set[str] = set()
     unfinished: set[str] = set()
@@ -46,7 +56,27 @@ def references(store: Store) -> References:
                 keys.update(_keys(run, table))
         except StoreError as error:
             raise _unknown(store, name, str(error)) from None
-    return References(frozenset(keys), frozenset(unfinished))
+    if not any(store.tree.names(folder) for folder in CERTIFYING):
+        return References(frozenset(keys), frozenset(unfinished))
+    # Verdicts that an earlier run paid for are in no calibration's calls, but in its table.
+    keys.update(_verdict_keys(store))
+    return References(frozenset(keys), frozenset(unfinished), CALIBRATIONS)
+
+
+def _verdict_keys(store: Store) -> Iterator[str]:
+    for stage in store.stages():
+        if not stage.startswith(VERDICTS):
+            continue
+        for name in store.tree.names(ARTIFACTS, stage):
+            found = store.inspect(stage, name.removesuffix(".json")) if name.endswith(".json") else None
+            if isinstance(found, Problem):
+                raise StoreError(
+                    f"{found.path}: which calls these verdicts refer to cannot be told: {found.detail}"
+                    "\n  fix      safetycatch verify; or move them out of the store"
+                )
+            if found is not None:
+                column = store.read(found, [COLUMN]).column(COLUMN)
+                yield from (key for key in column.unique().to_pylist() if key is not None)
 
 
 def _keys(run: StoredRun, table: str) -> set[str]:
