@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import InputError, StoreError
 from safetycatch.identity import fingerprint
-from safetycatch.judging.sealing import PARTS, Part
+from safetycatch.judging.sealing import PARTS, SEALED, Part
 from safetycatch.store import manifest as manifests
 from safetycatch.store.artifacts import Problem
 from safetycatch.store.locks import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from safetycatch.store.artifacts import Store
 
@@ -43,13 +43,26 @@ def join(store: Store, experiment: str, deal: Callable[[dict[str, Part]], Mappin
             store.tree.write(manifests.render({"experiment": experiment, "parts": after}), FOLDER, name)
 
 
-def sealing_problems(store: Store) -> Iterator[Problem]:
-    """Yield every list of sealed labels that is damaged."""
+def sealing_problems(store: Store, certified: Mapping[str, Collection[str]] | None = None) -> Iterator[Problem]:
+    """Yield every list of sealed labels that is damaged, and that one is missing for a certificate's sealed items.
+
+    `certified` holds the keys of the sealed items by certificate.
+    """
+    sealed, damaged = set[str](), False
     for name in store.tree.names(FOLDER):
         try:
-            _read(store, name)
+            sealed |= {key for key, part in _read(store, name).items() if part == SEALED}
         except StoreError as error:
+            damaged = True
             yield Problem(f"{FOLDER}/{name}", "altered", str(error))
+    for certificate_id, keys in (certified or {}).items():
+        if not damaged and (lost := set(keys) - sealed):
+            yield Problem(
+                FOLDER,
+                "missing",
+                f"{len(lost):,} items on which certificate {certificate_id[:12]} rests are sealed nowhere. Restore the "
+                "folder: dealing anew could move labels between tuning and the sealed test",
+            )
 
 
 def _name(experiment: str) -> str:

@@ -6,9 +6,12 @@ import secrets
 from typing import TYPE_CHECKING
 
 from safetycatch.errors import StoreError
+from safetycatch.store.artifacts import Problem
 from safetycatch.store.locks import lock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from safetycatch.store.artifacts import Store
 
 SECRET = "judge-secret"  # noqa: S105 - a file's name
@@ -30,6 +33,16 @@ def judge_secret(store: Store) -> bytes:
         except FileNotFoundError:
             store.tree.write(secrets.token_hex(N_BYTES).encode(), SECRET)
             return _read(store)
+
+
+def secret_problems(store: Store) -> Iterator[Problem]:
+    """Yield what is wrong with the secret; a store in which nothing was judged has none."""
+    try:
+        _read(store)
+    except FileNotFoundError:
+        pass
+    except StoreError as error:
+        yield Problem(SECRET, "altered", str(error))
 
 
 def _read(store: Store) -> bytes:

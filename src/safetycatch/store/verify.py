@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from safetycatch.errors import StoreError
 from safetycatch.identity import NAME_PATTERN
 from safetycatch.store.artifacts import ARTIFACTS, Problem, Store, file_fault
-from safetycatch.store.certificates import certificate_problems
+from safetycatch.store.certificates import certificate_problems, certified_keys
 from safetycatch.store.disk import named
 from safetycatch.store.frozen import frozen_problems
 from safetycatch.store.locks import lock
 from safetycatch.store.parquet import check_pages
 from safetycatch.store.records import INPUTS, MANIFEST, RUN_ID, RUNS, StoredRun, load_run
 from safetycatch.store.sealings import sealing_problems
+from safetycatch.store.secret import secret_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,8 @@ def verify(store: Store) -> list[Problem]:
 def _small_files(store: Store) -> Iterator[Problem]:
     yield from frozen_problems(store)
     yield from certificate_problems(store)
-    yield from sealing_problems(store)
+    yield from sealing_problems(store, certified_keys(store))
+    yield from secret_problems(store)
 
 
 def _artifacts(store: Store) -> Iterator[Problem]:
