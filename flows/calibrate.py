@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +12,15 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
+from flows.calibration_cost import agreed_to, planned
 from flows.chain import as_task, sound_store
 from flows.drift import run_drift, stale
 from flows.evaluate import Digest, ExperimentFile, error_limit, policy_of
 from flows.watching import failed
-from safetycatch.catches import judge, refuse
-from safetycatch.catches.cost import budget_is_set, estimate_is_approved, price_is_known
-from safetycatch.errors import ApprovalNeededError, StoppedError
 from safetycatch.identity import fingerprint
 from safetycatch.judging.calibration import agreed, disagreements
 from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED
 from safetycatch.report.certificate import render_certificate
-from safetycatch.report.numbers import money
 from safetycatch.store.certificates import Certificates
 from tasks.calibrate import (
     call_counts,
@@ -38,10 +34,9 @@ from tasks.calibrate import (
 )
 from tasks.calling import read_table
 from tasks.certify import certificate_of
-from tasks.estimate import not_held
-from tasks.judge import judging_entry, requests_about
-from tasks.probes import probe_costs, run_probes
-from tasks.session import WATCHER, ceiling, current, make_importable, session
+from tasks.judge import judging_entry
+from tasks.probes import run_probes
+from tasks.session import WATCHER, make_importable, session
 from tasks.start import read_inputs
 
 if TYPE_CHECKING:
@@ -49,8 +44,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flows.chain import Call
-    from safetycatch.catches import Policy
-    from safetycatch.catches.estimate import Estimate
     from safetycatch.judging.calibration import JudgedItem
     from safetycatch.judging.certificate import Certificate
     from safetycatch.judging.probes import Probe
@@ -115,8 +108,13 @@ def run_calibration(
         say("labels", note)
     with session(place, inputs.experiment, inputs.project) as shared:
         say("labels", _told(material))
-        estimate = planned(place, inputs, material, settings, policy, probes=probes, unattended=unattended)
-        agreed_to(inputs, place, estimate, policy)
+        before = certificates.of(settings["judging"]["key"])
+        standing = before if before is not None and not stale(before, store.clock()) else None
+        probed = standing is not None and bool(standing.probes) and standing.labels_hash == material.labels_hash
+        estimate = planned(
+            place, inputs, material, settings, policy, probes=probes, unattended=unattended, probed=probed
+        )
+        agreed_to(inputs, place, estimate, policy, option="" if probes else "--no-probes")
         look = look_at(inputs, place, material, settings["judging"]["key"], nth)
         # Before the first verdict, so that a kill cannot hide it.
         looked = record_look(place, look)
@@ -124,8 +122,6 @@ def run_calibration(
         judged = call(judge_labels, place=place, settings=settings)
         rows = read_table(place, judged).to_pylist()
         items = with_verdicts(material.to_judge, rows, material.settings)
-        before = certificates.of(settings["judging"]["key"])
-        standing = before if before is not None and not stale(before, store.clock()) else None
         # Without probes those of the same judge still stand: they measured what has not changed.
         found = [one.as_dict() for one in _probed(place, inputs, settings, items)] if probes else _kept(standing)
         certificate = certificate_of(
@@ -185,77 +181,6 @@ def _told(material: Material) -> str:
     more = [f"{len(material.disputed)} disputed are left out"] if material.disputed else []
     more += [f"{n} left out: {why}" for why, n in material.left_out.items()]
     return " · ".join([told, *more])
-
-
-def planned(
-    place: Place,
-    inputs: Inputs,
-    material: Material,
-    settings: dict[str, Any],
-    policy: Policy,
-    *,
-    probes: bool,
-    unattended: bool,
-) -> Estimate:
-    """Return what the verdicts would still cost, told with what the probes take at most.
-
-    Raises: RefusedError where no budget bounds it.
-    """
-    say = WATCHER.get().say or (lambda _stage, _text: None)
-    judging, asked = settings["judging"], set[str]()
-    estimate = not_held(iter(()), "generate", asked)
-    unknown: list[str] = []
-    for juror in judging["judges"]:
-        requests = (request for request, _ in requests_about(place, judging, juror, settings["questions"]))
-        one = not_held(requests, "generate", asked)
-        if one.highest_usd is None:
-            unknown.append(juror["candidate"]["id"])
-        estimate += one
-    sends = material.settings.verdicts is None
-    refuse(
-        judge(
-            [
-                budget_is_set(
-                    budget=inputs.experiment.budget,
-                    sends=sends,
-                    claiming=inputs.experiment.claiming,
-                    unattended=unattended,
-                ),
-                price_is_known(unknown=unknown, budget=ceiling(inputs.experiment)),
-            ],
-            policy,
-        )
-    )
-    if not sends:
-        say("plan", "recorded verdicts: 0 calls, $0.00")
-        return estimate
-    say("plan", f"verdicts: {estimate.text}")
-    costs = probe_costs(place, judging, settings["questions"]) if probes else []
-    if costs:
-        n_calls = sum(one["n_calls"] for one in costs)
-        sums = [one["highest_usd"] for one in costs]
-        most = "at an unknown price" if None in sums else f"at most {money(sum(sums))}"
-        say("plan", f"probes: {n_calls:,} calls more, {most} (--no-probes leaves them out)")
-    return estimate
-
-
-def agreed_to(inputs: Inputs, place: Place, estimate: Estimate, policy: Policy) -> None:
-    """Wait for a yes where the verdicts would cost more than `ask_above`.
-
-    Raises: ApprovalNeededError when nobody gives it; StoppedError. Nothing was sent.
-    """
-    budget = ceiling(inputs.experiment)
-    (finding,) = judge([estimate_is_approved(estimate=estimate, budget=budget)], policy)
-    if not finding.pauses:
-        return
-    ask, stop = WATCHER.get().ask, current().stop
-    consent = ask(finding.saw, stop) if ask is not None else None
-    if stop:
-        raise StoppedError("stopped before a call was made", stop.signal_number)
-    if consent is None:
-        fix = f"safetycatch calibrate {inputs.shown} --yes, or a higher ask_above"
-        waits = replace(finding, fix=fix)
-        raise ApprovalNeededError(waits.text(), [waits], run_id=place.run_id, asked={"estimate": asdict(estimate)})
 
 
 def _probed(place: Place, inputs: Inputs, settings: dict[str, Any], items: Sequence[JudgedItem]) -> list[Probe]:

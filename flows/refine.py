@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.calibrate import agreed_to, planned
+from flows.calibration_cost import agreed_to, planned
 from flows.chain import as_task, sound_store
 from flows.evaluate import Digest, ExperimentFile, error_limit, policy_of
 from flows.watching import failed
@@ -157,7 +157,7 @@ def run_refinement(
         estimate = planned(place, inputs, material, whole, policy, probes=False, unattended=unattended)
         estimate += _rest(place, inputs, first, dev, settings, asker, secret)
         say("plan", f"refinement, whole: {estimate.text}")
-        agreed_to(inputs, place, estimate, policy)
+        agreed_to(inputs, place, estimate, policy, option="--refine")
 
         def verdicts(revision: Revision, items: Sequence[JudgedItem]) -> list[JudgedItem]:
             judged = call(judge_labels, place=place, settings=_about(inputs, revision, items, settings))

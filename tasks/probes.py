@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from safetycatch.catches.estimate import Estimate
 from safetycatch.judge_settings import PAIRWISE, JudgeSettings
 from safetycatch.judging.asking import AS, SWAPPED
 from safetycatch.judging.attacks import attacks
@@ -35,7 +36,9 @@ from safetycatch.judging.variants import (
     rendered,
     rendering_of,
 )
+from tasks.estimate import NOTHING, not_held
 from tasks.judge import requests_about, verdicts_of
+from tasks.plan import expected_usd
 from tasks.session import current
 
 if TYPE_CHECKING:
@@ -77,9 +80,9 @@ def probe_costs(
     kinds: Sequence[Kind] = KINDS,
     n_items: dict[Kind, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return what each probe takes beyond the verdicts on `items`: items, calls at most, the most that it costs.
+    """Return what each probe takes beyond the verdicts on `items`: items, calls at most, expected and highest US dollars.
 
-    `highest_usd` is None where a price is not known; `finds` says what so many items can show.
+    The sums are None where a price is not known; `finds` says what so many items can show.
     """
     settings = JudgeSettings.model_validate(judging["settings"])
     if settings.verdicts is not None or not items:
@@ -90,9 +93,36 @@ def probe_costs(
             continue
         n = len(attacks("")) if kind == "injection" else len(items)
         plan = planned(kind, n, settings, n_jurors=len(judging["judges"]), n_items=(n_items or {}).get(kind))
-        tokens, usd = _highest(place, judging, _changed(kind, items, plan.n_items), plan.n_calls)
-        found.append({**plan._asdict(), "highest_tokens": tokens, "highest_usd": usd})
+        found.append({**plan._asdict(), **_sums(place, judging, _changed(kind, items, plan.n_items), plan.n_calls)})
     return found
+
+
+def probe_estimate(place: Place, judging: dict[str, Any], items: Sequence[Item], asked: set[str]) -> Estimate:
+    """Return what the probes would still cost at most: calls that the journal holds or that `asked` names are left out.
+
+    Attacks count in full, since which answers they are hidden in depends on verdicts. `asked` takes the keys of the
+    others.
+    """
+    total = NOTHING
+    for row in probe_costs(place, judging, items):
+        if row["kind"] == "injection":
+            sums = {name: row[name] for name in ("expected_usd", "highest_usd", "highest_tokens")}
+            total += Estimate(row["n_calls"], 0, **sums)
+        elif row["n_calls"]:
+            total += _unanswered(place, judging, row["kind"], _changed(row["kind"], items, row["n_items"]), asked)
+    return total
+
+
+def _unanswered(place: Place, judging: dict[str, Any], kind: Kind, sample: list[Item], asked: set[str]) -> Estimate:
+    total = NOTHING
+    if kind == "swap":
+        judging = _apart(judging)
+        sample = [in_order(item, order) for item in sample for order in (AS, SWAPPED)]
+    repeats = REPEATS if kind == "retest" else 1
+    for juror in judging["judges"]:
+        requests = (request for request, _ in requests_about(place, judging, juror, sample, replicates=repeats))
+        total += not_held(requests, "generate", asked)
+    return total
 
 
 class _Probing:
@@ -136,9 +166,9 @@ class _Probing:
         if self._settings.scale != PAIRWISE:
             return not_checked("swap", "only pairs have an order")
         some = [self._items[at] for at in self._some("swap")]
-        apart = {**self._judging, "settings": {**self._judging["settings"], "both_orders": False}}
         shown, exchanged = (
-            self._ruled([in_order(item, order) for item in some], "swap", apart) for order in (AS, SWAPPED)
+            self._ruled([in_order(item, order) for item in some], "swap", _apart(self._judging))
+            for order in (AS, SWAPPED)
         )
         return swap_probe(shown, exchanged)
 
@@ -236,18 +266,26 @@ def _placed(items: Sequence[Item]) -> list[Item]:
     return [{**item, "candidate": str(at), "replicate": 0} for at, item in enumerate(items)]
 
 
+def _apart(judging: dict[str, Any]) -> dict[str, Any]:
+    """Return who judges, each order of a pair being a question of its own."""
+    return {**judging, "settings": {**judging["settings"], "both_orders": False}}
+
+
 def _changed(kind: Kind, items: Sequence[Item], n: int) -> list[Item]:
     """Return the items of a probe as they will be asked about, or longer."""
     if kind == "injection":
-        longest = max(items, key=answer_words)
+        # Any item may carry any attack.
+        longest = max(items, key=lambda item: sum(len(str(text).encode()) for text in item.values()))
         return [attacked(longest, attack.text) for attack in attacks("")[:n]]
     some = [items[at] for at in drawn(items, n, 0)]
-    return [padded(item) if kind == "length" else rendered(item, "json") if kind == "format" else item for item in some]
+    if kind == "format":
+        return [rendered(item, rendering_of(at)) for at, item in enumerate(some)]
+    return [padded(item) if kind == "length" else item for item in some]
 
 
-def _highest(place: Place, judging: dict[str, Any], sample: list[Item], n_calls: int) -> tuple[int, float | None]:
-    """Return the most tokens and US dollars that so many calls take, as many about each item of `sample`."""
-    tokens, usd, known = 0.0, 0.0, True
+def _sums(place: Place, judging: dict[str, Any], sample: list[Item], n_calls: int) -> dict[str, Any]:
+    """Return the tokens at most and the US dollars, expected and at most, of so many calls, spread over `sample`."""
+    tokens, expected, highest, known = 0.0, 0.0, 0.0, True
     for juror in judging["judges"] if n_calls else ():
         requests = [request for request, _ in requests_about(place, judging, juror, sample)]
         price = current().prices.of(requests[0])
@@ -255,6 +293,11 @@ def _highest(place: Place, judging: dict[str, Any], sample: list[Item], n_calls:
         tokens += share * sum(request.max_tokens_in + request.max_tokens_out for request in requests)
         if price is None:
             known = False
-        else:
-            usd += share * sum(price.highest_usd(one.max_tokens_in, one.max_tokens_out) for one in requests)
-    return round(tokens), usd if known else None
+            continue
+        expected += share * sum(expected_usd(one, price, "generate") for one in requests)
+        highest += share * sum(price.highest_usd(one.max_tokens_in, one.max_tokens_out) for one in requests)
+    return {
+        "highest_tokens": round(tokens),
+        "expected_usd": expected if known else None,
+        "highest_usd": highest if known else None,
+    }
