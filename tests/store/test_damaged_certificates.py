@@ -2,6 +2,7 @@
 
 import pytest
 
+from safetycatch.catches.results import artifacts_are_whole
 from safetycatch.errors import StoreError
 from safetycatch.store import verify
 from safetycatch.store.certificates import Certificates
@@ -78,3 +79,15 @@ def test_a_sealing_that_is_gone_is_told(kept, store):
     for path in (store.root / "sealed_labels").iterdir():
         path.unlink()
     assert problems(store) == [("sealed_labels", "missing")]
+
+
+@pytest.mark.parametrize(
+    ("path", "fix"),
+    [
+        ("certificates/a.json", "rename it to a.json.damaged, then safetycatch calibrate"),
+        ("judge-secret", "restore judge-secret"),
+        ("runs/r/rows.parquet", "run the experiment again"),
+    ],
+)
+def test_verify_says_what_mends_it(path, fix):
+    assert fix in artifacts_are_whole(problems=[(path, "altered", "x")], n_checked=1).fix

@@ -25,6 +25,17 @@ def store_is_sound(*, writable: bool, locks_work: bool, free_bytes: int, reason:
     )
 
 
+JUDGES = "certificates/", "sealed_labels", "judge-secret"  # no run makes these again
+
+
+def _mend(path: str) -> str:
+    if path.startswith("certificates/") and path.endswith(".json"):
+        return f"restore it; or rename it to {path.rpartition('/')[2]}.damaged, then safetycatch calibrate FILE"
+    if path.startswith(JUDGES):
+        return f"restore {path} from a copy of the store"
+    return "run the experiment again: damaged stages are recomputed, answered calls are free"
+
+
 def artifacts_are_whole(*, problems: Sequence[tuple[str, str, str]], n_checked: int) -> Observation:
     """SC1202: every stored file is what its manifest says; `problems` are (path, kind, detail)."""
     if not problems:
@@ -35,6 +46,6 @@ def artifacts_are_whole(*, problems: Sequence[tuple[str, str, str]], n_checked: 
         "fired",
         f"{len(problems)} of {n_checked} files are damaged, e.g. {path}: {kind} ({detail})",
         "numbers from a damaged file are not results",
-        "run the experiment again: damaged stages are recomputed, answered calls are free",
+        _mend(path),
         {"problems": [list(problem) for problem in problems[:20]]},
     )

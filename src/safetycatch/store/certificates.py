@@ -143,7 +143,7 @@ def certificate_problems(store: Store) -> Iterator[Problem]:
             elif not name.endswith(ASIDE):
                 yield Problem(uri, "unlisted", "neither a certificate nor its page")
         except StoreError as error:
-            yield Problem(uri, "altered", str(error))
+            yield Problem(uri, "altered", str(error).partition("\n")[0])
 
 
 def certified_keys(store: Store) -> dict[str, tuple[str, ...]]:
