@@ -13,7 +13,7 @@ from safetycatch.errors import StatisticsError
 from safetycatch.identity import fingerprint, text_sha256
 from safetycatch.judging.alternative_annotator import alternative_annotator_test
 from safetycatch.judging.asking import ASKING_VERSION
-from safetycatch.judging.calibration import counts_of, folded, overall_of, slices_of
+from safetycatch.judging.calibration import counts_of, folded, overall_of, related, slices_of
 from safetycatch.judging.ceiling import human_ceiling
 from safetycatch.judging.certificate import (
     Certificate,
@@ -79,7 +79,8 @@ def certificate_of(
     labelled = [item for item in judged if item.label]
     sealed = [item for item in labelled if item.part == SEALED]
     limits = limits_of(policy)
-    counts = counts_of(sealed, settings)
+    cluster = dict(zip((item.key for item in judged), related(judged), strict=True))
+    counts = counts_of(sealed, settings, [cluster[item.key] for item in sealed])
     state, reasons = decide_state(counts, limits)
     budget = int(policy.threshold("SC105", "looks"))
     faults = _faults(looked, overlaps, budget)
@@ -103,8 +104,8 @@ def certificate_of(
         reasons=reasons,
         labels_needed=more_labels(counts, limits),
         sealed=counts,
-        whole=counts_of(labelled, settings),
-        overall=overall_of(labelled, settings),
+        whole=counts_of(labelled, settings, [cluster[item.key] for item in labelled]),
+        overall=overall_of(labelled, settings, [cluster[item.key] for item in labelled]),
         labels_hash=material.labels_hash,
         labels=_labels(material),
         sizes={**_sizes(material), "judged": sum(item.verdict is not None for item in labelled)},

@@ -5,9 +5,19 @@ from dataclasses import replace
 import pytest
 
 from safetycatch.judge_settings import JudgeSettings
-from safetycatch.judging.calibration import counts_of, disagreements, overall_of, slices_of, weights_of
+from safetycatch.judging.calibration import (
+    JudgedItem,
+    counts_of,
+    disagreements,
+    overall_of,
+    related,
+    slices_of,
+    weights_of,
+)
 from safetycatch.judging.ceiling import human_ceiling
-from tests.judging.certified import PASS_FAIL, items
+from safetycatch.judging.certificate import decide_state
+from safetycatch.judging.sealing import ItemKey
+from tests.judging.certified import PASS_FAIL, items, texts
 
 GRADES = JudgeSettings.model_validate({"verdicts": "v.csv", "scale": [1, 2, 3]})
 PASSING = JudgeSettings.model_validate({"verdicts": "v.csv", "scale": [1, 2, 3], "passes": 3})
@@ -82,3 +92,49 @@ def test_the_ceiling_tells_worse_no_worse_and_too_few():
 def test_one_verdict_only_has_no_kappa():
     said = {f"e{at}": dict.fromkeys("ab", "pass") for at in range(40)}
     assert human_ceiling(said, dict.fromkeys(said, "pass")).verdict == "not_checked"
+
+
+def answers(n_questions, n_answers, wrong, *, ids=True):
+    """Items of which half pass, several to a question; the judge errs on the first `wrong` questions of each class."""
+    return [
+        JudgedItem(
+            ItemKey(f"q{question}" if ids else f"q{question}-{at}", f"c{at}", f"{question}-{at}"),
+            "sealed",
+            label := ("pass" if question % 2 else "fail"),
+            label if question // 2 >= wrong else {"pass": "fail", "fail": "pass"}[label],
+            f"question {question}",
+            text,
+        )
+        for question, group in enumerate(zip(*[iter(texts(n_questions * n_answers))] * n_answers, strict=True))
+        for at, text in enumerate(group)
+    ]
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_equal_answers_to_one_question_count_once(ids):
+    many, one = answers(80, 5, 6, ids=ids), answers(80, 1, 6)
+    (found,), (alone,) = counts_of(many, PASS_FAIL, related(many)), counts_of(one, PASS_FAIL, related(one))
+    assert (found.n, alone.n) == (400, 80)
+    assert found.lower("tpr") == pytest.approx(alone.lower("tpr"), abs=0.01)
+    assert found.lower("j") == pytest.approx(alone.lower("j"), abs=0.01)
+    assert found.effective == pytest.approx(alone.effective, rel=0.06)
+    assert alone == counts_of(one, PASS_FAIL)[0]
+
+
+def test_without_an_error_each_question_counts_once():
+    many = answers(80, 5, 0)
+    (found,) = counts_of(many, PASS_FAIL, related(many))
+    assert found.design_effects == (5, 5)
+    assert found.lower("tpr") == pytest.approx(0.05 ** (1 / 40))
+
+
+def test_too_few_questions_have_no_rate():
+    many = answers(8, 40, 1)
+    (found,) = counts_of(many, PASS_FAIL, related(many))
+    assert found.figures["tpr"].estimate is None
+    assert decide_state((found,))[0] == "refused"
+
+
+def test_one_input_for_all_is_no_question():
+    assert len(set(related(items(3, 0, 0, 3)))) == 6
+    assert related([]) == []

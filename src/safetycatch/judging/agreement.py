@@ -21,7 +21,6 @@ from safetycatch.stats.clusters import (
     mean_variance,
     quantile,
     read_sample,
-    steady_design_effect,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +38,9 @@ class Agreement:
     """A judge against people on items that pass or fail; TP: both pass, FN: people pass and the judge fails, and so on.
 
     Shares except the counts. `n` counts items with both verdicts, `n_missing` labelled items that the judge has no
-    verdict on, `n_unlabelled` those without a label. `effective` holds TP, FN, FP, TN as labels drawn with equal
-    probability would have given them (the counts themselves where no weights are).
+    verdict on, `n_unlabelled` those without a label. `effective` holds TP, FN, FP, TN as independent labels drawn with
+    equal probability would have given them (the counts themselves without weights and clusters). `design_effects` are
+    the factors by which clusters make labels that people pass, and that they fail, count less.
     """
 
     tpr: Estimate
@@ -56,6 +56,7 @@ class Agreement:
     fp: int
     tn: int
     effective: tuple[float, float, float, float]
+    design_effects: tuple[float, float]
     n: int
     n_missing: int
     n_unlabelled: int
@@ -294,8 +295,8 @@ def _one_against_rest(found: _Pairs, positive: str, level: float) -> Agreement:
         found.cluster,
     )
     (tp, fn), (fp, tn) = folded.confusion()
-    tpr, tnr = _class_rate(folded, 0, level), _class_rate(folded, 1, level)
-    weighed = folded.cells(folded.weights)
+    (tpr, good), (tnr, bad) = _class_rate(folded, 0, level), _class_rate(folded, 1, level)
+    weighed = folded.cells(folded.weights) / np.array([[good], [bad]])
     return Agreement(
         tpr=tpr,
         tnr=tnr,
@@ -310,6 +311,7 @@ def _one_against_rest(found: _Pairs, positive: str, level: float) -> Agreement:
         fp=fp,
         tn=tn,
         effective=(float(weighed[0, 0]), float(weighed[0, 1]), float(weighed[1, 0]), float(weighed[1, 1])),
+        design_effects=(good, bad),
         n=len(found.human),
         n_missing=found.n_missing,
         n_unlabelled=found.n_unlabelled,
@@ -317,22 +319,34 @@ def _one_against_rest(found: _Pairs, positive: str, level: float) -> Agreement:
     )
 
 
-def _class_rate(found: _Pairs, place: int, level: float) -> Estimate:
-    """Return how often the judge says what people said, of the items that people put into one class."""
+def _class_rate(found: _Pairs, place: int, level: float) -> tuple[Estimate, float]:
+    """Return how often the judge says what people said, of the items that people put into one class; the design effect.
+
+    In fewer than 5 clusters the rate is undefined, and the effect the worst there can be.
+    """
     inside, hit = found.human == place, found.judge == place
     if not inside.any():
-        return undefined(0, level, "wilson", f"no labelled item is '{found.classes[place]}'")
+        return undefined(0, level, "wilson", f"no labelled item is '{found.classes[place]}'"), 1.0
     clusters = INDEPENDENT
     if found.cluster is not None:
+        own = found.cluster[inside]
         try:
-            sample = read_sample(hit[inside].astype(np.float64), found.cluster[inside], least=1, name="labels")
+            sample = read_sample(hit[inside].astype(np.float64), own, least=1, name="labels")
         except StatisticsError as error:
-            return undefined(int(inside.sum()), level, "wilson", str(error))
+            worst = float(np.square(np.bincount(own)).sum()) / len(own)
+            return undefined(len(own), level, "wilson", str(error)), worst
         spread, rate = mean_variance(sample), float(sample.values.mean())
         doubt = 1 / (1 + (sample.n * min(rate, 1 - rate)) ** 2)
-        clusters = Clustering(steady_design_effect(spread.design_effect, doubt, sample, least=1.0), spread.df)
+        # Without an error nothing shows that answers to one question do not stand and fall together.
+        effect = (
+            doubt * sample.size_effect + (1 - doubt) * max(1.0, spread.design_effect)
+            if doubt < 1
+            else sample.size_effect
+        )
+        clusters = Clustering(effect, spread.df)
     typical = (weight_of_one(found.weights[hit], found.weights), weight_of_one(found.weights[~hit], found.weights))
-    return weighted_rate(found.weights[inside & hit], found.weights[inside & ~hit], typical, level, clusters)
+    rate_of = weighted_rate(found.weights[inside & hit], found.weights[inside & ~hit], typical, level, clusters)
+    return rate_of, clusters.design_effect
 
 
 def _accuracy(found: _Pairs, level: float) -> Estimate:

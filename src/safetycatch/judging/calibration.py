@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from safetycatch.judge_settings import FAIL, PASS
 from safetycatch.judging.agreement import Agreement, Estimate, agreement, class_agreement, ordinal_agreement
 from safetycatch.judging.certificate import Counts, Figure
+from safetycatch.judging.sealing import LabelledItem, clusters_of
+from safetycatch.stats.clusters import MIN_CLUSTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,36 +79,64 @@ def folded(label: str | None, settings: JudgeSettings) -> str | None:
     return PASS if settings.passed(label) else FAIL
 
 
-def counts_of(items: Sequence[JudgedItem], settings: JudgeSettings) -> tuple[Counts, ...]:
+def related(items: Sequence[JudgedItem]) -> list[int]:
+    """Return a cluster for each item: answers to one question, and near-duplicates, are not independent.
+
+    Equal inputs are one question, unless there are fewer than 5 of them: then they are the task's own words.
+    """
+    from safetycatch.data.clusters import components, group_edges
+
+    if not items:
+        return []
+    same = clusters_of([LabelledItem(item.key, item.label, (item.input, item.output)) for item in items])
+    asked = {item.input for item in items if item.input}
+    groups = [
+        [f"item {same[item.key]}", *([f"input {item.input}"] if item.input and len(asked) >= MIN_CLUSTERS else [])]
+        for item in items
+    ]
+    return components(group_edges(groups), len(items)).tolist()
+
+
+def counts_of(
+    items: Sequence[JudgedItem], settings: JudgeSettings, cluster: Sequence[int] | None = None
+) -> tuple[Counts, ...]:
     """Return the counts of `items` with their figures: one for pass and fail, else one a verdict against the rest.
 
     Of grades without a passing one, each cut: at least this grade against less. Items drawn with different
-    probabilities are weighted by their inverse; the counts are of items all the same.
+    probabilities are weighted by their inverse; the counts are of items all the same. With `cluster` (`related`) items
+    that are alike count less; without it they are taken as independent.
     """
-    weights = weights_of(items)
+    weights, cluster = weights_of(items), _several(cluster)
     human, judge = _sides(items, settings)
     if settings.is_rate:
-        return (_counts(PASS, agreement(human, judge, positive=PASS, weights=weights)),)
+        return (_counts(PASS, agreement(human, judge, positive=PASS, weights=weights, cluster=cluster)),)
     if settings.grades:
         return tuple(
             _counts(
                 f"at least {grade}",
-                agreement(_cut(human, grade), _cut(judge, grade), positive=PASS, weights=weights),
+                agreement(_cut(human, grade), _cut(judge, grade), positive=PASS, weights=weights, cluster=cluster),
             )
             for grade in settings.grades[1:]
         )
-    found = class_agreement(human, judge, settings.verdict_labels, weights=weights).by_class
+    found = class_agreement(human, judge, settings.verdict_labels, weights=weights, cluster=cluster).by_class
     return tuple(_counts(name, one) for name, one in found.items())
 
 
-def overall_of(items: Sequence[JudgedItem], settings: JudgeSettings) -> dict[str, Figure]:
+def _several(cluster: Sequence[int] | None) -> Sequence[int] | None:
+    """Return `cluster`; None where each item is its own, which are independent items."""
+    return None if cluster is None or len(set(cluster)) == len(cluster) else cluster
+
+
+def overall_of(
+    items: Sequence[JudgedItem], settings: JudgeSettings, cluster: Sequence[int] | None = None
+) -> dict[str, Figure]:
     """Return the figures over all verdicts of the scale: accuracy, kappa …, and of grades the ordinal ones."""
-    weights = weights_of(items)
+    weights, cluster = weights_of(items), _several(cluster)
     human, judge = [item.label for item in items], [item.verdict for item in items]
-    found = class_agreement(human, judge, settings.verdict_labels, weights=weights)
+    found = class_agreement(human, judge, settings.verdict_labels, weights=weights, cluster=cluster)
     figures = {name: figure_of(getattr(found, name)) for name in CLASS_FIGURES}
     if settings.grades:
-        ordinal = ordinal_agreement(human, judge, settings.grades, weights=weights)
+        ordinal = ordinal_agreement(human, judge, settings.grades, weights=weights, cluster=cluster)
         figures |= {name: figure_of(getattr(ordinal, name)) for name in ORDINAL_FIGURES}
         figures["ordinal_alpha"] = figure_of(ordinal.alpha)
     return figures
@@ -210,7 +240,17 @@ def _cut(verdicts: Sequence[str | None], grade: int) -> list[str | None]:
 
 def _counts(positive: str, found: Agreement) -> Counts:
     figures = {name: figure_of(getattr(found, name)) for name in BINARY_FIGURES}
-    return Counts(positive, found.tp, found.fn, found.fp, found.tn, found.n_missing, figures, found.effective)
+    return Counts(
+        positive,
+        found.tp,
+        found.fn,
+        found.fp,
+        found.tn,
+        found.n_missing,
+        figures,
+        found.effective,
+        found.design_effects,
+    )
 
 
 def figure_of(found: Estimate) -> Figure:

@@ -46,7 +46,8 @@ class Figure:
 class Counts:
     """People against judge for one verdict against the rest; `n_missing` items got no verdict (they are in no cell).
 
-    `effective` holds TP, FN, FP, TN as items drawn with equal probability would have given them.
+    `effective` holds TP, FN, FP, TN as independent items drawn with equal probability would have given them;
+    `design_effects` are the factors by which items of one question count less, of this verdict and of the rest.
     """
 
     positive: str
@@ -57,6 +58,7 @@ class Counts:
     n_missing: int = 0
     figures: dict[str, Figure] = field(default_factory=dict[str, Figure])
     effective: tuple[float, ...] = ()
+    design_effects: tuple[float, ...] = ()
 
     @property
     def n(self) -> int:
@@ -182,8 +184,8 @@ class Certificate:
 
 def _counts(body: dict[str, Any]) -> Counts:
     figures: Any = {name: Figure(**one) for name, one in body["figures"].items()}
-    effective: Any = tuple(body.get("effective", ()))
-    return Counts(**{**body, "figures": figures, "effective": effective})
+    pairs: Any = {name: tuple(body.get(name, ())) for name in ("effective", "design_effects")}
+    return Counts(**{**body, "figures": figures, **pairs})
 
 
 def _plain(value: Any) -> Any:
