@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from safetycatch.store.label_sets import LabelSet
-from tests.review.conftest import items
+from tests.review.conftest import desk_in, items
 
 ITEM = "document.getElementById('done').hidden ? document.documentElement.dataset.item ?? null : 'done'"
 pytestmark = pytest.mark.timeout(120)
@@ -293,6 +293,57 @@ def test_kill_9_of_the_server_loses_no_label(chromium, labelling, tmp_path):
     found = LabelSet.open(folder).labels().to_pylist()
     assert [row["label"] for row in found].count("fail") == 3
     assert len(found) == done == 14
+
+
+def _killed(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+def _url_then(processes, folder, port):
+    process, url = _serve(folder, port)
+    processes.append(process)
+    return url
+
+
+def test_what_waits_for_one_set_is_never_saved_on_another(chromium, tmp_path):
+    one, other = (desk_in(tmp_path / name, [f"{name} {i}" for i in range(9)]).labels.folder for name in ("a", "b"))
+    context, processes = chromium.new_context(), []
+    try:
+        tab, second = context.new_page(), context.new_page()
+        url = _url_then(processes, one, 0)
+        port = int(url.partition("?")[0].rsplit(":", 1)[1].strip("/"))
+        for page in (tab, second):
+            page.goto(url)
+            page.wait_for_selector("html[data-item]")
+        _killed(processes[0])
+        for page, key in ((tab, "f"), (second, "p")):
+            page.keyboard.press(key)
+            page.wait_for_selector("#saved:has-text('1 waiting')")
+        third = context.new_page()
+        third.goto(_url_then(processes, other, port))
+        third.wait_for_selector("#problem:has-text('2 labels wait in this browser')")
+        # The tab of the first set goes on trying, now at the other one's server.
+        tab.wait_for_selector('#problem:has-text("without this page\'s token")')
+        assert str(port) in third.inner_text("#problem")
+        third.keyboard.press("p")
+        saved(third, 1)
+        assert [row["label"] for row in LabelSet.open(other).labels().to_pylist()] == ["pass"]
+        _killed(processes[1])
+        # Two tabs gave one label each to the same answer: both were kept, the later one counts.
+        again = context.new_page()
+        again.goto(_url_then(processes, one, port))
+        saved(again, 1)
+        kept = LabelSet.open(one).kept("ann")
+        assert [event.label for event in kept if event.kind == "label"] == ["fail", "pass"]
+        assert again.evaluate("localStorage.length") == 0
+    finally:
+        context.close()
+        for process in processes:
+            if not process.stdout.closed:
+                _killed(process)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -81,7 +81,7 @@ class Client:
         return self.ask("GET", path, **changed)
 
     def post(self, acts, who="ann", **changed):
-        return self.ask("POST", "/api/acts", {"as": who, "acts": acts}, **changed)
+        return self.ask("POST", "/api/acts", {"as": who, "set": self.desk.labels.identity, "acts": acts}, **changed)
 
     def json(self, path):
         return json.loads(self.get(path)[2])

@@ -8,7 +8,7 @@ from safetycatch.errors import InputError, UsageError
 from safetycatch.identity import canonical_json, output_hash
 from safetycatch.review.desk import CHUNK, FOLDED, Desk, verdict_keys
 from safetycatch.store.label_sets import LabelSet
-from tests.review.conftest import items, ticking
+from tests.review.conftest import desk_in, items, ticking
 
 
 def act(do="label", **more):
@@ -38,6 +38,22 @@ def test_the_same_label_sent_again_is_one(opened):
     assert client.json("/api/state?as=ann")["saved"] == 1
 
 
+@pytest.mark.parametrize("path", ["/api/state?as=ann", "/api/items?n=0", "/api/text?n=0&part=output&from=0"])
+def test_a_page_of_another_set_is_told_and_shown_nothing(client, path):
+    status, _, text = client.get(f"{path}&set={'0' * 64}")
+    assert (status, "another label set" in json.loads(text)["error"]) == (409, True)
+    assert client.get(f"{path}&set={client.desk.labels.identity}")[0] == 200
+
+
+def test_labels_of_another_set_are_refused_and_nothing_is_written(opened, tmp_path):
+    client, other = opened(), desk_in(tmp_path / "other", rubric="another one").labels
+    assert other.items_sha256 == client.desk.labels.items_sha256
+    for path in ("/api/begin", "/api/acts"):
+        status, _, _ = client.ask("POST", path, {"as": "ann", "set": other.identity, "acts": passing(0)})
+        assert status == 409
+    assert client.desk.labels.annotators() == []
+
+
 def test_of_several_acts_all_are_saved_or_none(opened):
     client = opened()
     status, _, text = client.post([*passing(0), act(item=7, label="pass")])
@@ -49,12 +65,14 @@ def test_of_several_acts_all_are_saved_or_none(opened):
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"{}", b'{"as":"ann"}', b'{"as":1,"acts":[]}', b'{"as":"ann","acts":{}}', b"\xff", b"[" * 60_000,
-        b'{"as":"ann","acts":[1]}', b'{"as":"ann","acts":[{}]}', b'{"as":"../x","acts":[]}',
-        b'{"as":"ann","acts":[{"do":"drop","id":"x"}]}', b'{"as":"ann","acts":[{"do":"undo","id":"1","of":"2"}]}',
+        b"", b"[]", b"{}", b'{"as":"ann"}', b'{"as":1,SET,"acts":[]}', b'{"as":"ann",SET,"acts":{}}', b"\xff",
+        b"[" * 60_000, b'{"as":"ann",SET,"acts":[1]}', b'{"as":"ann",SET,"acts":[{}]}', b'{"as":"../x",SET,"acts":[]}',
+        b'{"as":"ann",SET,"acts":[{"do":"drop","id":"x"}]}', b'{"as":"ann","acts":[]}', b'{"as":"ann",SET}',
+        b'{"as":"ann",SET,"acts":[{"do":"undo","id":"1","of":"2"}]}',
     ],
 )  # fmt: skip
 def test_what_is_no_act_is_refused_and_told(client, body):
+    body = body.replace(b"SET", b'"set":"%s"' % client.desk.labels.identity.encode())
     status, _, text = client.ask("POST", "/api/acts", body)
     assert status == 400
     assert json.loads(text)["error"]

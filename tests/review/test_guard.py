@@ -81,11 +81,18 @@ def test_other_methods_are_refused(client, method):
     assert client.ask(method, "/api/acts")[0] == 405
 
 
-def test_a_get_changes_nothing_but_who_has_come(client):
-    assert client.get("/api/acts")[0] == 405
-    client.get("/api/state?as=bo")
-    assert client.desk.labels.annotators() == ["bo"]
-    assert client.desk.labels.labels().num_rows == 0
+def test_a_get_changes_nothing(client):
+    before = sorted(client.desk.labels.folder.iterdir())
+    assert client.get("/api/acts")[0] == client.get("/api/begin")[0] == 405
+    assert client.get("/api/state?as=bo")[0] == 200
+    assert sorted(client.desk.labels.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "///evil.example", "/\\evil.example/"])
+def test_the_link_leads_nowhere_else(client, path):
+    status, headers, _ = client.get(f"{path}?token={client.keys.token}", Cookie=None)
+    assert (status, headers["location"].startswith(("//", "/\\"))) == (303, False)
+    assert headers["location"].startswith("/evil.example")
 
 
 @pytest.mark.parametrize("length", [None, "70000", "-1", "many"])

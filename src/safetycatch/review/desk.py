@@ -43,6 +43,10 @@ def verdict_keys(scale: str | tuple[int | str, ...], verdicts: tuple[str, ...]) 
     return dict(zip(verdicts, "123456789" + LETTERS, strict=False))
 
 
+class AnotherSetError(UsageError):
+    """A page of another label set asks: its numbers of answers mean others here."""
+
+
 class Desk:
     """A label set as people work on it; several at a time, from several servers."""
 
@@ -66,6 +70,15 @@ class Desk:
     def _shared(self) -> frozenset[ItemKey]:
         seed = self.labels.settings.seed
         return frozenset(key for key in self._keys if keyed_fraction(seed, "shared", key[0]) < SHARED)
+
+    def check(self, identity: str) -> None:
+        """Refuse a page of another label set. Raises: AnotherSetError."""
+        if identity != self.labels.identity:
+            raise AnotherSetError(
+                "this page is of another label set than the one that is served here now",
+                where=f"label set {self.labels.name}",
+                fix="open the link that this set's server printed",
+            )
 
     def begin(self, annotator: str) -> None:
         """Note that a person has come, the first time.

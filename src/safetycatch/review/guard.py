@@ -120,7 +120,7 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         if safe and given and _same(given[0], self.keys.token):
             cookie = f"{self.keys.cookie}={self.keys.session}; Path=/; HttpOnly; SameSite=Strict"
-            return 303, "", [(b"location", scope["path"].encode()), (b"set-cookie", cookie.encode())]
+            return 303, "", [(b"location", _here(scope["path"]).encode()), (b"set-cookie", cookie.encode())]
         if not _same(_cookie(headers, self.keys.cookie), self.keys.session):
             return 403, "open the link that `safetycatch review` printed: it is another one at every start", []
         if safe:
@@ -135,6 +135,11 @@ class Guard:
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
             return 413, TOO_LARGE, []
         return None
+
+
+def _here(path: str) -> str:
+    """Return a path of ours: one that begins with two slashes would name another host."""
+    return "/" + path.lstrip("/\\")
 
 
 def _same(given: str, expected: str) -> bool:

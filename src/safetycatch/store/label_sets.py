@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from safetycatch import tables
 from safetycatch.errors import DataError, StoreError, UsageError
 from safetycatch.folders import make_private
-from safetycatch.identity import canonical_json, checked_name, output_hash, text_sha256
+from safetycatch.identity import canonical_json, checked_name, fingerprint, output_hash, text_sha256
 from safetycatch.judge_settings import PASS_FAIL, verdict_labels
 from safetycatch.store import manifest as manifests
 from safetycatch.store.disk import Tree, named
@@ -173,6 +173,13 @@ class LabelSet:
         scale = judged["scale"] if isinstance(judged["scale"], str) else tuple(judged["scale"])
         settings = SetSettings(scale, dict(judged["criteria"]), judged["rubric"], judged["seed"], body["source"])
         return cls(folder, settings, body["created_at"], body["items"]["sha256"])
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells this set from every other one, of the same name or the same items too: 64 hex digits."""
+        judged = self.settings
+        parts = (self.items_sha256, self.created_at, judged.seed, judged.rubric)
+        return fingerprint(*parts, list(judged.verdicts), list(judged.criteria.items()))
 
     @property
     def name(self) -> str:

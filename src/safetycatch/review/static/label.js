@@ -5,10 +5,12 @@
 const AHEAD = 30, BATCH = 20, RETRY_MS = 1000, REFRESH_EVERY = 10, MAX_BATCH_CHARACTERS = 14000;
 const $ = (id) => document.getElementById(id);
 const csrf = document.querySelector('meta[name="csrf"]').content;
+// What waits belongs to one set: the numbers of answers mean others in every other one.
+const set = document.querySelector('meta[name="label-set"]').content;
 
 const now = {
   annotator: "", state: null, queue: [], cache: new Map(), current: null, criterion: 0,
-  modes: new Set(), pending: [], history: [], sending: false, prefix: false, sinceRefresh: 0, limit: BATCH,
+  modes: new Set(), pending: [], history: [], sending: false, prefix: false, sinceRefresh: 0, limit: BATCH, kept: 0,
 };
 
 // -- talking to the server --------------------------------------------------------------------------------------------
@@ -26,17 +28,43 @@ async function ask(path, body) {
   return told;
 }
 
-const as = () => `as=${encodeURIComponent(now.annotator)}`;
-const store = () => `safetycatch pending ${now.annotator}`;
+const as = () => `as=${encodeURIComponent(now.annotator)}&set=${set}`;
+const store = () => `safetycatch waiting ${set} ${now.annotator} `;
 const newId = () => crypto.randomUUID().replaceAll("-", "");
 
-function keep() {
-  try { localStorage.setItem(store(), JSON.stringify(now.pending)); } catch { /* private browsing: the page still has it */ }
+// One entry an act: another tab of the same person adds and takes away its own.
+function keep(act) {
+  const order = [Date.now(), now.kept++];
+  try { localStorage.setItem(store() + act.id, JSON.stringify({ order, act, again: now.state.again })); } catch { /* private browsing: the page still has it */ }
+}
+
+function forget(acts) {
+  for (const act of acts) localStorage.removeItem(store() + act.id);
+}
+
+function kept() {
+  const found = [];
+  for (const key of Object.keys(localStorage).filter((key) => key.startsWith(store()))) {
+    try { found.push(JSON.parse(localStorage.getItem(key))); } catch { /* not ours */ }
+  }
+  return found.sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1]).map((one) => one.act);
+}
+
+// What waits for other sets, and how to send it.
+function elsewhere() {
+  const found = new Map();
+  for (const key of Object.keys(localStorage).filter((key) => key.startsWith("safetycatch waiting ") && !key.includes(` ${set} `))) {
+    try {
+      const again = String(JSON.parse(localStorage.getItem(key)).again);
+      found.set(again, (found.get(again) || 0) + 1);
+    } catch { /* not ours */ }
+  }
+  return [...found].map(([again, n]) => `${n} labels wait in this browser that are not of this set. To send them, end this server, type:\n${again}\nand open the link that it prints.`).join("\n");
 }
 
 function push(act) {
   now.pending.push({ id: newId(), ...act });
-  keep();
+  keep(now.pending.at(-1));
   tally();
   pump();
   return now.pending.at(-1).id;
@@ -44,6 +72,10 @@ function push(act) {
 
 function gone(what) {
   return `${what}: the server does not answer.\nIf it ended, start it again in the terminal:\n${now.state.again}\nand open the link that it prints. What waits here is sent then.`;
+}
+
+function other(error) {
+  return `${error.message}\nWhat waits here stays in this browser. To send it, end that server and type:\n${now.state.again}`;
 }
 
 function batch() {
@@ -63,8 +95,8 @@ async function pump() {
   const acts = batch();
   const to = now.annotator;
   try {
-    const told = await ask("/api/acts", { as: to, acts });
-    now.pending.splice(0, acts.length);
+    const told = await ask("/api/acts", { as: to, set, acts });
+    forget(now.pending.splice(0, acts.length));
     now.state.saved = told.saved;
     setModes(told.modes);
     problem("");
@@ -74,16 +106,15 @@ async function pump() {
     if (error.status === 400 && acts.length > 1) {
       now.limit = 1;  // one of them is wrong: alone, the others are saved
     } else if (error.status === 400) {
-      now.pending.shift();
+      forget([now.pending.shift()]);
       problem(`Not saved: ${error.message}`);
     } else {
-      problem(gone(`Not saved yet, and tried again every second${error.status ? ` (${error.message})` : ""}`));
+      problem(error.status === 409 ? other(error) : gone(`Not saved yet, and tried again every second${error.status ? ` (${error.message})` : ""}`));
       tally();
       setTimeout(() => { now.sending = false; pump(); }, RETRY_MS);
       return;
     }
   }
-  keep();
   now.sending = false;
   tally();
   if (now.sinceRefresh >= REFRESH_EVERY && !now.pending.length) refresh();
@@ -114,7 +145,7 @@ async function ahead() {
     for (const shown of await ask(`/api/items?${as()}&n=${wanted.join(",")}`)) now.cache.set(shown.item, shown);
   } catch (error) {
     for (const item of wanted) now.cache.delete(item);
-    if (!now.pending.length) problem(error.status ? error.message : gone("The next answers could not be loaded"));
+    if (!now.pending.length) problem(error.status === 409 ? other(error) : error.status ? error.message : gone("The next answers could not be loaded"));
     setTimeout(() => { if (now.current === null) show(); else ahead(); }, RETRY_MS);
     return;
   }
@@ -423,9 +454,9 @@ async function begin(annotator) {
   now.cache.clear();
   now.modes.clear();
   $("who").textContent = annotator;
-  try { now.pending = JSON.parse(localStorage.getItem(store()) || "[]"); } catch { now.pending = []; }
+  try { now.pending = kept(); } catch { now.pending = []; }
   let told;
-  try { told = await ask(`/api/state?${as()}`); } catch (error) { problem(error.message); return; }
+  try { told = await ask("/api/begin", { as: annotator, set }); } catch (error) { problem(error.message); return; }
   now.state = told;
   now.state.digits = told.verdicts.some((one) => /^[1-9]$/.test(one.key));
   // What waits to be sent is done on this screen.
@@ -446,7 +477,9 @@ async function begin(annotator) {
     return button;
   }));
   drawModes();
-  problem("");
+  let waits = "";
+  try { waits = elsewhere(); } catch { /* no storage here */ }
+  problem(waits);
   show();
   pump();
 }
