@@ -35,6 +35,7 @@ from safetycatch.tables import with_ids
 from tasks.calling import read_table
 from tasks.check import observe_before
 from tasks.design import measured_noise, temperatures
+from tasks.judge_errors import judge_facts
 from tasks.judge_plan import n_questions
 from tasks.leakage import leakage
 from tasks.load import load
@@ -251,6 +252,7 @@ def prepare(
             "sampled": any(value != 0 for value in degrees),
             "warm": any(value is not None and value > 0 for value in degrees),
             "measured": measured_noise(place, experiment, main.name, examples),
+            **({"judge": known} if (known := judge_facts(place, experiment, main.name, judging)) else {}),
             "smallest_effect": effect.value if effect and not effect.relative else None,
             "power": policy.threshold("SC202", "power"),
             **({"pair_calls": 2 * n_paid / len(entries) / (1 + n_questions(asking))} if n_paid else {}),

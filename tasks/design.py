@@ -15,6 +15,7 @@ from safetycatch.stats.power import least_clusters
 from safetycatch.store import Runs
 from safetycatch.tables import with_ids
 from tasks.calling import read_table
+from tasks.judge_errors import JudgeErrors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,8 +132,11 @@ def _spread(sizes: Sequence[int], settings: dict[str, Any]) -> _Spread | None:
     effect = 1 + (size - 1) * settings["icc"]
     # A gain of 50 points takes half of the items at least.
     changing = max(settings["discordance"], settings["smallest_effect"] or 0.0)
-    within = share * changing
     told = f"assuming that {100 * changing:g} % of the items change sides"
+    if errors := JudgeErrors.of(settings.get("judge")):
+        changing = errors.flips(changing)
+        told += f" and the judge errs on each answer by itself: {100 * changing:.0f} % of the pairs of verdicts differ"
+    within = share * changing
     if size > 1:
         told += f" and an intra-cluster correlation of {settings['icc']:g}"
     noise = DifferenceNoise(changing * effect - within, within / 2, within / 2, 0)
@@ -144,8 +148,9 @@ def design_facts(sizes: Sequence[int], settings: dict[str, Any]) -> dict[str, An
 
     `settings` hold `is_rate, unit, n_compared, power, smallest_effect, replicates`, the assumptions `discordance, icc,
     noise` (the share of the spread that is noise between runs, where a candidate is `sampled`), `warm` (a temperature
-    above 0), what an earlier run `measured`, and perhaps `pair_calls`, the calls that the budget pays for two
-    candidates. Undefined figures are None, and `told` says why; `impossible` says it where no difference can be shown.
+    above 0), what an earlier run `measured`, perhaps `pair_calls`, the calls that the budget pays for two candidates,
+    and `judge`, what `judge_facts` knows of a judge's errors: effects are then those that people would find. Undefined
+    figures are None, and `told` says why; `impossible` says it where no difference can be shown.
     """
     n, runs = sum(sizes), settings["replicates"]
     facts: dict[str, Any] = {
@@ -159,11 +164,13 @@ def design_facts(sizes: Sequence[int], settings: dict[str, Any]) -> dict[str, An
         "replicates": None,
         "impossible": None,
     }
+    judge = settings.get("judge")
     spread = _spread(sizes, settings) if n > 1 else None
     if spread is None:
         return facts
     test = _Test(sizes, settings)
-    facts["assumption"] = spread.told
+    raw_only = judge["why"] if judge else ""
+    facts["assumption"] = f"{spread.told}; {test.judge_told or raw_only}" if judge else spread.told
     unit, power = settings["unit"], f"{100 * settings['power']:g} % power"
     wanted = runs > 1 or settings["warm"] or spread.shows_noise
     facts["impossible"] = test.impossible(runs)
@@ -183,7 +190,8 @@ def design_facts(sizes: Sequence[int], settings: dict[str, Any]) -> dict[str, An
         if facts["n_needed"]:
             line += f": about {facts['n_needed']:,} items"
     replicates = facts["replicates"]
-    lines = [line, spread.told, _if_wrong(test, sizes, settings), replicates["told"] if replicates else ""]
+    lines = [line, test.judge_told or raw_only, test.errors.labels_told if test.errors else "", spread.told]
+    lines += [_if_wrong(test, sizes, settings), replicates["told"] if replicates else ""]
     facts["told"] = [line for line in lines if line]
     return facts
 
@@ -198,6 +206,14 @@ class _Test:
         self.is_rate, self.sampled = settings["is_rate"], settings["sampled"]
         df = degrees_of_freedom(np.asarray(sizes, dtype=np.float64)) if len(sizes) > 1 else 0.0
         self.cluster_size = max(1.0, self.n / (df + 1))
+        self.errors = JudgeErrors.of(settings.get("judge"))
+        # What verdicts show of a difference that people would find.
+        self.share = 1.0 if self.errors is None else self.errors.shown_of(**self.level)
+
+    @property
+    def judge_told(self) -> str:
+        """What a judge's errors cost; nothing where none are known."""
+        return self.errors.told(self.share) if self.errors and self.share else ""
 
     def _single(self, runs: int) -> bool:
         """Whether scores are 0 or 1, as averages of runs that differ are not."""
@@ -209,7 +225,16 @@ class _Test:
         return {**spread.arguments(runs), **self.level, "exact": exact, "cluster_size": cluster_size}
 
     def shown(self, spread: _Spread, n: int, runs: int) -> float:
-        """Return the effect that `n` items with `runs` runs each can show."""
+        """Return the effect that `n` items with `runs` runs each can show.
+
+        Raises: StatisticsError where they show none, or none that is possible.
+        """
+        effect = self._raw(spread, n, runs) / self.share
+        if self.is_rate and self.errors is not None and effect > 1:
+            raise StatisticsError("under this judge not even a difference of 100 points is shown")
+        return effect
+
+    def _raw(self, spread: _Spread, n: int, runs: int) -> float:
         arguments = self.arguments(spread, runs)
         effect = detectable_effect(n, **arguments)
         if not self._single(runs) or self.n_clusters > least_clusters(self.level["alpha"]) or self.n_clusters == self.n:
@@ -223,7 +248,7 @@ class _Test:
     def needed(self, spread: _Spread, effect: float, runs: int) -> int | None:
         """Return the items that show `effect`; None above the discordance: what shows anything shows it."""
         try:
-            n = required_n(effect, **self.arguments(spread, runs))
+            n = required_n(self.share * effect, **self.arguments(spread, runs))
         except StatisticsError:
             return None
         least = least_clusters(self.level["alpha"]) if self._single(runs) else MIN_CLUSTERS
@@ -231,6 +256,8 @@ class _Test:
 
     def impossible(self, runs: int) -> str | None:
         """Return why so few clusters show no difference, however large it is."""
+        if self.errors is not None and not self.share:
+            return f"{self.errors.coin_told}: no number of items shows a difference that people would find"
         alpha, k = self.level["alpha"], self.n_clusters
         what = "items" if k == self.n else "clusters"
         if k < MIN_CLUSTERS and k < self.n:

@@ -20,7 +20,7 @@ from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transi
 if TYPE_CHECKING:
     from safetycatch.calls import Price, Request
 
-STAGE, VERSION = "plan", "8"
+STAGE, VERSION = "plan", "9"
 SAMPLE_ROWS = 50
 POOL = "pool"  # what the plan calls the split of calls about pool rows
 FORECAST_SEED = 1

@@ -1,12 +1,19 @@
 """What the plan says of the items: assumed or measured spread, and replicates against items."""
 
 import math
+from datetime import timedelta
 
 import pytest
 
 from flows.preview import preview
 from safetycatch.stats import detectable_effect
+from safetycatch.store import Store
+from safetycatch.store.certificates import Certificates
 from tasks.design import design_facts
+from tasks.judge import judging_entry
+from tasks.judge_errors import NO_CERTIFICATE
+from tasks.start import read_inputs
+from tests.judging.certified import NOW, certificate
 
 SETTINGS = {
     "is_rate": True,
@@ -161,6 +168,58 @@ def test_the_budget_s_calls_are_split_between_the_items_there_are_and_their_runs
     assert told(measured=MEASURED, replicates=2, pair_calls=3)["replicates"]["best"] is None
 
 
+# -- under a judge ----------------------------------------------------------------------------------------------------
+
+
+def judged(*counts, why="", labels=None):
+    return {"counts": list(counts) or None, "state": "", "why": why, "labels": labels}
+
+
+def test_a_judge_s_errors_shrink_what_is_shown_and_make_its_verdicts_differ():
+    found = told(judge=judged(180e6, 20e6, 60e6, 140e6))
+    # verdicts differ on .2 x .66 + .8 x (.5 x .18 + .5 x .42) of the rows, and show .6 of the effect
+    plain = told(discordance=0.372, smallest_effect=0.03)
+    assert found["n_needed"] == pytest.approx(plain["n_needed"], rel=1e-3)
+    assert found["detectable"] == pytest.approx(plain["detectable"] / 0.6, rel=1e-3)
+    assert found["told"][1].startswith("the judge's errors cost a factor of 1.67: it passes 90 % of the good answers")
+    assert found["told"][2].endswith("the judge errs on each answer by itself: 37 % of the pairs of verdicts differ")
+    assert found["told"][1] in found["assumption"]
+
+
+def test_what_is_not_known_of_the_judge_asks_for_more_items():
+    few, many = (told(judge=judged(*(n * x for x in (9, 1, 3, 7))))["n_needed"] for n in (5, 1000))
+    assert few > 1.05 * many
+
+
+def test_a_measured_spread_of_verdicts_needs_the_shrinking_only():
+    found = told(measured=MEASURED, judge=judged(180e6, 20e6, 60e6, 140e6))
+    assert found["n_needed"] == pytest.approx(628 / 0.36, abs=3)
+
+
+def test_a_perfect_judge_costs_next_to_nothing():
+    assert told(judge=judged(1e8, 0, 0, 1e8))["n_needed"] == 626
+
+
+def test_a_judge_no_better_than_a_coin_shows_nothing():
+    found = told(judge=judged(60, 40, 55, 45))
+    assert (found["detectable"], found["n_needed"]) == (None, None)
+    assert "no number of items shows" in found["impossible"]
+    assert "too few to show any" in told(sizes=(1,) * 20, judge=judged(60, 40, 20, 80))["impossible"]
+
+
+def test_labels_to_come_are_told_not_counted():
+    counts = (180, 20, 60, 140)
+    with_labels, without = (told(judge=judged(*counts, labels=labels)) for labels in ("labels/x", None))
+    assert with_labels["n_needed"] == without["n_needed"]
+    assert "which nobody knows yet" in with_labels["told"][2]
+
+
+def test_without_counts_the_figure_is_said_to_hold_for_raw_verdicts():
+    found = told(judge=judged(why=NO_CERTIFICATE))
+    assert (found["n_needed"], found["told"][1]) == (626, NO_CERTIFICATE)
+    assert found["assumption"].endswith(NO_CERTIFICATE)
+
+
 # -- in a run ---------------------------------------------------------------------------------------------------------
 
 
@@ -246,3 +305,30 @@ def test_a_comparison_with_few_differences_is_no_measure(project):
     project.answers["b"] = project.right(58)
     project.run()
     assert plan_of(project)["measured_in"] is None
+
+
+def test_the_judge_s_certificate_reaches_the_plan_and_sc202(project):
+    verdicts = [
+        {"example_id": row["id"], "candidate": name, "output": f"{row['id']} {name}", "verdict": "pass"}
+        for name in "ab"
+        for row in project.rows
+    ]
+    project.write("old.csv", [{key: row[key] for key in ("example_id", "candidate", "output")} for row in verdicts])
+    project.write("verdicts.csv", verdicts)
+    project.config |= {
+        "task": "generate",
+        "candidates": [{"id": name, "outputs": "old.csv"} for name in "ab"],
+        "scorers": ["judge"],
+        "judge": {"verdicts": "verdicts.csv"},
+        "claim": {"metric": "judge", "smallest_effect": "30 points"},
+    }
+    raw = plan_of(project)
+    assert raw["assumption"].endswith(NO_CERTIFICATE)
+    key = judging_entry(read_inputs(project.path()))["key"]
+    kept = Certificates(Store.open(project.store))
+    kept.save(certificate((90, 10, 30, 70), judge_key=key))
+    planned = plan_of(project)
+    assert planned["detectable"] > raw["detectable"] / 0.6
+    assert "the judge's errors cost a factor of 1." in project.check()["SC202"].saw
+    kept.save(certificate((60, 40, 55, 45), judge_key=key, issued_at=NOW + timedelta(days=1)))
+    assert "refused and corrects nothing" in plan_of(project)["assumption"]
