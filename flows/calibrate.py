@@ -14,9 +14,10 @@ from prefect.runtime import flow_run
 
 from flows.calibration_cost import agreed_to, planned
 from flows.chain import as_task, sound_store
-from flows.drift import run_drift, stale
+from flows.drift import NOT_CHECKED, run_drift, stale
 from flows.evaluate import Digest, ExperimentFile, error_limit, policy_of
 from flows.watching import failed
+from safetycatch.errors import ProviderUnusableError
 from safetycatch.identity import fingerprint
 from safetycatch.judging.calibration import agreed, disagreements
 from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED
@@ -71,6 +72,7 @@ def calibrate(
     """Compare an experiment's judge with people's labels, and write its certificate; return what `--json` prints.
 
     Ends Completed whatever the certificate's state is: a run that claims by a judge without one is what is refused.
+    Failed where `sentinels` could not be asked.
 
     Args:
         experiment: The experiment file, from the project's root, with judge: {model, prompt, labels}
@@ -81,10 +83,18 @@ def calibrate(
     """
     try:
         if sentinels:
-            return run_drift(Path(experiment), digest, unattended=unattended, call=as_task)
+            found = run_drift(Path(experiment), digest, unattended=unattended, call=as_task)
+            return _as_checked(found) if unattended else found
         return run_calibration(Path(experiment), digest, probes=probes, unattended=unattended, call=as_task)
     except Exception as error:  # noqa: BLE001 - raised to the caller; Prefect, which may be shared, gets no row's text
         return failed(error)
+
+
+def _as_checked(found: dict[str, Any]) -> dict[str, Any]:
+    """Return it. Raises: ProviderUnusableError where nothing was checked: Completed would read as if it was."""
+    if found["state"] == NOT_CHECKED:
+        raise ProviderUnusableError(f"not checked: {found['drift']['detail']}")
+    return found
 
 
 def run_calibration(

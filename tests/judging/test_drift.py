@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from safetycatch.errors import StatisticsError
 from safetycatch.judge_settings import JudgeSettings
-from safetycatch.judging.drift import choose_sentinels, label_drift, log_e_value, sentinel_drift
+from safetycatch.judging.drift import FreshLabel, choose_sentinels, entering, label_drift, log_e_value, sentinel_drift
 
 PASS_FAIL = JudgeSettings(model="sandbox/judge", prompt="judge.md")
 
@@ -116,13 +116,47 @@ def test_sentinels_alarm_when_flips_go_one_way_or_are_many(up, down, alarm):
     assert (found.up, found.down, found.alarm) == (up, down, alarm)
 
 
-def test_sentinels_without_a_verdict_are_missing():
-    found = sentinel_drift(["pass", "fail"], [None, None], PASS_FAIL)
-    assert (found.alarm, found.n, found.n_missing) == (False, 0, 2)
-    assert math.isnan(found.rate)
+def test_a_reply_without_a_verdict_is_a_changed_verdict():
+    found = sentinel_drift(["pass", "fail"] * 15, [None] * 30, PASS_FAIL)
+    assert (found.alarm, found.checked, found.changed, found.unread) == (True, True, 30, 30)
+    assert "30 without a verdict that can be read" in found.detail
+    assert not sentinel_drift(["pass"] * 100, ["pass"] * 95 + [None] * 5, PASS_FAIL).alarm
+
+
+@pytest.mark.parametrize(
+    ("n", "n_missing", "checked"), [(90, 10, True), (89, 11, False), (0, 30, False), (0, 0, False)]
+)
+def test_what_was_not_answered_was_not_checked(n, n_missing, checked):
+    found = sentinel_drift(["pass"] * n, ["pass"] * n, PASS_FAIL, n_missing=n_missing)
+    assert (found.alarm, found.checked, found.n, found.n_missing) == (False, checked, n, n_missing)
+    assert math.isnan(found.rate) == (n == 0)
+
+
+def test_sentinels_are_compared_one_by_one():
     assert sentinel_drift([], [], PASS_FAIL).detail == "there are no sentinels"
     with pytest.raises(StatisticsError):
         sentinel_drift(["pass"], [], PASS_FAIL)
+
+
+def fresh(question, at, verdict=None):
+    return FreshLabel(question, f"{question} {at}", at, "pass", verdict)
+
+
+def test_each_question_enters_once_in_the_order_labelled():
+    before = [fresh("q1", "2026-11-02", "fail")]
+    found = [fresh("q3", "2026-11-05"), fresh("q2", "2026-11-04"), fresh("q1", "2026-11-01"), fresh("q2", "2026-11-03")]
+    assert [(one.question, one.at) for one in entering(before, found)] == [("q2", "2026-11-03"), ("q3", "2026-11-05")]
+
+
+def test_26_weekly_checks_alarm_no_oftener_than_one():
+    """A judge at its bound, 25 labels a week: verdicts once taken make one path, of which each check sees more."""
+    rng = np.random.default_rng(3)
+    paths = [drawn(rng, 26 * 25, 0.85) for _ in range(60)]
+    found = [label_drift(*path, {"pass": 0.85}) for path in paths]
+    assert sum(one.alarm for one in found) <= 0.05 * 60 + 3 * math.sqrt(60 * 0.05 * 0.95)
+    human, judge = drawn(rng, 26 * 25, 0.8)
+    weekly = [label_drift(human[: 25 * week], judge[: 25 * week], {"pass": 0.85}) for week in range(1, 27)]
+    assert {one.alarm_at for one in weekly} <= {None, weekly[-1].alarm_at}
 
 
 def test_classes_that_pass_alike_change_but_lean_nowhere():

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safetycatch.errors import EXIT_OK
+from safetycatch.errors import EXIT_OK, EXIT_REFUSED
 
 if TYPE_CHECKING:
     from safetycatch.cli.output import Output
 
 COLOURS = {"certified": "good", "provisional": "note", "refused": "bad"}
+DRIFT_STATES = {"holds": ("HOLDS", "good"), "drifted": ("DRIFTED", "bad"), "not_checked": ("NOT CHECKED", "bad")}
 SHOWN = 3
 MAX_CHANGES = 160
 FIGURES = (("tpr", "TPR"), ("tnr", "TNR"), ("j", "J"), ("kappa", "kappa"))
@@ -36,7 +37,7 @@ def calibrate(
     """Compare an experiment's judge with people's labels and write its certificate: certified, provisional, refused.
 
     Ends 0 whatever the state is: SC101 to SC110 refuse the runs that claim by such a judge. The same command again
-    asks nothing that is answered.
+    asks nothing that is answered. With --sentinels it ends 10 unless they were asked and the judge holds.
     """
     from safetycatch.cli.approving import asker
     from safetycatch.cli.output import Output, quiet_stdout
@@ -62,7 +63,7 @@ def calibrate(
     if not json:
         (show_refined if refine else show_drift if sentinels else show)(result, output)
     output.document(result)
-    return EXIT_OK
+    return EXIT_REFUSED if sentinels and result["state"] != "holds" else EXIT_OK
 
 
 def show(result: dict[str, Any], output: Output) -> None:
@@ -107,8 +108,10 @@ def show_drift(result: dict[str, Any], output: Output) -> None:
     output.field("calls", calls_line(result))
     output.field("sentinels", safe(result["drift"]["sentinels"]["detail"]))
     output.field("labels", safe(result["drift"]["labels"]["detail"]))
-    word, colour = ("DRIFTED", "bad") if result["drift"]["alarm"] else ("HOLDS", "good")
+    word, colour = DRIFT_STATES[result["state"]]
     output.line(f"  {'state':<9} {output.painted(word, colour)}  {safe(result['drift']['detail'])}")
+    if result["next"]:
+        output.field("next", safe(result["next"]))
 
 
 def show_refined(result: dict[str, Any], output: Output) -> None:

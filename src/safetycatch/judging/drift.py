@@ -3,8 +3,11 @@
 Sentinels are items frozen with the verdicts they had. Asked again at each release, they alarm when more flips than
 `SENTINEL_FLIPS` are shown (one-sided exact 95 % bound), or when flips go one way (McNemar, p <= `SENTINEL_ALPHA`). An
 unchanged judge that flips 5 of 100 verdicts at random alarms in 3 of 100 releases, one that flips 1 of 100 in fewer
-than one of a million. Fresh labels feed an e-process, which may be looked at after every label: a judge that is as good
-as certified ever raises its alarm with a chance of at most `LABEL_ALPHA`.
+than one of a million. A reply without a verdict is a flip; where nothing came, or too little, nothing was checked.
+
+Fresh labels feed an e-process, which may be looked at after every label: a judge that is as good as certified ever
+raises its alarm with a chance of at most `LABEL_ALPHA`, provided that each label enters once, with the first verdict
+that the judge gave on it, one answer a question (`entering`). Asked anew at each check, it would get a new chance.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 SENTINELS = 100
 SENTINEL_FLIPS = 0.05
 SENTINEL_ALPHA = 0.01
+# Of the sentinels. With fewer answered, those that fail may be those that changed.
+ENOUGH_ANSWERED = 0.9
 LABEL_ALPHA = 0.05
 
 
@@ -34,15 +39,18 @@ LABEL_ALPHA = 0.05
 class SentinelDrift:
     """Sentinels asked again: `up` score higher than when the judge was certified, `down` lower, of `n` answered.
 
-    `rate` is the share of changed verdicts with its exact one-sided 95 % lower bound; `p_value` is McNemar's. All NaN,
-    with the reason in `detail`, where nothing was answered.
+    `changed` counts other verdicts and the `unread` replies, in which none can be read; `n_missing` got no reply.
+    `checked`: enough were answered to say that it did not drift. `rate` is the share of changed verdicts with its exact
+    one-sided 95 % lower bound; `p_value` is McNemar's. All NaN where nothing was answered, as `detail` says.
     """
 
     alarm: bool
+    checked: bool
     detail: str
     n: int
     n_missing: int
     changed: int
+    unread: int
     up: int
     down: int
     rate: float
@@ -104,30 +112,78 @@ def choose_sentinels(
 
 
 def sentinel_drift(
-    certified: Sequence[str], now: Sequence[str | None], settings: JudgeSettings, *, alpha: float = SENTINEL_ALPHA
+    certified: Sequence[str],
+    now: Sequence[str | None],
+    settings: JudgeSettings,
+    *,
+    n_missing: int = 0,
+    alpha: float = SENTINEL_ALPHA,
 ) -> SentinelDrift:
     """Return whether the judge still says of its sentinels what it said when it was certified.
 
-    `certified` and `now` are rulings in the same order, None where none came. Classes that pass alike still count as
-    changed, but lean nowhere. With 100 sentinels a judge that turns 15 of 100 verdicts one way is found 99 times in
-    100, one that turns 10 of 100 in 4 of 5. Raises: StatisticsError for columns of different lengths.
+    `certified` and `now` are rulings in the same order, None where no verdict can be read in the reply; `n_missing`
+    more got no reply. Classes that pass alike, and None, count as changed, but lean nowhere. With 100 sentinels a judge
+    that turns 15 of 100 verdicts one way is found 99 times in 100, one that turns 10 of 100 in 4 of 5.
+    Raises: StatisticsError for columns of different lengths.
     """
     if len(certified) != len(now):
         raise StatisticsError(
             f"{len(certified)} certified verdicts and {len(now)} of now: the same sentinels, in order"
         )
-    both = [(before, after) for before, after in zip(certified, now, strict=True) if after is not None]
-    n, missing = len(both), len(now) - len(both)
+    n = len(now)
     if not n:
-        why = f"no sentinel has a verdict now ({missing} asked)" if missing else "there are no sentinels"
-        return SentinelDrift(False, why, 0, missing, 0, 0, 0, math.nan, math.nan, math.nan)
-    change = [score_of(after, settings) - score_of(before, settings) for before, after in both]
+        why = f"no sentinel was answered ({n_missing} asked)" if n_missing else "there are no sentinels"
+        return SentinelDrift(False, False, why, 0, n_missing, 0, 0, 0, 0, math.nan, math.nan, math.nan)
+    read = [(before, after) for before, after in zip(certified, now, strict=True) if after is not None]
+    change = [score_of(after, settings) - score_of(before, settings) for before, after in read]
     up, down = sum(one > 0 for one in change), sum(one < 0 for one in change)
-    changed = sum(before != after for before, after in both)
+    unread = n - len(read)
+    changed = sum(before != after for before, after in read) + unread
     lower, p_value = exact_lower(changed, n - changed, LEVEL), coin_tails(up, down)[0]
-    alarm = lower > SENTINEL_FLIPS or p_value <= alpha
-    detail = f"{changed} of {n} sentinels changed verdict, {up} upwards and {down} downwards (p = {p_value:.3g})"
-    return SentinelDrift(alarm, detail, n, missing, changed, up, down, changed / n, lower, p_value)
+    return SentinelDrift(
+        alarm=lower > SENTINEL_FLIPS or p_value <= alpha,
+        checked=n >= ENOUGH_ANSWERED * (n + n_missing),
+        detail=f"{changed} of {n} sentinels changed verdict, {up} upwards and {down} downwards (p = {p_value:.3g})"
+        + (f", {unread} without a verdict that can be read" if unread else "")
+        + (f"; {n_missing} more were not answered" if n_missing else ""),
+        n=n,
+        n_missing=n_missing,
+        changed=changed,
+        unread=unread,
+        up=up,
+        down=down,
+        rate=changed / n,
+        lower=lower,
+        p_value=p_value,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FreshLabel:
+    """What people said of an answer to `question` since a certificate, and when (`at`, ISO 8601), and the judge's word.
+
+    `verdict` is None where the judge's reply holds none, and before it was asked.
+    """
+
+    question: str
+    key: str
+    at: str
+    said: str
+    verdict: str | None = None
+
+
+def entering(entered: Sequence[FreshLabel], found: Sequence[FreshLabel]) -> list[FreshLabel]:
+    """Return those of `found` that come after the `entered` ones, in the order labelled: of each question one answer.
+
+    A question that entered never enters again, whatever is said of it later: answers to one question err together, and
+    an e-process in which one error counts twice is none.
+    """
+    taken = {one.question for one in entered}
+    first: dict[str, FreshLabel] = {}
+    for one in sorted(found, key=lambda one: (one.at, one.key)):
+        if one.question not in taken:
+            first.setdefault(one.question, one)
+    return list(first.values())
 
 
 def label_drift(
