@@ -1,11 +1,13 @@
 """Coverage of the statistics of judges: corrected rates, differences of candidates, coefficients of agreement.
 
 python -m benchmarks corrected_rates [--studies 2000]      (two and a half minutes)
+python -m benchmarks corrected_rates --power               (only what the plan promises under a judge; a minute)
 
 Bars: the default estimator of a rate covers 93-97.5 % in each of the first four designs with a mean width up to that
 of the labels alone; the raw rate is off by more than 5 points where TPR is .9, TNR .7 and the truth .9; differences
 cover 93 % or more, and an equal candidate is called better in at most 5 % of the studies; a judge whose TPR is just
-.80 is certified in at most 5 %. Exit code 1 when one does not hold. The other rows show where the limits are.
+.80 is certified in at most 5 %; the n that the plan names finds its effect in 78 % or more (Monte Carlo error aside).
+Exit code 1 when one does not hold. The other rows show where the limits are.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from safetycatch.errors import StatisticsError
 from safetycatch.judging.agreement import agreement
 from safetycatch.judging.correction import corrected_rate, rogan_gladen_from_counts
 from safetycatch.judging.difference import corrected_difference, labelled_difference
+from tasks.design import design_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +32,20 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BAND = (0.93, 0.975)
+LEAST_POWER = 0.78
+PLAN = {
+    "is_rate": True,
+    "unit": "points",
+    "n_compared": 1,
+    "power": 0.8,
+    "replicates": 1,
+    "discordance": 0.2,
+    "icc": 0.05,
+    "noise": 0.5,
+    "sampled": False,
+    "warm": False,
+    "measured": None,
+}
 
 
 class Limits(NamedTuple):
@@ -388,6 +405,59 @@ def certified(studies: int) -> list[tuple[int, float, float, float]]:
     return found
 
 
+PLANNED = (
+    (0.9, 0.7, 200, 0.05),
+    (0.9, 0.7, 50, 0.05),
+    (0.95, 0.95, 100, 0.05),
+    (0.7, 0.7, 200, 0.10),
+    (0.9, 0.7, 200, 0.10),
+)
+
+
+def planned(tpr: float, tnr: float, labels: int, gain: float, studies: int) -> tuple[Floats, float, float, int]:
+    """Return the n that the plan names, a new certificate in each study, and how often that n finds the gain.
+
+    20 % of the answers change sides, half of the others are good. Besides, how often the n finds it that the plan would
+    name for people's verdicts, and that n.
+    """
+    rng = np.random.default_rng([9, round(100 * tpr), labels, round(100 * gain)])
+    settings = {**PLAN, "smallest_effect": gain}
+    blind = design_facts([1] * 400, settings)["n_needed"]
+    sizes, hits, blind_hits = np.empty(studies), 0, 0
+    for study in range(studies):
+        tp, tn = int(rng.binomial(labels, tpr)), int(rng.binomial(labels, tnr))
+        counts = (tp, labels - tp, labels - tn, tn)
+        n = design_facts([1] * 400, {**settings, "judge": {"counts": counts, "why": "", "labels": None}})["n_needed"]
+        sizes[study] = n
+        for size, count in ((n, True), (blind, False)):
+            draw = rng.random(size)
+            won, lost = draw < (0.2 + gain) / 2, (draw >= (0.2 + gain) / 2) & (draw < 0.2)
+            other = (rng.random(size) < 0.5).astype(float)
+            ours, theirs = (
+                np.where(won, 1.0, np.where(lost, 0.0, other)),
+                np.where(won, 0.0, np.where(lost, 1.0, other)),
+            )
+            found = corrected_difference(verdicts(rng, ours, tpr, tnr), verdicts(rng, theirs, tpr, tnr), *counts)
+            shown = found.low > 0 and found.p_value <= 0.05
+            hits, blind_hits = hits + (shown and count), blind_hits + (shown and not count)
+    return sizes, hits / studies, blind_hits / studies, blind
+
+
+def main_of_power(studies: int) -> bool:
+    """Print what the plan promises under a judge, and return whether it holds."""
+    print("| TPR, TNR | sealed labels a class | gain, points | n | found | with the n without the judge | bar |")
+    print("|---|---|---|---|---|---|---|")
+    held = True
+    for tpr, tnr, labels, gain in PLANNED:
+        sizes, power, without, blind = planned(tpr, tnr, labels, gain, studies)
+        low, middle, high = np.percentile(sizes, (5, 50, 95))
+        good = power >= LEAST_POWER - 2 * np.sqrt(LEAST_POWER * (1 - LEAST_POWER) / studies)
+        held &= good
+        design = f"{tpr:g}, {tnr:g} | {labels} | {100 * gain:g} | {middle:,.0f} ({low:,.0f} to {high:,.0f})"
+        print(f"| {design} | {power:.3f} | {without:.3f} ({blind:,}) | {'held' if good else 'missed'} |", flush=True)
+    return held
+
+
 def main(studies: int) -> bool:
     print(f"{studies} studies a design, nominal .95, Monte Carlo SE {np.sqrt(0.95 * 0.05 / studies):.4f}")
     print("cells: coverage / mean width\n")
@@ -438,4 +508,6 @@ def main(studies: int) -> bool:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000)
-    sys.exit(0 if main(parser.parse_args().studies) else 1)
+    parser.add_argument("--power", action="store_true", help="only what the plan promises under a judge")
+    given = parser.parse_args()
+    sys.exit(0 if (main_of_power if given.power else main)(given.studies) else 1)
