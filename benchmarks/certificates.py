@@ -2,7 +2,8 @@
 
 PandaLM's test set: 999 pairs of answers, three humans, two recorded LLM judges. Each judge is calibrated by the humans'
 majority, and, as a control, each human by the items on which the other two agree, by `run_calibration`: what the verb
-`calibrate` calls, without Prefect. No call is made.
+`calibrate` calls, without Prefect. No call is made. Exit 1 where a bar is missed: figures of the data's card to the
+digit, neither judge certified and its ties named, each human certified on 200 items or more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from flows.calibrate import run_calibration  # noqa: E402 - the checkout's own f
 from flows.chain import as_function  # noqa: E402
 
 NAMES = {"1": "first", "2": "second", "tie": "tie"}
+CARD = {"gpt-3.5-turbo": ([697, 974], 0.493), "pandalm-7b": ([667, 999], 0.435)}
+PEOPLE = [0.852, 0.879, 0.862]
+FEWEST = 200
 EXPERIMENT = {
     "data": {"path": "rows.csv", "id": "id", "input": "text", "target": "label"},
     "task": "generate",
@@ -91,12 +95,33 @@ def studies(data: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def missed(found: dict[str, dict[str, Any]]) -> list[str]:
+    """Return every bar that is missed, in words."""
+    out: list[str] = []
+    for name, (agreed, kappa) in CARD.items():
+        one = found[name]
+        told = (one["agreed"], round(one["overall"]["kappa"]["estimate"], 3))
+        if told != (agreed, kappa):
+            out.append(f"{name}: {told} instead of {(agreed, kappa)}")
+        pairs = [round(pair["kappa"], 3) for pair in one["people"]["pairs"]]
+        if pairs != PEOPLE:
+            out.append(f"people's kappas {pairs} instead of {PEOPLE}")
+        if one["state"] != "refused" or not any("'tie'" in reason["text"] for reason in one["reasons"]):
+            out.append(f"{name}: {one['state']}, or without a word on its ties")
+    for name in found.keys() - CARD.keys():
+        one = found[name]
+        if one["state"] != "certified" or one["agreed"][1] < FEWEST:
+            out.append(f"{name}: {one['state']} on {one['agreed'][1]} items: {one['reasons'][0]['text']}")
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "pandalm_judge")
     options = parser.parse_args()
     print(f"{'judge':15} {'agreed':>9} {'kappa':>6}  {'state':12} classes judged · why")
-    for name, one in studies(options.data).items():
+    found = studies(options.data)
+    for name, one in found.items():
         agreed, judged = one["agreed"]
         kappa = one["overall"]["kappa"]["estimate"]
         classes = Counter({count["positive"]: count["tp"] + count["fn"] for count in one["sealed"]})
@@ -106,6 +131,9 @@ def main() -> None:
             print(f"{'':47}{pair['first']} and {pair['second']}: kappa {pair['kappa']:.3f} (n = {pair['n']})")
         for reason in one["reasons"]:
             print(f"{'':47}{reason['text']}")
+    bars = sorted(missed(found))
+    print("\n".join(f"MISSED {bar}" for bar in bars) or "every bar is met")
+    sys.exit(1 if bars else 0)
 
 
 if __name__ == "__main__":
