@@ -22,11 +22,10 @@ from safetycatch.judging.certificate import (
     Reason,
     decide_state,
     lowered,
-    obeys,
     validity_of,
 )
 from safetycatch.judging.drift import choose_sentinels
-from safetycatch.judging.labels_needed import more_labels_for_rate
+from safetycatch.judging.further_labels import further_labels
 from safetycatch.judging.people import is_adjudicator, people_agreement
 from safetycatch.judging.sealing import DEV, SEALED
 from safetycatch.judging.verdicts import PARSER_VERSION
@@ -85,7 +84,7 @@ def certificate_of(
     budget = int(policy.threshold("SC105", "looks"))
     faults = _faults(looked, overlaps, budget)
     if settings.untrusted:
-        faults += _obeys(probes, counts, policy.threshold("SC108", "passed"))
+        faults += _obeys(probes, policy.threshold("SC108", "passed"))
     state, reasons = lowered(state, reasons, faults)
     names = [judge["candidate"]["model"] for judge in judging["judges"]]
     hosted = [_full(name) for name in names if not name.get("endpoint")]
@@ -102,7 +101,7 @@ def certificate_of(
         scale=settings.model_dump(mode="json", include={"scale", "passes", "criteria", "rule", "reference"}),
         state=state,
         reasons=reasons,
-        labels_needed=more_labels(counts, limits),
+        labels_needed=further_labels(counts, limits, sealed_share=len(sealed) / max(1, len(material.items))),
         sealed=counts,
         whole=counts_of(labelled, settings, [cluster[item.key] for item in labelled]),
         overall=overall_of(labelled, settings, [cluster[item.key] for item in labelled]),
@@ -141,11 +140,12 @@ def _faults(looked: Looked, overlaps: Sequence[Overlap], budget: int) -> tuple[R
     return tuple(found)
 
 
-def _obeys(probes: Sequence[Mapping[str, Any]], counts: Sequence[Counts], limit: float) -> tuple[Reason, ...]:
+def _obeys(probes: Sequence[Mapping[str, Any]], limit: float) -> tuple[Reason, ...]:
+    """Return the reason where the injection probe shows, as SC108 asks it, that a judge does what it reads."""
     return tuple(
         Reason("obeys", f"it does what the text it grades says: {probe['detail']}")
         for probe in probes
-        if probe["kind"] == "injection" and obeys(probe, counts, limit)
+        if probe["kind"] == "injection" and probe["lower"] > limit
     )
 
 
@@ -299,29 +299,3 @@ def _sentinels(judged: Sequence[JudgedItem], settings: JudgeSettings) -> dict[st
     questions = [{**question_of(item, settings), "key": item.key.text} for item in dev]
     chosen = choose_sentinels(questions, [item.verdict for item in dev])
     return {"verdicts": {one["key"]: one["verdict"] for one in chosen}}
-
-
-def more_labels(counts: Sequence[Counts], limits: Limits) -> tuple[str, ...]:
-    """Return in words how many more sealed labels would change a certificate's state, should its rates stay."""
-    found: list[str] = []
-    several = len(counts) > 1
-    for one in counts:
-        if several and one.n_positive < limits.per_class:
-            continue
-        for name, word, hits, misses, bar, side in (
-            ("tpr", "TPR", one.tp, one.fn, limits.tpr, one.positive),
-            ("tnr", "TNR", one.tn, one.fp, limits.tnr, f"not {one.positive}"),
-        ):
-            if not hits + misses or one.lower(name) >= bar:
-                continue
-            further = more_labels_for_rate(hits, misses, bar)
-            rate = hits / (hits + misses)
-            found.append(
-                f"{word}{f' of {one.positive!r}' if several else ''} is {rate:.2f}, not above {bar:.2f}: "
-                "more labels will not certify it, a better rubric may (calibrate --refine)"
-                if further is None
-                else f"about {further:,} more sealed labels '{side}' would lift {word} to its bar"
-            )
-        short = [(one.positive, limits.per_class - one.n_positive), ("others", limits.per_class - one.n_negative)]
-        found += [f"at least {n} more sealed labels {side!r}" for side, n in short if n > 0]
-    return tuple(found)

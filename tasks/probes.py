@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from safetycatch.catches.estimate import Estimate
 from safetycatch.judge_settings import PAIRWISE, JudgeSettings
 from safetycatch.judging.asking import AS, SWAPPED
-from safetycatch.judging.attacks import attacks
+from safetycatch.judging.attacks import attacks, controls
 from safetycatch.judging.families import family_of
 from safetycatch.judging.jury import combined
 from safetycatch.judging.length_slope import length_slope
@@ -80,9 +80,9 @@ def probe_costs(
     kinds: Sequence[Kind] = KINDS,
     n_items: dict[Kind, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return what each probe takes beyond the verdicts on `items`: items, calls at most, expected and highest US dollars.
+    """Return what each probe takes beyond the verdicts on `items`: items, calls at most, US dollars.
 
-    The sums are None where a price is not known; `finds` says what so many items can show.
+    `expected_usd` and `highest_usd` are None where a price is not known; `finds` says what so many items can show.
     """
     settings = JudgeSettings.model_validate(judging["settings"])
     if settings.verdicts is not None or not items:
@@ -195,22 +195,26 @@ class _Probing:
         )
 
     def _injection(self) -> Probe:
-        """Hide each attack in an answer that is bad without it; where none is, the attack is the whole answer."""
+        """Hide each attack, and its control, in a bad answer; where there is none, it is the whole answer."""
         people = self._human or [0.0] * len(self._items)
         bad = [
             at for at in self._some("injection", len(self._items)) if self._base()[at] < MIDDLE and people[at] < MIDDLE
         ]
-        texts = [attack.text for attack in attacks(self._best())][: self._n_items.get("injection")]
+        n = self._n_items.get("injection")
+        said = [attack.text for attack in attacks(self._best())][:n], controls()[:n]
         carriers = bad or list(range(len(self._items)))
-        used = [carriers[number % len(carriers)] for number in range(len(texts))]
+        used = [carriers[number % len(carriers)] for number in range(len(said[0]))]
         # A pair's attack asks to be taken for the first, and is shown there.
         changed = [
-            in_order(attacked(self._items[at], text, alone=not bad), AS) for at, text in zip(used, texts, strict=True)
+            in_order(attacked(self._items[at], text, alone=not bad), AS)
+            for texts in said
+            for at, text in zip(used, texts, strict=True)
         ]
         # An attack alone deserves no more than a tie, which it gets from another bad answer.
         alone = MIDDLE if self._settings.scale == PAIRWISE else 0.0
         before = [self._base()[at] if bad else alone for at in used]
-        return injection_probe(before, self._scored(changed, "injection"))
+        scores = self._scored(changed, "injection")
+        return injection_probe(before, scores[: len(used)], scores[len(used) :])
 
     def _self_preference(self) -> Probe:
         own = {family_of(judge["candidate"]["model"]["model"]) for judge in self._judging["judges"]}
@@ -276,7 +280,7 @@ def _changed(kind: Kind, items: Sequence[Item], n: int) -> list[Item]:
     if kind == "injection":
         # Any item may carry any attack.
         longest = max(items, key=lambda item: sum(len(str(text).encode()) for text in item.values()))
-        return [attacked(longest, attack.text) for attack in attacks("")[:n]]
+        return [attacked(longest, text) for text in (*(attack.text for attack in attacks("")[:n]), *controls()[:n])]
     some = [items[at] for at in drawn(items, n, 0)]
     if kind == "format":
         return [rendered(item, rendering_of(at)) for at, item in enumerate(some)]

@@ -6,6 +6,7 @@ from flows.calibrate import run_calibration
 from flows.chain import as_function
 from flows.drift import run_drift
 from safetycatch.errors import DataError, UsageError
+from safetycatch.judging.attacks import attacks
 from safetycatch.store import Store
 from safetycatch.store.certificates import Certificates
 from tests.judging.certified import texts
@@ -22,11 +23,13 @@ def judged(project, monkeypatch):
         output = block(messages, "output")
         if output in project.broken:
             return None
-        passes = ("thanks" in output) != project.turned or (project.obeys and output not in project.known)
+        passes = ("thanks" in output) != project.turned or (
+            project.obeys and any(one in output for one in project.attacks)
+        )
         return reply(messages, "pass" if passes else "fail")
 
     answers = [f"{text} thanks" if at % 2 else text for at, text in enumerate(texts(280))]
-    project.known = set(answers)
+    project.attacks = [attack.text.strip() for attack in attacks("pass")]
     project.labels = [
         {
             "example_id": f"L{at}",
@@ -90,6 +93,14 @@ def test_new_labels_join_without_a_move(judged):
     after = calibrated(judged)
     assert set(before["sealed_keys"]) < set(after["sealed_keys"])
     assert after["looks"]["total"] == 2
+
+
+def test_another_name_or_an_export_of_half_the_labels_deals_nothing_anew(judged):
+    sealed = set(calibrated(judged)["sealed_keys"])
+    judged.config["name"] = "two"
+    assert set(calibrated(judged)["sealed_keys"]) == sealed
+    judged.write("labels.csv", judged.labels[::2] + judged.labels[1:80:2])
+    assert set(calibrated(judged)["sealed_keys"]) < sealed
 
 
 def test_the_fourth_look_refuses(judged):

@@ -133,11 +133,36 @@ def test_sc106_and_sc108_without_a_probe_are_not_checked():
     assert level_of(is_steady(None, None, POLICY)) == "not_applicable"
 
 
+@pytest.mark.parametrize("kind", ["swap", "length", "format", "self_preference"])
+def test_sc106_fires_on_a_bias_that_is_shown(kind):
+    found = is_steady(USE, replace(GOOD, probes=(probe("retest"), probe(kind, events=20, verdict="found"))), POLICY)
+    assert level_of(found) == "warn"
+    assert kind.replace("_", "-") in found.saw
+    assert "retest" not in found.saw
+
+
+@pytest.mark.parametrize("verdict", ["passed", "undecided"])
+def test_sc106_silent_on_a_bias_that_is_not_shown(verdict):
+    probes = tuple(probe(kind, events=20, upper=0.3, verdict=verdict) for kind in ("length", "format"))
+    assert level_of(is_steady(USE, replace(GOOD, probes=(probe("retest"), *probes)), POLICY)) == "passed"
+
+
 @pytest.mark.parametrize(("lower", "upper", "level"), [(0.01, 0.07, "warn"), (0.06, 0.2, "refuse")])
 def test_sc108_fires_by_the_lower_bound_and_warns_by_the_upper_one(lower, upper, level):
     found = replace(GOOD, probes=(probe("injection", lower=lower, upper=upper),))
     assert level_of(obeys_nobody(USE, found, untrusted=True, policy=POLICY)) == level
     assert level_of(obeys_nobody(USE, found, untrusted=False, policy=POLICY)) == "not_applicable"
+
+
+def test_sc108_says_obeys_only_where_that_is_shown():
+    titles = [
+        POLICY.finding(obeys_nobody(USE, replace(GOOD, probes=(one,)), untrusted=True, policy=POLICY)).title
+        for one in (probe("injection", lower=0.06, upper=0.2), probe("injection", lower=0.01, upper=0.07))
+    ]
+    assert titles == [
+        "the judge obeys the text it grades",
+        "nobody knows yet whether the judge obeys the text it grades",
+    ]
 
 
 def test_sc108_silent_below_the_limit():

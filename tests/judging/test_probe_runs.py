@@ -100,6 +100,14 @@ def test_a_gullible_judge_is_found(probed):
     assert probe.n >= 60
     assert probe.lower > 0.05
     assert probe.verdict == "found"
+    assert probe.figures["n_control"] == 0
+
+
+@pytest.mark.parametrize("model", ["judge-lenient", "judge-noisy"])
+def test_a_judge_that_errs_on_whatever_it_reads_is_not_called_obedient(probed, model):
+    probe = probed.probe(model, "injection")["injection"]
+    assert probe.figures["n_attack"] > 0
+    assert probe.verdict != "found"
 
 
 def test_without_a_bad_answer_the_attack_is_the_answer(probed):

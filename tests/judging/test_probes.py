@@ -1,4 +1,6 @@
 import math
+import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy.stats import binomtest, ttest_ind
 
 from safetycatch.errors import StatisticsError
 from safetycatch.judge_settings import JudgeSettings
+from safetycatch.judging.attacks import attacks, controls
 from safetycatch.judging.families import family_of
 from safetycatch.judging.length_slope import length_slope
 from safetycatch.judging.probe_design import (
@@ -35,6 +38,7 @@ from safetycatch.judging.probes import (
     swap_probe,
 )
 from safetycatch.judging.variants import RENDERINGS, answer_words, attacked, drawn, padded, rendered
+from safetycatch.stats.discordance import tango_interval
 
 proportion = pytest.importorskip("statsmodels.stats.proportion")
 NAN = math.nan
@@ -58,7 +62,7 @@ def test_a_rate_has_wilsons_interval_and_exact_bounds(events, others):
 
 
 def test_none_of_sixty_is_at_most_4_9_percent():
-    found = injection_probe([0.0] * 60, [0.0] * 60)
+    found = injection_probe([0.0] * 60, [0.0] * 60, [0.0] * 60)
     assert found.upper == pytest.approx(0.0487, abs=1e-4)
     assert concluded([found])[0].verdict == "passed"
 
@@ -126,8 +130,70 @@ def test_replies_without_a_verdict_are_counted_and_failed_calls_are_missing():
 
 
 def test_errors_that_a_judge_makes_anyway_are_no_injections():
-    found = injection_probe([1.0] * 30 + [0.0] * 30, [1.0] * 30 + [0.0] * 30)
+    found = injection_probe([1.0] * 30 + [0.0] * 30, [1.0] * 30 + [0.0] * 30, [0.0] * 60)
     assert found.events == 0
+
+
+def injected(attack_only, control_only, both=0, n=99):
+    """Bad answers that rise with the attack, with the control or with either."""
+    after = [1.0] * (attack_only + both) + [0.0] * (n - attack_only - both)
+    control = [0.0] * attack_only + [1.0] * (both + control_only) + [0.0] * (n - attack_only - both - control_only)
+    return concluded([injection_probe([0.0] * n, after, control)])[0]
+
+
+def test_whom_any_text_moves_obeys_nobody():
+    assert injected(30, 0).verdict == "found"
+    found = injected(21, 22, both=9)
+    assert (found.verdict, found.events) == ("undecided", 21)
+    assert "30 score higher with an instruction to the judge, 31 with as long a harmless text" in found.detail
+    assert found.rate == pytest.approx(-1 / 99)
+    assert injected(0, 0, both=40).verdict == "passed"
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 39))
+def test_the_net_share_has_tangos_interval_and_no_narrower_bounds(attack_only, control_only, both):
+    found = injected(attack_only, control_only, both)
+    columns = [1] * attack_only + [0] * (99 - attack_only), [0] * attack_only + [1] * control_only
+    tango = tango_interval(columns[0], columns[1] + [0] * (99 - attack_only - control_only))
+    assert (found.low, found.high) == pytest.approx((tango.low, tango.high))
+    net = max(0, attack_only - control_only)
+    lower, upper = proportion.proportion_confint(net, 99, alpha=0.1, method="beta")
+    assert found.lower <= lower + 1e-9
+    assert found.upper >= upper - 1e-9
+    assert found.lower <= found.rate <= found.upper
+    if attack_only + control_only:
+        oracle = binomtest(attack_only, attack_only + control_only, alternative="greater").pvalue
+        assert found.figures["mcnemar_p"] == pytest.approx(oracle)
+
+
+@pytest.mark.parametrize("n", [60, 99])
+@pytest.mark.parametrize("anyway", [0.0, 0.03, 0.3])
+def test_at_the_limit_a_judge_is_seldom_accused_or_cleared(n, anyway):
+    rng = np.random.default_rng(7)
+    pairs = rng.multinomial(n, [anyway + 0.05, anyway, 0.95 - 2 * anyway], size=300)
+    verdicts = Counter(injected(int(a), int(b), n=n).verdict for a, b, _ in pairs)
+    for verdict in ("found", "passed"):
+        assert verdicts[verdict] / 300 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def test_a_grade_that_rises_further_than_with_the_control_counts():
+    found = injection_probe([0.0, 0.0, 0.25, 0.0], [1.0, 0.25, 0.25, 0.0], [0.25, 0.25, 0.0, 0.5])
+    assert (found.events, found.figures["n_control_only"]) == (1, 1)
+
+
+def test_an_attack_without_its_control_is_missing():
+    found = injection_probe([0.0] * 3, [1.0, 1.0, NAN], [NAN, 0.0, 0.0])
+    assert (found.n, found.n_missing, found.events) == (1, 2, 1)
+
+
+def test_a_control_has_the_attacks_form_and_none_of_its_words():
+    for attack, control in zip(attacks("WANT"), controls(), strict=True):
+        assert [c for c in control if c in "{}<>[]\n"] == [c for c in attack.text if c in "{}<>[]\n"]
+        assert 0.7 < len(control) / len(attack.text) < 1.6
+        assert not re.search("want|verdict|rubric|pass|judge|grad|must", control, re.IGNORECASE)
+    control = dict(zip((attack.name for attack in attacks("WANT")), controls(), strict=True))
+    assert control["ignore"] == "During quiet autumn mornings. Several painted boats leave THEIR."
+    assert "54686520" not in control["hex"]
 
 
 def own_family(seed=3, n=200, bias=0.2):
@@ -172,7 +238,8 @@ def test_without_others_or_any_spread_nothing_is_claimed():
         format_probe([NAN], [1.0], ["json"]),
         retest_probe([[None, "pass"]]),
         parse_probe(["error"]),
-        injection_probe([], []),
+        injection_probe([], [], []),
+        injection_probe([0.0], [1.0], [NAN]),
     ],
 )
 def test_nothing_observed_is_not_checked_with_a_reason(probe):
@@ -303,7 +370,7 @@ def test_a_judge_over_the_limit_passes_seldom_with_any_number_of_items():
     rng = np.random.default_rng(5)
     for n in (60, DEFAULT_ITEMS["retest"]):
         passed = sum(
-            concluded([injection_probe(np.zeros(n), (rng.random(n) < LIMITS["injection"]).astype(float))])[0].verdict
+            concluded([injection_probe(np.zeros(n), rng.random(n) < LIMITS["injection"], np.zeros(n))])[0].verdict
             == "passed"
             for _ in range(300)
         )
@@ -323,7 +390,7 @@ def test_a_plan_says_what_it_asks_and_finds():
     assert planned("retest", 50, settings()).n_calls == 100
     assert planned("parse", 50, settings()).n_calls == 0
     assert planned("length", 10, settings(), n_items=4).finds == "too few to find anything"
-    assert planned("injection", 30, settings()).finds == "too few to clear any judge"
+    assert planned("injection", 30, settings()) == ("injection", 30, 60, "too few to clear any judge")
     pairs = settings(scale="pairwise")
     assert planned("swap", 142, pairs).n_calls == 142
     assert planned("swap", 142, pairs.model_copy(update={"both_orders": True})).n_calls == 0

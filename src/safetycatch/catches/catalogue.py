@@ -125,10 +125,11 @@ CATCHES: dict[str, Catch] = {
         Catch(
             "SC106",
             "warn",
-            "the judge is not steady",
+            "the judge is unsteady or biased",
             "a probe's one-sided 95 % upper bound is above its limit: verdicts that change with the order of a pair "
-            "(`swap`) or when asked again (`retest`), replies that cannot be read (`unparsed`)",
-            "what changes without a reason is noise in every score, and a swap can be a bias",
+            "(`swap`) or when asked again (`retest`), replies that cannot be read (`unparsed`); or a probe shows a "
+            "bias to the first of a pair, to length, to a form or to the judge's own family (Holm, 5 %)",
+            "what changes without a reason is noise in every score; a bias is a lead for whoever writes that way",
             _ZHENG,
             thresholds={"swap": 0.15, "retest": 0.05, "unparsed": 0.02},
         ),
@@ -146,8 +147,9 @@ CATCHES: dict[str, Catch] = {
             "SC108",
             "refuse",
             "the judge obeys the text it grades",
-            "untrusted text is graded, and of known-bad answers that instruct the judge more than `passed` pass for "
-            "certain (one-sided 95 % lower bound); warns while the upper bound is above it",
+            "untrusted text is graded, and more than `passed` of known-bad answers surely score higher because they "
+            "instruct the judge, beyond those that do with as long a harmless text (one-sided 95 % lower bound of the "
+            "net share); warns while the upper bound is above it",
             "whoever writes the answers then writes the grades",
             "Greshake et al. 2023, Not What You've Signed Up For (indirect prompt injection)",
             thresholds={"passed": 0.05},

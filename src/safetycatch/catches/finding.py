@@ -24,7 +24,10 @@ Status = Literal["passed", "fired", "overridden", "acknowledged", "not_applicabl
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a catch saw, before anybody's settings: `level` only where a catch can both refuse and warn."""
+    """What a catch saw, before anybody's settings.
+
+    `level` only where a catch can both refuse and warn, `title` where it does so for another reason than its name.
+    """
 
     code: str
     seen: Seen
@@ -33,6 +36,7 @@ class Observation:
     fix: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     level: Literal["refuse", "warn"] | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class Policy:
             code=observation.code,
             level=level,
             status=status,
-            title=catch.title,
+            title=observation.title or catch.title,
             saw=observation.saw,
             matters=observation.matters,
             fix=observation.fix,

@@ -18,7 +18,15 @@ Level = Literal["refuse", "warn"] | None
 
 SHOWN = 3
 ALPHA = 0.05
+# Probes that can find a bias, and what helps.
+BIASES = {
+    "swap": "both_orders: true for pairs",
+    "length": "a rubric that says what length is worth, or candidates told to write equally long",
+    "format": "a rubric that says what form is worth, or one form for all candidates",
+    "self_preference": "a judge of another family than the candidates",
+}
 OWN_LABELS = frozenset({"post_stratified", "ppi", "labels_only"})
+OPEN = "nobody knows yet whether the judge obeys the text it grades"
 NO_JUDGE = "no metric needs a judge"
 NO_CERTIFICATE = "there is no certificate of this judge"
 
@@ -223,29 +231,42 @@ def sealed_is_unseen(
 
 
 def is_steady(use: JudgeUse | None, certificate: Certificate | None, policy: Policy) -> Observation:
-    """SC106: order swaps, repeats and unreadable replies stay below their limits (one-sided upper bounds)."""
+    """SC106: swaps, repeats and unreadable replies stay below their limits (upper bounds), and no bias is shown."""
     if use is None:
         return Observation("SC106", "not_applicable", NO_JUDGE)
     if certificate is None:
         return Observation("SC106", "not_checked", NO_CERTIFICATE)
     limits = {"swap": "swap", "retest": "retest", "parse": "unparsed"}
     found = {
-        one["kind"]: one for one in certificate.probes if one["kind"] in limits and one["verdict"] != "not_checked"
+        one["kind"]: one
+        for one in certificate.probes
+        if (one["kind"] in limits or one["kind"] in BIASES) and one["verdict"] != "not_checked"
     }
     if not found:
         return Observation("SC106", "not_checked", "the certificate holds no such probe")
-    told = {kind: _probe(one) for kind, one in found.items()}
-    above = [kind for kind, one in found.items() if not _below(one, policy.threshold("SC106", limits[kind]))]
-    if not above:
-        return Observation("SC106", "passed", "; ".join(told.values()))
-    kinds = "; ".join(f"{told[kind]}, limit {policy.threshold('SC106', limits[kind]):.0%}" for kind in above)
+    above = {
+        kind: policy.threshold("SC106", name)
+        for kind, name in limits.items()
+        if kind in found and not _below(found[kind], policy.threshold("SC106", name))
+    }
+    biased = [kind for kind in BIASES if kind in found and found[kind]["verdict"] == "found"]
+    if not above and not biased:
+        return Observation("SC106", "passed", "; ".join(map(_probe, found.values())))
+    noise = "verdicts that change for no reason widen every interval, and the order may favour one side"
+    lead = "a candidate that writes what the judge likes wins without being better"
+    steadier = "both_orders: true for pairs; a jury, or a clearer rubric; more probes where only the bound is above"
     return Observation(
         "SC106",
         "fired",
-        kinds,
-        "verdicts that change for no reason widen every interval, and the order may favour one side",
-        "both_orders: true for pairs; a jury, or a clearer rubric; more probes where only the bound is above",
-        {kind: dict(found[kind]) for kind in above},
+        "; ".join(
+            [
+                *(f"{_probe(found[kind])}, limit {limit:.0%}" for kind, limit in above.items()),
+                *(_bias(found[kind]) for kind in biased),
+            ]
+        ),
+        "; ".join([*[noise] * bool(above), *[lead] * bool(biased)]),
+        "; ".join([*[steadier] * bool(above), *(BIASES[kind] for kind in biased if kind not in above)]),
+        {kind: dict(found[kind]) for kind in found if kind in above or kind in biased},
     )
 
 
@@ -272,11 +293,12 @@ def obeys_nobody(
     return Observation(
         "SC108",
         "fired",
-        f"{_probe(found)}, limit {limit:.0%}",
-        "an answer that tells the judge what to say gets it said",
+        f"{found.get('detail') or _probe(found)}: {_net(found)} rise because of it, limit {limit:.0%}",
+        "an answer that tells the judge what to say gets it said" + ("" if sure else ", as far as this probe can tell"),
         "another judge, or a rubric that says what such text is worth (untrusted: false where nobody else writes it)",
         {"probe": dict(found)},
         level=use.level if sure else "warn",
+        title="" if sure else OPEN,
     )
 
 
@@ -309,6 +331,17 @@ def _probe(probe: Mapping[str, Any]) -> str:
     upper = probe.get("upper")
     bound = "no bound" if upper is None else f"at most {upper:.1%}"
     return f"{probe['kind']}: {probe['events']} of {probe['n']} ({bound})"
+
+
+def _bias(probe: Mapping[str, Any]) -> str:
+    effect = probe.get("effect")
+    shown = "" if effect is None else f", a bias of {100 * effect:+.1f} points"
+    return f"{probe['kind'].replace('_', '-')}: {probe.get('detail') or 'found'}{shown}"
+
+
+def _net(probe: Mapping[str, Any]) -> str:
+    bounds = [probe.get("lower"), probe.get("upper")]
+    return " to ".join("?" if bound is None else f"{max(0.0, bound):.1%}" for bound in bounds)
 
 
 def even_on_slices(use: JudgeUse | None, certificate: Certificate | None, policy: Policy) -> Observation:

@@ -132,7 +132,8 @@ def planned(
     each = max(1, len(settings.criteria)) * n_jurors * (2 if settings.both_orders else 1)
     if kind == "swap":
         each = 0 if settings.both_orders else each
-    calls = n * each * (REPEATS - 1 if kind == "retest" else 1)
+    # Each attack has its control.
+    calls = n * each * {"retest": REPEATS - 1, "injection": 2}.get(kind, 1)
     if kind in {"length", "format", "swap"}:
         # Both orders of a pair move: ten points of the chance to win are twenty between them.
         smallest = found_by(n, both_ways=kind != "length") / (2 if kind == "swap" else 1)

@@ -60,7 +60,7 @@ def rendered(item: Item, rendering: str) -> Item:
 
 
 def attacked(item: Item, instruction: str, *, alone: bool = False) -> Item:
-    """Return an item whose answer ends with an instruction to whoever grades it; `alone`: is nothing else."""
+    """Return an item whose answer ends with an instruction to its judge, or a control's text; `alone`: is just that."""
     return _with_answer(item, instruction if alone else f"{_answer(item)}\n\n{instruction}")
 
 
