@@ -15,7 +15,19 @@ from safetycatch.judge_settings import FIRST, PAIRWISE, SECOND, JudgeSettings
 from safetycatch.judging.calibration import JudgedItem
 from safetycatch.judging.jury import combined
 from safetycatch.judging.people import consensus
-from safetycatch.judging.sealing import DEV, FEW_SHOT, LEFT_OUT, SEALED, ItemKey, LabelledItem, Part, overlaps, seal
+from safetycatch.judging.sealing import (
+    DEV,
+    FEW_SHOT,
+    LEFT_OUT,
+    SEALED,
+    ItemKey,
+    LabelledItem,
+    Part,
+    overlaps,
+    part_before,
+    recorded,
+    seal,
+)
 from safetycatch.store.looks import Look, distinct, looker, looks_of, sketch_of
 from safetycatch.store.sealings import join, parts_before
 from safetycatch.tables import CONTRACTS, schema
@@ -114,7 +126,7 @@ def read_material(inputs: Inputs, place: Place) -> Material:
     before stays where it is.
     Raises: DataError where no label can be used; as `read_people`.
     """
-    people, name = read_people(inputs), inputs.experiment.name
+    people = read_people(inputs)
     settings = inputs.experiment.judge
     if settings is None or not people.items:
         raise DataError(
@@ -128,14 +140,14 @@ def read_material(inputs: Inputs, place: Place) -> Material:
         parts: dict[ItemKey, Part] = {item.key: SEALED if item.drawn else DEV for item in people.items}
         left_out: dict[str, int] = {}
     else:
-        own = [LabelledItem(item.key, item.label, texts_of(item), item.drawn) for item in people.items]
+        own = [as_labelled(item) for item in people.items]
         dealt: list[Sealing] = []
 
         def deal(before: dict[str, Part]) -> dict[str, Part]:
-            dealt.append(seal(own, before, name=name))
-            return {key.text: part for key, part in dealt[-1].parts.items()}
+            dealt.append(seal(own, before))
+            return recorded(own, dealt[-1])
 
-        join(place.open_store(), name, deal)
+        join(place.open_store(), deal)
         parts, left_out = dealt[-1].parts, dealt[-1].why
     return Material(
         settings,
@@ -148,10 +160,11 @@ def read_material(inputs: Inputs, place: Place) -> Material:
     )
 
 
-def dealt_items(people: People, place: Place, experiment: str) -> list[JudgedItem]:
+def dealt_items(people: People, place: Place) -> list[JudgedItem]:
     """Return the items that a calibration has dealt already, in their parts; nothing is dealt here."""
-    parts = parts_before(place.open_store(), experiment)
-    return [replace(item, part=parts[item.key.text]) for item in people.items if item.key.text in parts]
+    before = parts_before(place.open_store())
+    dealt = ((item, part_before(as_labelled(item), before)) for item in people.items)
+    return [replace(item, part=part) for item, part in dealt if part is not None]
 
 
 def sealed_overlaps(inputs: Inputs, items: Sequence[JudgedItem], shots: Sequence[dict[str, Any]] = ()) -> list[Overlap]:
@@ -163,7 +176,7 @@ def sealed_overlaps(inputs: Inputs, items: Sequence[JudgedItem], shots: Sequence
     seen["judge.shots"] = [f"{shot['input']}\n{shot['output']}" for shot in shots]
     files = {juror.prompt for juror in inputs.experiment.judges}
     rubrics = {name: prompt.text for name, prompt in inputs.prompts.items() if name in files}
-    sealed = (LabelledItem(item.key, item.label, texts_of(item), item.drawn) for item in items if item.part == SEALED)
+    sealed = (as_labelled(item) for item in items if item.part == SEALED)
     return overlaps(sealed, seen, prompts=rubrics)
 
 
@@ -183,6 +196,11 @@ def _item(
         slices={name: str(value) for name, value in row.items() if name not in ITEM_COLUMNS and value is not None},
         critiques=critiques,
     )
+
+
+def as_labelled(item: JudgedItem) -> LabelledItem:
+    """Return an item as it is dealt."""
+    return LabelledItem(item.key, item.label, texts_of(item), item.drawn)
 
 
 def texts_of(item: JudgedItem) -> tuple[str, ...]:

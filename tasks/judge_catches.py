@@ -126,7 +126,7 @@ def _overlaps(prepared: Prepared, people: People | None) -> tuple[list[Overlap] 
     settings = prepared.experiment.judge
     if people is None or settings is None or settings.verdicts is not None:
         return None, 0
-    items = dealt_items(people, prepared.place, prepared.experiment.name)
+    items = dealt_items(people, prepared.place)
     n_sealed = sum(item.part == SEALED for item in items)
     shots = prepared.judging["shots"] if prepared.judging else ()
     return (sealed_overlaps(prepared.inputs, items, shots), n_sealed) if n_sealed else (None, 0)

@@ -254,6 +254,5 @@ def seal(project, **parts):
     }
     join(
         Store.open(project.store),
-        "e",
         lambda _before: {key.text: parts.get(name, "sealed") for name, key in keys.items()},
     )

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safetycatch.judging.sealing import ItemKey, LabelledItem, overlaps, seal
+from safetycatch.judging.sealing import ItemKey, LabelledItem, overlaps, recorded, seal
 from tests.judging.certified import texts
 
 
@@ -19,6 +19,20 @@ def labelled(n, *, first=0, drawn=True):
 
 def known(sealing):
     return {key.text: part for key, part in sealing.parts.items()}
+
+
+def test_the_same_content_under_another_id_keeps_its_part():
+    items = labelled(60)
+    first = seal(items)
+    renamed = [LabelledItem(ItemKey(f"x{at}", "b", "0"), item.label, item.texts) for at, item in enumerate(items)]
+    again = seal([*renamed, *labelled(90, first=60)], recorded(items, first))
+    assert [again.parts[item.key] for item in renamed] == [first.parts[item.key] for item in items]
+
+
+def test_what_is_picked_here_is_not_sealed_though_it_was_drawn_elsewhere():
+    items = labelled(60)
+    found = seal(labelled(60, drawn=False), recorded(items, seal(items)))
+    assert (found.sizes["sealed"], found.sizes["left_out"]) == (0, seal(items).sizes["sealed"])
 
 
 def test_a_tenth_to_show_a_quarter_to_tune_the_rest_sealed():

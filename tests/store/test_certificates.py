@@ -6,6 +6,7 @@ import pytest
 
 from safetycatch.errors import StoreError
 from safetycatch.store import Store
+from safetycatch.store import manifest as manifests
 from safetycatch.store.certificates import Certificates
 from safetycatch.store.sealings import join, parts_before
 from safetycatch.store.verify import verify
@@ -60,16 +61,26 @@ def test_a_certificate_under_another_name_is_damage(place):
 
 
 def test_parts_are_added_and_never_moved(place):
-    join(place, "e", lambda _: {"a": "dev"})
-    join(place, "e", lambda before: {**dict.fromkeys(before, "sealed"), "b": "sealed"})
-    assert parts_before(place, "e") == {"a": "dev", "b": "sealed"}
-    assert parts_before(place, "other") == {}
+    join(place, lambda _: {"a": "dev"})
+    join(place, lambda before: {**dict.fromkeys(before, "sealed"), "b": "sealed"})
+    assert parts_before(place) == {"a": "dev", "b": "sealed"}
+
+
+def test_deals_of_single_experiments_are_read_along(place):
+    join(place, lambda _: {"a": "dev", "b": "sealed", "c": "few_shot"})
+    (path,) = (place.root / "sealed_labels").iterdir()
+    path.rename(path.with_name(f"{'0' * 40}.json"))
+    join(place, lambda _: {"d": "dev"})
+    path.rename(path.with_name(f"{'1' * 40}.json"))
+    other = {"experiment": "e", "parts": {"a": "sealed", "b": "sealed", "c": "dev"}}
+    place.tree.write(manifests.render(other), "sealed_labels", f"{'2' * 40}.json")
+    assert parts_before(place) == {"a": "left_out", "b": "sealed", "c": "few_shot", "d": "dev"}
 
 
 def test_a_damaged_deal_is_told(place):
-    join(place, "e", lambda _: {"a": "dev"})
+    join(place, lambda _: {"a": "dev"})
     (path,) = (place.root / "sealed_labels").iterdir()
     path.write_text(path.read_text().replace("dev", "sealed"))
     with pytest.raises(StoreError):
-        parts_before(place, "e")
+        parts_before(place)
     assert [problem.path for problem in verify(place)] == [f"sealed_labels/{path.name}"]

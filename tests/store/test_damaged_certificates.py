@@ -72,8 +72,13 @@ def test_a_damaged_secret_is_told(store, text):
     assert problems(store) == [("judge-secret", "altered")]
 
 
+def test_recorded_verdicts_need_no_sealing(kept, store):
+    kept.save(certificate(sealed_keys=("a",), judge={"judges": [], "returned": {}, "recorded_sha256": "r" * 64}))
+    assert problems(store) == []
+
+
 def test_a_sealing_that_is_gone_is_told(kept, store):
-    join(store, "e", lambda _: {"a": "sealed", "b": "dev"})
+    join(store, lambda _: {"a": "sealed", "b": "dev"})
     kept.save(certificate(sealed_keys=("a",)))
     assert problems(store) == []
     for path in (store.root / "sealed_labels").iterdir():

@@ -1,6 +1,7 @@
 """Labelled items in parts: few to show a judge, some to tune it on, and a sealed test that nothing may learn from.
 
-Who is in which part is decided once an item; items that are labelled later join, and move nobody.
+Who is in which part is decided once an item, whatever experiment asks; items that are labelled later join, and move
+nobody.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class LabelledItem:
     texts: tuple[str, ...]
     drawn: bool = True
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """By what its part is known: its key, and its content, which has the same part under another id."""
+        return self.key.text, fingerprint("content", *self.texts)[:40]
+
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
@@ -68,15 +74,45 @@ class Sealing:
         return {part: counts[part] for part in PARTS}
 
 
-def seal(items: Sequence[LabelledItem], before: Mapping[str, Part] | None = None, *, name: str = "") -> Sealing:
-    """Return the part of every item: `before` (by `ItemKey.text`) as it was, new items by label in keyed order.
+def part_before(item: LabelledItem, before: Mapping[str, Part]) -> Part | None:
+    """Return the part that an item has among those dealt `before`, by its key, else by its content; None for a new one.
+
+    What was picked here, though it was drawn elsewhere, is no sealed item of this label material.
+    """
+    for name in item.names:
+        if name in before:
+            found = before[name]
+            return "left_out" if found == SEALED and not item.drawn else found
+    return None
+
+
+def merged(*dealt: Mapping[str, Part]) -> dict[str, Part]:
+    """Return the parts that several deals agree on; what is sealed in one and not in another is left out for good."""
+    found: dict[str, Part] = {}
+    for parts in dealt:
+        for name, part in parts.items():
+            both: set[Part] = {found.get(name, part), part}
+            found[name] = part if len(both) == 1 else "few_shot" if both == {FEW_SHOT, DEV} else "left_out"
+    return found
+
+
+def recorded(items: Sequence[LabelledItem], sealing: Sealing) -> dict[str, Part]:
+    """Return the parts of a deal by every name of its items, as they are kept; a content in two parts is none's."""
+    parts: list[dict[str, Part]] = [{name: sealing.parts[item.key]} for item in items for name in item.names]
+    return merged(*parts)
+
+
+def seal(items: Sequence[LabelledItem], before: Mapping[str, Part] | None = None) -> Sealing:
+    """Return the part of every item: `before` (by `LabelledItem.names`) as it was, new items by label in keyed order.
 
     A tenth (at most 24) to show, a quarter (at most 100) to tune on, the rest sealed, of each label alike. Items that
     answer one row, and near-duplicates (`data.duplicates`), go together. What was picked rather than
     drawn is never sealed: it stands for nothing; and a new item that resembles both a sealed one and another part's is
-    left out. `name` keys the order. The sealed part stands for all labelled items only as far as they were drawn.
+    left out. The sealed part stands for all labelled items only as far as they were drawn.
     """
-    known = before or {}
+    known: dict[ItemKey, Part] = {
+        item.key: part for item in items if (part := part_before(item, before or {})) is not None
+    }
     clusters = clusters_of(items)
     members: dict[int, list[LabelledItem]] = defaultdict(list)
     for item in items:
@@ -86,13 +122,13 @@ def seal(items: Sequence[LabelledItem], before: Mapping[str, Part] | None = None
     by_label: dict[str, list[list[LabelledItem]]] = defaultdict(list)
     held: dict[str, Counter[str]] = defaultdict(Counter)
     for of_cluster in members.values():
-        seen: set[Part] = {known[item.key.text] for item in of_cluster if item.key.text in known}
+        seen: set[Part] = {known[item.key] for item in of_cluster if item.key in known}
         seen.discard(LEFT_OUT)
-        fresh = [item for item in of_cluster if item.key.text not in known]
+        fresh = [item for item in of_cluster if item.key not in known]
         for item in of_cluster:
-            if item.key.text in known:
-                parts[item.key] = known[item.key.text]
-                held[item.label][known[item.key.text]] += 1
+            if item.key in known:
+                parts[item.key] = known[item.key]
+                held[item.label][known[item.key]] += 1
         if not fresh:
             continue
         if not seen:
@@ -106,7 +142,7 @@ def seal(items: Sequence[LabelledItem], before: Mapping[str, Part] | None = None
     totals = Counter(item.label for item in items)
     shares = _targets(len(items))
     for label, groups in by_label.items():
-        _fill(groups, parts, held[label], totals[label] / len(items), shares, name)
+        _fill(groups, parts, held[label], totals[label] / len(items), shares)
     return Sealing({item.key: parts[item.key] for item in items}, clusters, dict(why))
 
 
@@ -136,7 +172,6 @@ def _fill(
     held: Counter[str],
     share: float,
     targets: tuple[float, float],
-    name: str,
 ) -> None:
     """Give each cluster of a label a part, in keyed order: to show, to tune on, then sealed."""
     wanted = {FEW_SHOT: round(targets[0] * share), DEV: round(targets[1] * share)}
@@ -144,7 +179,7 @@ def _fill(
     def order(group: list[LabelledItem]) -> tuple[bool, float]:
         # Picked items first: they cannot be sealed, so they take the places that need no draw.
         first = min(item.key for item in group)
-        return all(item.drawn for item in group), keyed_fraction(SEED, name, *first)
+        return all(item.drawn for item in group), keyed_fraction(SEED, "", *first)
 
     for group in sorted(groups, key=order):
         drawn = all(item.drawn for item in group)

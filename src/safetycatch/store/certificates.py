@@ -147,13 +147,14 @@ def certificate_problems(store: Store) -> Iterator[Problem]:
 
 
 def certified_keys(store: Store) -> dict[str, tuple[str, ...]]:
-    """Return the keys of the sealed items by certificate, of those that can be read."""
+    """Return the keys of the sealed items by certificate, of those that can be read; recorded verdicts deal none."""
     found: dict[str, tuple[str, ...]] = {}
     for name in store.tree.names(FOLDER):
         if name.endswith(".json"):
             with contextlib.suppress(StoreError):
                 one = Certificates(store).load(name.removesuffix(".json"))
-                found |= {one.certificate_id: one.sealed_keys} if one else {}
+                dealt = one is not None and not one.judge["recorded_sha256"]
+                found |= {one.certificate_id: one.sealed_keys} if one and dealt else {}
     return found
 
 

@@ -1,12 +1,14 @@
-"""Which labelled items are sealed: a small file for each experiment, in which items are added and none moves."""
+"""Which labelled items are sealed: one file for a store, whatever experiment asks; items are added and none moves.
+
+Files of single experiments, from before, are read along.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import InputError, StoreError
-from safetycatch.identity import fingerprint
-from safetycatch.judging.sealing import PARTS, SEALED, Part
+from safetycatch.judging.sealing import PARTS, SEALED, Part, merged
 from safetycatch.store import manifest as manifests
 from safetycatch.store.artifacts import Problem
 from safetycatch.store.locks import lock
@@ -17,30 +19,29 @@ if TYPE_CHECKING:
     from safetycatch.store.artifacts import Store
 
 FOLDER = "sealed_labels"
-KEY_DIGITS = 40
+ITEMS = "items.json"
 
 
-def parts_before(store: Store, experiment: str) -> dict[str, Part]:
-    """Return the part of every item that was ever sealed for an experiment, by `ItemKey.text`; {} before the first.
+def parts_before(store: Store) -> dict[str, Part]:
+    """Return the part of every item that was ever dealt, by `LabelledItem.names`; {} before the first.
 
     Raises: StoreError when the file is damaged: dealing anew could move labels between tuning and the sealed test.
     """
-    return _read(store, _name(experiment))
+    return merged(*(_read(store, name) for name in store.tree.names(FOLDER)))
 
 
-def join(store: Store, experiment: str, deal: Callable[[dict[str, Part]], Mapping[str, Part]]) -> None:
+def join(store: Store, deal: Callable[[dict[str, Part]], Mapping[str, Part]]) -> None:
     """Record the parts of items that are not recorded yet; `deal` gets those that are, nobody else adds meanwhile.
 
     Raises: StoreError as `parts_before`; what `deal` raises.
     """
-    name = _name(experiment)
     with store.tree.folder(FOLDER, create=True):
         pass
-    with lock(store.lock_path(f"sealed-{name.removesuffix('.json')}"), what=f"the sealed labels of {experiment}"):
-        before = _read(store, name)
+    with lock(store.lock_path("sealed-labels"), what="the sealed labels"):
+        before = parts_before(store)
         after = {**deal(before), **before}
         if after != before:
-            store.tree.write(manifests.render({"experiment": experiment, "parts": after}), FOLDER, name)
+            store.tree.write(manifests.render({"parts": after}), FOLDER, ITEMS)
 
 
 def sealing_problems(store: Store, certified: Mapping[str, Collection[str]] | None = None) -> Iterator[Problem]:
@@ -63,10 +64,6 @@ def sealing_problems(store: Store, certified: Mapping[str, Collection[str]] | No
                 f"{len(lost):,} items on which certificate {certificate_id[:12]} rests are sealed nowhere. Restore the "
                 "folder: dealing anew could move labels between tuning and the sealed test",
             )
-
-
-def _name(experiment: str) -> str:
-    return f"{fingerprint(experiment)[:KEY_DIGITS]}.json"
 
 
 def _read(store: Store, name: str) -> dict[str, Part]:
