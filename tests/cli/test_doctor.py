@@ -5,6 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from safetycatch.sandbox import SandboxSettings, running
+from safetycatch.store import Store
+from safetycatch.store.certificates import Certificates
+from tests.judging.certified import certificate
 
 SECRETS = {
     "OPENAI_API_KEY": "sk-hidden-000000000000000",
@@ -68,6 +71,23 @@ def test_shutdown_dates_of_models_in_use(cli, tmp_path, monkeypatch, days, code,
     (found,) = [check for check in ended.document["checks"] if check["area"] == "models"]
     assert (ended.code, found["state"]) == (code, state)
     assert "openai/gpt-x" in found["text"]
+
+
+def test_the_fix_of_a_drifted_judge_can_be_typed(cli, tmp_path):
+    kept = Certificates(Store.open(tmp_path / ".safetycatch"))
+    for name in ("here", "gone"):
+        kept.save(certificate(experiment=name, drift={"alarm": True, "detail": "9 of 100 changed"}))
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "my judge.yaml").write_text(
+        "name: here\ndata: t.csv\nprompts: [p.md]\nmodels: [openai/gpt-x]\n"
+    )
+    found = {
+        check["text"].split(":")[0]: check["fix"]
+        for check in cli("doctor", "--json").document["checks"]
+        if check["area"] == "judges"
+    }
+    assert found["here"] == "safetycatch calibrate 'experiments/my judge.yaml'"
+    assert found["gone"] == "calibrate again with the file of the experiment gone, which does not lie here"
 
 
 def test_a_wrong_path_of_an_endpoint_is_wrong(cli, tmp_path):

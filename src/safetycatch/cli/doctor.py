@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetycatch.errors import EXIT_OK, EXIT_REFUSED, SafetycatchError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from safetycatch.experiment import Experiment
     from safetycatch.project import Project
 
 State = Literal["ok", "note", "wrong"]
@@ -234,21 +236,25 @@ def _status(url: str, body: bytes | None = None) -> tuple[int, bool]:
         return error.code, False
 
 
-def _models(project: Project, today: date) -> Iterator[Check]:
-    """Say which models of the project's experiments end soon."""
-    from safetycatch.calls.prices import Prices
+def _experiments(project: Project) -> Iterator[tuple[Path, Experiment]]:
+    """Yield the experiments that can be read where they usually lie, and their files."""
     from safetycatch.experiment import load_experiment
 
-    folders = dict.fromkeys([project.root / "experiments", Path.cwd() / "experiments", Path.cwd()])
+    folders = dict.fromkeys([project.root / "experiments", Path.cwd() / "experiments", Path.cwd(), project.root])
     files = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))]
-    used: dict[str, str] = {}
     for path in files[:MAX_EXPERIMENTS]:
         if path.name == "safetycatch.yaml":
             continue
-        try:
-            experiment = load_experiment(path)
-        except SafetycatchError:
-            continue
+        with suppress(SafetycatchError):
+            yield path, load_experiment(path, alone=True)
+
+
+def _models(project: Project, today: date) -> Iterator[Check]:
+    """Say which models of the project's experiments end soon."""
+    from safetycatch.calls.prices import Prices
+
+    used: dict[str, str] = {}
+    for path, experiment in _experiments(project):
         used |= {one.model.full: path.name for one in experiment.candidates if one.model is not None}
     prices: Any = Prices()
     quiet: list[str] = []
@@ -280,9 +286,10 @@ def _certificates(project: Project) -> Iterator[Check]:
         yield Check("judges", "wrong", str(error).partition("\n")[0], "safetycatch verify")
         return
     newest = {one.experiment: one for one in reversed(every)}
+    files = {experiment.name: path for path, experiment in reversed(list(_experiments(project)))} if newest else {}
     now = datetime.now(UTC)
     for name, one in sorted(newest.items()):
-        again = f"safetycatch calibrate the file of {name}"
+        again = _calibrate(name, files.get(name))
         told = f"{name}: {one.state} on {one.issued_at:%Y-%m-%d}"
         if one.drift.get("alarm"):
             yield Check("judges", "wrong", f"{told}; it drifted: {one.drift.get('detail', '')}", again)
@@ -296,3 +303,12 @@ def _certificates(project: Project) -> Iterator[Check]:
             left = (one.valid_until - now).days
             state: State = "note" if left <= SOON_DAYS else "ok"
             yield Check("judges", state, f"{told}; it ends on {one.valid_until:%Y-%m-%d}, in {left} days", again)
+
+
+def _calibrate(name: str, file: Path | None) -> str:
+    """Return what calibrates the judge of an experiment: a command where its file is known, else words."""
+    import shlex
+
+    if file is None:
+        return f"calibrate again with the file of the experiment {name}, which does not lie here"
+    return f"safetycatch calibrate {shlex.quote(os.path.relpath(file))}"
