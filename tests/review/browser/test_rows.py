@@ -10,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safetycatch.errors import UsageError
+from safetycatch.judging.sealing import ItemKey, LabelledItem
+from safetycatch.review.browser.export import csv_lines
 from safetycatch.review.browser.labelled import Labelled
 from safetycatch.review.browser.query import Query
 from safetycatch.review.browser.rows import PAGE_ROWS, RowIndex
+from safetycatch.review.browser.showing import Showing
 from safetycatch.review.browser.texts import Held, Texts, holding
+from safetycatch.store.sealings import join
 from tests.stored_rows import label, labels, row, write_run
 
 WORDS = ("Refund", "delivery", "café", "100%", "a.b", "(x)")
@@ -312,6 +316,33 @@ def test_a_grade_agrees_with_a_judge_by_whether_it_passes(index, passes, agreed)
     judge = {"model": {"model": "sandbox/judge"}, "prompt": "j.md", "scale": [1, 2, 3, 4, 5], "passes": passes}
     made = index([row("a", "x", output="hi", verdict="pass")], said=[label("x", "hi", "4")], config={"judge": judge})
     assert counts(made)["judge"] == {agreed: 1}
+
+
+def _key(said):
+    return ItemKey(*(said[name] for name in ("example_id", "candidate", "output_hash"))).text
+
+
+@pytest.mark.parametrize("by", ["key", "content"])
+def test_what_people_said_of_sealed_items_is_withheld_and_counted(index, by):
+    rows = [row(who, name, output="hi", verdict="pass", critique="fine") for name in "xyz" for who in "ab"]
+    said = [label(name, "hi", "fail", critique="a secret", failure_mode="rude") for name in "xy"]
+    made = index(rows, said=said, examples={name: f"about {name}" for name in "xyz"})
+    assert counts(made)["judge"] == {"disagree": 4}
+    other = [LabelledItem(ItemKey("another id", "", ""), "fail", ("about x", "hi"))] if by == "content" else []
+    dealt = {name: "sealed" for one in other for name in one.names}
+    join(made.store, lambda _: dealt or {_key(one): {"x": "sealed", "y": "dev"}[one["example_id"]] for one in said})
+    made.labelled = Labelled(made, labels(*said), 1)
+    assert counts(made)["label"] == {"sealed": 2, "fail": 2, "unlabelled": 2}
+    assert counts(made)["judge"] == {"sealed": 2, "disagree": 2}
+    assert counts(made)["mode"] == {"rude": 2}
+    assert {item for _, item in names(made, "judge=disagree")} == {item for _, item in names(made, "q=secret")} == {"y"}
+    query = Query.parse("label=sealed")
+    found = b"".join(csv_lines(made, query, made.labelled, made.select(query, made.labelled).rows.tolist())).decode()
+    assert "secret" not in found
+    assert "rude" not in found
+    assert found.count(",sealed,") == 2
+    cards = Showing(made, query, made.labelled).cards(made.rows_of(made.code("x")))
+    assert [(one.who, one.verdict.word) for one in cards[0].judgements] == [("judge", "pass"), ("people", "sealed")]
 
 
 def test_labels_of_other_answers_are_nobodys(index):

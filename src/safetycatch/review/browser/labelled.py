@@ -11,8 +11,11 @@ import numpy as np
 from safetycatch.identity import output_hash
 from safetycatch.judge_settings import FAIL, PAIRWISE, PASS, JudgeSettings
 from safetycatch.judging.people import consensus
+from safetycatch.judging.sealing import SEALED, ItemKey, LabelledItem
 from safetycatch.review.browser.facets import one_of, some_of
+from safetycatch.review.browser.offered import JUDGE
 from safetycatch.review.browser.texts import places
+from safetycatch.store.sealings import parts_before
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from safetycatch.review.browser.rows import Floats, RowIndex
     from safetycatch.review.browser.texts import Integers
 
-DISPUTED, UNLABELLED = "disputed", "unlabelled"
+DISPUTED, UNLABELLED, WITHHELD = "disputed", "unlabelled", "sealed"
 MODES = "; "
 
 
@@ -38,15 +41,34 @@ class Said:
     modes: tuple[str, ...]
 
 
+def sealed_now(index: RowIndex) -> frozenset[str]:
+    """Return the items, by `LabelledItem.names`, whose labels are a judge's test; none of a run without a judge.
+
+    Raises: StoreError when the list of them is damaged.
+    """
+    if JUDGE not in index.metrics:
+        return frozenset()
+    parts = parts_before(index.store)
+    return frozenset(key for key, part in parts.items() if part == SEALED)
+
+
 class Labelled:
-    """Labels (contract `labels`) and the rows of a run that they are about; `version` tells one state from another."""
+    """Labels (contract `labels`) and the rows of a run that they are about; `version` tells one state from another.
+
+    What people said of `withheld` rows is not kept: who reads it beside the judge's word tunes the judge on its test.
+    """
 
     def __init__(self, index: RowIndex, table: pa.Table, version: int) -> None:
+        """Raises: StoreError when the list of sealed items is damaged."""
         self.version, self._n_rows = version, index.n_rows
+        self.sealed = sealed_now(index)
         self._judge = _settings(index)
         self.said: dict[int, list[Said]] = defaultdict(list)
         told = _once(table)
         rows = _rows_of(index, {(row["example_id"], row["output_hash"]) for row in told})
+        hidden = _hidden(index, table, rows, self.sealed) if self.sealed else set[tuple[str, str]]()
+        self.withheld = frozenset(row for key in hidden for row in rows.get(key, ()))
+        told = [row for row in told if (row["example_id"], row["output_hash"]) not in hidden]
         for row in told:
             modes = tuple(mode for mode in (row["failure_mode"] or "").split(MODES) if mode)
             one = Said(row["annotator"], row["criterion"], row["label"], row["critique"] or "", modes)
@@ -69,8 +91,10 @@ class Labelled:
 
     def facets(self, judged: Floats | None) -> list[Facet]:
         """Return the facets of people's labels; `judged` is the judge's score of each row, where there is a judge."""
-        values = [*dict.fromkeys(self.label.values()), UNLABELLED]
+        withheld = np.array(sorted(self.withheld), dtype=np.int64)
+        values = [*dict.fromkeys(self.label.values()), WITHHELD, UNLABELLED]
         codes = np.full(self._n_rows, len(values) - 1, dtype=np.int64)
+        codes[withheld] = len(values) - 2
         for row, label in self.label.items():
             codes[row] = values.index(label)
         modes: dict[str, set[int]] = defaultdict(set)
@@ -91,7 +115,7 @@ class Labelled:
     def _agreement(self, judged: Floats | None) -> list[Facet]:
         if judged is None or (self._judge is not None and self._judge.scale == PAIRWISE):
             return []
-        found: dict[str, list[int]] = {"agree": [], "disagree": []}
+        found: dict[str, list[int]] = {"agree": [], "disagree": [], WITHHELD: sorted(self.withheld)}
         for row, label in self.label.items():
             value = float(judged[row])
             if label != DISPUTED and not np.isnan(value):
@@ -106,6 +130,22 @@ class Labelled:
         if self._judge is not None and self._judge.is_rate:
             return (label in self._judge.verdict_labels and self._judge.passed(label)) == (value >= 1)
         return label == f"{value:g}"
+
+
+def _hidden(
+    index: RowIndex, table: pa.Table, rows: Mapping[tuple[str, str], list[int]], sealed: frozenset[str]
+) -> set[tuple[str, str]]:
+    """Return the labelled answers that are sealed: by their key, or under another id by their input and output."""
+    said = {ItemKey(row["example_id"], row["candidate"], row["output_hash"]) for row in table.to_pylist()}
+    keys = [key for key in said if rows.get((key.example_id, key.output_hash))]
+    first = [rows[key.example_id, key.output_hash][0] for key in keys]
+    inputs = [texts.get("input", "") for texts in index.texts_of(index.item[first].tolist())]
+    outputs = [output or "" for output in index.outputs.take("output", first)]
+    return {
+        (key.example_id, key.output_hash)
+        for key, *texts in zip(keys, inputs, outputs, strict=True)
+        if not sealed.isdisjoint(LabelledItem(key, "", tuple(texts)).names)
+    }
 
 
 def _settings(index: RowIndex) -> JudgeSettings | None:

@@ -13,7 +13,7 @@ import numpy as np
 from safetycatch.errors import SafetycatchError, UsageError
 from safetycatch.report import diff
 from safetycatch.review.browser.export import csv_lines
-from safetycatch.review.browser.labelled import Labelled
+from safetycatch.review.browser.labelled import Labelled, sealed_now
 from safetycatch.review.browser.query import FIELDS, Query
 from safetycatch.review.browser.rows import PAGE_ROWS, RowIndex
 from safetycatch.review.browser.showing import MAX_COMPARED, Showing, readable, whole
@@ -82,10 +82,11 @@ class _Browser:
             return None
         table = self._labels()
         with self._lock:
-            if self._known is None or not self._known[0].equals(table):
-                version = self._known[1].version + 1 if self._known is not None else 0
-                self._known = table, Labelled(self._index, table, version)
-            return self._known[1]
+            known = self._known
+            if known is None or not known[0].equals(table) or known[1].sealed != sealed_now(self._index):
+                known = table, Labelled(self._index, table, known[1].version + 1 if known is not None else 0)
+            self._known = known
+            return known[1]
 
     def list(self, request: Request) -> Response:
         query = Query.parse(request.query_params.multi_items())
@@ -122,6 +123,7 @@ class _Browser:
             csv=f"{CSV}?{query.on(1).url()}",
             command=command(self._index.run_id, query),
             inputs_known=self._index.inputs_known,
+            n_withheld=f"{len(labelled.withheld):,}" if labelled is not None and labelled.withheld else "",
         )
 
     def row(self, request: Request) -> Response:

@@ -93,7 +93,7 @@ class RowIndex:
         made: dict[str, Any] = run.summary.get("made_of") or {}
         self._examples = Texts(store.open_table(Ref.from_dict(made["examples"])), self._held) if made else None
         self._leaks_ref = Ref.from_dict(made["leaks"]) if made.get("leaks") else None
-        self._store = store
+        self.store = store
         self.leak_facts: dict[str, Any] = store.facts(self._leaks_ref) if self._leaks_ref is not None else {}
         self.outputs = Texts(self._files["rows"], self._held)
 
@@ -383,7 +383,7 @@ class RowIndex:
 
         if self._leaks_ref is None:
             return []
-        table = self._store.read(self._leaks_ref)
+        table = self.store.read(self._leaks_ref)
         name = self.ids[item].as_py()
         return table.filter((pc.field("left_id") == name) | (pc.field("right_id") == name)).to_pylist()
 

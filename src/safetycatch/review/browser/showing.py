@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from safetycatch.judge_settings import PASS
 from safetycatch.report import diff, escaping, numbers
+from safetycatch.review.browser.labelled import UNLABELLED, WITHHELD
 from safetycatch.review.browser.offered import BETWEEN, JUDGE, RIGHT, WRONG
 
 if TYPE_CHECKING:
@@ -166,8 +167,8 @@ class Showing:
         found = [tag(status)] if status != "answer" else []
         found += [tag(value) for value in self._values("flip", row) if value in {"fixed", "broken"}]
         found += [tag(value, "judge:") for value in self._values("verdict", row)]
-        found += [tag(value, "people:") for value in self._values("label", row) if value != "unlabelled"]
-        found += [tag(value) for value in self._values("judge", row) if value == "disagree"]
+        found += [tag(value, "people:") for value in self._values("label", row) if value not in {UNLABELLED, WITHHELD}]
+        found += [tag(value) for value in self._values("judge", row) if value in {"disagree", WITHHELD}]
         found += [tag(value) for name in ("mode", *(["catch"] if alone else [])) for value in self._values(name, row)]
         return tuple(_coloured(one) for one in found)
 
@@ -217,6 +218,7 @@ class Showing:
             judgements = [_of_judge(one) for one in judged if one["row"] == row]
             said = self.labelled.said.get(row, []) if self.labelled is not None else []
             judgements += [_of_person(one) for one in said]
+            judgements += [_withheld()] if self.labelled is not None and row in self.labelled.withheld else []
             status = self._values("status", row)[0]
             facts = [("status", f"{status}: {error}" if error else status)]
             facts += [("cost", numbers.money(float(index.numbers["cost_usd"][row])))]
@@ -270,6 +272,10 @@ def _of_judge(said: dict[str, str | None]) -> Judgement:
     )
     verdict = said["verdict"] or f"no verdict ({said['error_class'] or said['status']})"
     return Judgement(who or JUDGE, tag(verdict), whole(said["critique"], "no critique"))
+
+
+def _withheld() -> Judgement:
+    return Judgement("people", tag(WITHHELD), whole(None, "not shown: the judge's sealed test rests on it"))
 
 
 def _of_person(said: Said) -> Judgement:
