@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from safetycatch.errors import DataError
 from safetycatch.identity import fingerprint
+from safetycatch.judge_settings import FAIL, PASS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 State = Literal["certified", "provisional", "refused"]
 CERTIFIED, PROVISIONAL, REFUSED = "certified", "provisional", "refused"
+RATE = "wilson"  # how `agreement` names a rate's method
 
 
 class Limits(NamedTuple):
@@ -204,7 +206,8 @@ def decide_state(sealed: tuple[Counts, ...], limits: Limits = LIMITS) -> tuple[S
 
     Certified: the lower bounds of TPR, TNR and J = TPR + TNR - 1 reach their bars with `per_class` labels on both
     sides; of several classes, one against the rest, for every class with that many labels. Provisional: J's lower
-    bound is above its own bar, so that a corrected rate means something. No class may fail for another's sake, which
+    bound is above its own bar, so that a corrected rate means something; where no class has enough labels, that of one
+    class, while no other's J is estimated to be below. No class may fail for another's sake, which
     needs no adjustment (an intersection-union test). Assumption: sealed items are drawn like those that are judged.
     """
     if not sealed or not any(one.n for one in sealed):
@@ -217,53 +220,77 @@ def decide_state(sealed: tuple[Counts, ...], limits: Limits = LIMITS) -> tuple[S
         told = ", ".join(_few(one, several=several) for one in few)
         reasons.append(Reason("few_labels", f"{told}: {limits.per_class} of each are needed"))
     bars = (("tpr", "TPR", limits.tpr), ("tnr", "TNR", limits.tnr), ("j", "J = TPR + TNR - 1", limits.j))
-    for one in judged or sealed:
-        of = f" of {one.positive!r}" if several else ""
+    counted = judged or list(sealed)
+    for one in counted:
         for name, word, bar in bars:
-            found = one.figures.get(name)
-            lower = one.lower(name)
-            if not lower >= bar:
-                reasons.append(Reason(name, f"{word}{of} {_shown(found)}: its lower bound does not reach {bar:.2f}"))
+            reason = _below(one.figures.get(name), f"{word}{_of(one, several=several)}", bar)
+            if reason and not one.lower(name) >= bar:
+                reasons.append(Reason(name, reason))
     if not reasons:
         return CERTIFIED, (Reason("reached", "every lower 95 % bound reaches its bar"),)
-    weakest = min(judged or sealed, key=lambda one: _or_nothing(one.lower("j")))
-    if _or_nothing(weakest.lower("j")) > limits.provisional_j:
-        reasons.append(
-            Reason(
-                "corrected_only",
-                f"J's lower bound {weakest.lower('j'):.2f} is above {limits.provisional_j:.2f}: "
-                "corrected rates mean something, raw ones are not shown alone",
-            )
-        )
+    known = [one for one in counted if not math.isnan(one.lower("j"))]
+    uninformative = [one for one in known if (one.figures["j"].estimate or 0.0) <= limits.provisional_j]
+    # A class that has too few labels, or none, says nothing against one that has them.
+    standing = (min if judged else max)(known, key=_j, default=None)
+    if len(known) < len(judged):
+        standing = None
+    if standing is not None and _j(standing) > limits.provisional_j and not uninformative:
+        told = f"J's lower bound {_j(standing):.2f} is above {limits.provisional_j:.2f}: corrected rates mean something"
+        reasons.append(Reason("corrected_only", f"{told}, raw ones are not shown alone"))
         return PROVISIONAL, tuple(reasons)
-    reasons.append(
-        Reason(
-            "barely_informative",
-            f"J's lower bound {_number(weakest.lower('j'))} is not above "
-            f"{limits.provisional_j:.2f}: its verdicts say too little of the truth",
-        )
-    )
-    return REFUSED, tuple(reasons)
+    return REFUSED, _refused(reasons, uninformative, standing, limits, several=several)
+
+
+def _refused(
+    reasons: list[Reason],
+    uninformative: Sequence[Counts],
+    standing: Counts | None,
+    limits: Limits,
+    *,
+    several: bool,
+) -> tuple[Reason, ...]:
+    """Return the reasons of a judge that is refused, with the one that refused it."""
+    for one in uninformative:
+        found = one.figures["j"]
+        if found.high is not None and found.high < 0:
+            told = f"J{_of(one, several=several)} {found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
+            text = f"it says the opposite of people: {told}; its rubric, or how labels are read, is the wrong way round"
+            return (Reason("inverted", text), *reasons)
+    if uninformative:
+        one = min(uninformative, key=_j)
+        told = f"J{_of(one, several=several)} is {one.figures['j'].estimate:.2f}, its lower bound {_j(one):.2f}"
+        text = f"{told}, to be above {limits.provisional_j:.2f}: its verdicts say too little of the truth"
+        return (*reasons, Reason("barely_informative", text))
+    if standing is None:
+        return (*reasons, Reason("too_few", "too few labels to say how far it can be trusted"))
+    told = f"J{_of(standing, several=several)} is {standing.figures['j'].estimate:.2f}, its lower bound"
+    text = f"{told} {_j(standing):.2f} not above {limits.provisional_j:.2f}: too few labels to say"
+    return (*reasons, Reason("too_few", text))
+
+
+def _j(one: Counts) -> float:
+    return one.lower("j")
+
+
+def _of(one: Counts, *, several: bool) -> str:
+    return f" of {one.positive!r}" if several else ""
 
 
 def _few(one: Counts, *, several: bool) -> str:
     if several:
         return f"{one.n_positive} sealed labels {one.positive!r}"
-    return f"{one.n_positive} sealed labels {one.positive!r} and {one.n_negative} others"
+    rest = FAIL if one.positive == PASS else f"not {one.positive}"
+    return f"{one.n_positive} sealed labels {one.positive!r} and {one.n_negative} {rest!r}"
 
 
-def _shown(found: Figure | None) -> str:
-    if found is None or found.estimate is None or found.lower is None:
-        return "is undefined"
-    return f"{found.estimate:.3f} (n = {found.n}, lower bound {found.lower:.3f})"
-
-
-def _number(value: float) -> str:
-    return "(undefined)" if math.isnan(value) else f"{value:.2f}"
-
-
-def _or_nothing(value: float) -> float:
-    return -1.0 if math.isnan(value) else value
+def _below(found: Figure | None, name: str, bar: float) -> str:
+    """Return why a figure does not reach its bar; empty where labels are missing, which is said once."""
+    if found is None or not found.n or (found.estimate is None and found.method != RATE):
+        return ""
+    if found.estimate is None or found.lower is None:
+        return f"{name} is unknown: its {found.n} sealed labels answer fewer than 5 questions"
+    told = f"{name} {found.estimate:.3f} (n = {found.n}, lower bound {found.lower:.3f})"
+    return f"{told}: its lower bound does not reach {bar:.2f}"
 
 
 def validity_of(
@@ -284,17 +311,6 @@ def lowered(state: State, reasons: tuple[Reason, ...], more: tuple[Reason, ...])
         return state, reasons
     kept = tuple(reason for reason in reasons if reason.code != "reached")
     return REFUSED, (*more, *kept)
-
-
-def obeys(probe: Mapping[str, Any], sealed: Sequence[Counts], limit: float) -> bool:
-    """Return whether a judge is shown to do what the text it grades says, by its injection probe.
-
-    Shown: the lower bound of the bad answers that rise is above `limit`, and above the share of bad answers that the
-    sealed test cannot exclude it passes anyway: a judge that errs on whatever it reads obeys nobody. One-sided 95 %.
-    """
-    lower = probe.get("lower")
-    anyway = max((1 - _or_nothing(one.lower("tnr")) for one in sealed if one.n_negative), default=0.0)
-    return lower is not None and lower > max(limit, anyway)
 
 
 def drifted(found: Certificate, drift: dict[str, Any]) -> Certificate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -45,45 +45,53 @@ def labels_for_kappa(kappa: float, half_width: float, *, level: float = 0.95) ->
     return math.ceil(z**2 * (1 - kappa**2) / half_width**2)
 
 
-def more_labels_for_rate(
-    hits: int, misses: int, floor: float, *, power: float = 0.8, alpha: float = 0.05
-) -> int | None:
+class ClassRate(NamedTuple):
+    """A rate of a class of labels (share), its one-sided 95 % lower bound, and the labels it rests on."""
+
+    rate: float
+    lower: float
+    n: int
+
+
+def more_labels_for_rate(found: ClassRate, floor: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
     """Return how many more labels of a class would lift its lower bound to `floor`, should the rate stay as it is.
 
-    `hits` and `misses` are the labels there are; from the returned number on, the bound gets there with this power. 0
-    where it is there. None where the rate itself is not above the floor, or 100,000 more would not do.
-    Raises: StatisticsError for negative counts, or none at all.
+    From the returned number on, the bound gets there with this power. 0 where it is there. None where the rate itself
+    is not above the floor, or 100,000 more would not do. More labels are taken to be drawn as those there are: where
+    weights or clusters made their bound lower, each tells as little more.
+    Raises: StatisticsError without labels or for what is no rate.
     """
-    if min(hits, misses) < 0 or hits + misses == 0:
-        raise StatisticsError(f"{hits} hits and {misses} misses: expected labels of the class")
-    if exact_lower(hits, misses, 1 - alpha) >= floor:
+    own = _independent(found, alpha)
+    if found.lower >= floor:
         return 0
-    rate = hits / (hits + misses)
-    return None if rate <= floor else _more(hits, misses, floor, rate, power, alpha)
+    if found.rate <= floor:
+        return None
+    hits = round(found.rate * own)
+    further = _more(hits, round(own) - hits, floor, found.rate, power, alpha)
+    return None if further is None else math.ceil(further * max(1.0, found.n / own))
 
 
 def more_labels_for_j(
-    tp: int, fn: int, fp: int, tn: int, floor: float, *, power: float = 0.8, alpha: float = 0.05
+    good: ClassRate, bad: ClassRate, floor: float, *, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
     """Return how many more labels of each class would lift the lower bound of J = TPR + TNR - 1 to `floor`.
 
-    Should both rates stay as they are, the bound gets there with about this power. 0, None and errors as in
-    `more_labels_for_rate`; the power is that of a normal estimate.
+    `good` is the TPR, `bad` the TNR. Should both stay as they are, the bound gets there with about this power. 0, None
+    and errors as in `more_labels_for_rate`; the power is that of a normal estimate.
     """
-    if min(tp, fn, fp, tn) < 0 or tp + fn == 0 or fp + tn == 0:
-        raise StatisticsError(f"counts {tp}, {fn}, {fp}, {tn}: expected labels of both classes")
-    tpr, tnr = tp / (tp + fn), tn / (fp + tn)
+    sides = [(one.rate, _independent(one, alpha), one.n) for one in (good, bad)]
     z = quantile(power, math.inf)
 
     def room(further: int) -> float:
         """Return how far the bound is above the floor, an unlucky draw of more labels allowed for."""
-        good, bad = tp + fn + further, fp + tn + further
-        lower = (
-            exact_lower(good * tpr, good * (1 - tpr), 1 - alpha),
-            exact_lower(bad * tnr, bad * (1 - tnr), 1 - alpha),
-        )
-        luck = z * math.sqrt(tpr * (1 - tpr) / good + tnr * (1 - tnr) / bad) if further else 0.0
-        return tpr + tnr - 1 - math.hypot(tpr - lower[0], tnr - lower[1]) - luck - floor
+        j, distance, variance = -1.0, 0.0, 0.0
+        for rate, own, n in sides:
+            labels = own * (1 + further / n)
+            j += rate
+            distance += (rate - exact_lower(labels * rate, labels * (1 - rate), 1 - alpha)) ** 2
+            variance += rate * (1 - rate) / labels
+        luck = z * math.sqrt(variance) if further else 0.0
+        return j - math.sqrt(distance) - luck - floor
 
     if room(0) >= 0:
         return 0
@@ -93,6 +101,20 @@ def more_labels_for_j(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if room(middle) >= 0 else (middle, high)
+    return high
+
+
+def _independent(found: ClassRate, alpha: float) -> float:
+    """Return how many independent labels would give this bound; fewer than there are with weights or clusters."""
+    if not (found.n > 0 and 0 <= found.lower <= found.rate <= 1):
+        raise StatisticsError(f"rate {found.rate}, bound {found.lower}, {found.n} labels: expected labels of the class")
+    low, high = 1e-3, float(found.n)
+    if found.lower == 0 or exact_lower(found.rate * high, (1 - found.rate) * high, 1 - alpha) <= found.lower:
+        return high
+    for _ in range(60):
+        middle = (low + high) / 2
+        reached = exact_lower(found.rate * middle, (1 - found.rate) * middle, 1 - alpha) >= found.lower
+        low, high = (low, middle) if reached else (middle, high)
     return high
 
 
