@@ -128,6 +128,12 @@ def test_a_cheaper_candidate_is_better_in_its_own_unit():
     assert "cost -0.1" in found.sentence
 
 
+def test_without_a_number_of_items_there_is_no_then():
+    assert "would settle it. Until then: keep zero." in verdict(12, 8, 200).sentence
+    unknown = verdict(12, 8, 200, effect=None).sentence
+    assert unknown.endswith("no size was asked for. Until it is settled: keep zero.")
+
+
 def test_holm_can_take_a_win_away():
     alone = verdict(40, 21, 500)
     assert alone.kind == "BETTER"

@@ -301,8 +301,10 @@ def _sentence(
         figures += f" ({100 * d.level:g} % interval {write.signed(d.low)} to {write.signed(d.high)})"
     text = f"{verb}: {metric} {figures} on {n_items:,} items; {'; '.join(reasons)}."
     if kind == "INCONCLUSIVE":
-        action = _action(kind, candidate, baseline)
-        text += f"{_settling(n_items, n_to_settle)} Until then: {action}."
+        settling = _settling(n_items, n_to_settle)
+        text += (
+            f"{settling} {'Until then' if settling else 'Until it is settled'}: {_action(kind, candidate, baseline)}."
+        )
     return text
 
 
