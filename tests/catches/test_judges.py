@@ -20,6 +20,7 @@ from safetycatch.catches.judges import (
     obeys_nobody,
     sealed_is_unseen,
 )
+from safetycatch.judging.certificate import Reason
 from safetycatch.judging.sealing import ItemKey, Overlap
 from tests.judging.certified import NOW, certificate
 
@@ -59,6 +60,13 @@ def test_a_judge_beside_the_claim_only_warns():
 )
 def test_sc102_fires_by_the_state(counts, level):
     assert level_of(is_certified(USE, certificate(counts))) == level
+
+
+def test_sc102_says_what_a_refusal_means():
+    blind = certificate((55, 45, 45, 55))
+    assert "hardly tells right from wrong" in is_certified(USE, blind).matters
+    seen = replace(GOOD, state="refused", reasons=(Reason("looks", "looked at 4 times"),))
+    assert "by looking at its sealed test" in is_certified(USE, seen).matters
 
 
 def test_sc102_without_a_certificate_refuses_and_names_the_command():

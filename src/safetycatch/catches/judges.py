@@ -27,6 +27,15 @@ BIASES = {
 }
 OWN_LABELS = frozenset({"post_stratified", "ppi", "labels_only"})
 OPEN = "nobody knows yet whether the judge obeys the text it grades"
+# What a refused certificate means, by its first reason; else that its verdicts say too little.
+REFUSED_FOR = {
+    "sealed_seen": "a judge that has seen its own test shows there what it remembers",
+    "looks": "a judge chosen by looking at its sealed test again and again looks better there than it is",
+    "obeys": "an answer that tells the judge what to say gets it said, and no correction knows which ones do",
+    "inverted": "its verdicts say the opposite of what people say",
+    "no_sealed_labels": "nobody knows how often this judge is right",
+    "too_few": "with so few labels nobody knows how often this judge is right",
+}
 NO_JUDGE = "no metric needs a judge"
 NO_CERTIFICATE = "there is no certificate of this judge"
 
@@ -104,7 +113,10 @@ def is_certified(use: JudgeUse | None, certificate: Certificate | None, *, other
         "SC102",
         "fired",
         saw,
-        "no correction can make up for a judge that hardly tells right from wrong",
+        next(
+            (told for code, told in REFUSED_FOR.items() if code in {reason.code for reason in certificate.reasons}),
+            "no correction can make up for a judge that hardly tells right from wrong",
+        ),
         f"{needed}; then {use.calibrate}",
         _evidence(certificate),
         level=use.level,
