@@ -364,9 +364,12 @@ def plan_lines(prepared: Prepared) -> list[str]:
     k = len(prepared.entries)
     race = facts["race"]
     if race is None:
-        n_calls = sum(row["n_calls"] for row in rows)
+        judges = {juror.id for juror in prepared.experiment.judges} if prepared.judging else set[str]()
+        besides = sum(row["n_calls"] for row in rows if row["candidate"] in judges)
+        n_calls = sum(row["n_calls"] for row in rows) - besides
+        told = f"{n_calls:,} calls" + (f", and {besides:,} of the judge" if besides else "")
         what = f"{k} candidate{'s' if k > 1 else ''} x {len(prepared.ids)} rows"
-        lines = [f"{prepared.scored_split}: {what} · {n_calls:,} calls · {cost}"]
+        lines = [f"{prepared.scored_split}: {what} · {told} · {cost}"]
     else:
         n_calls = sum(row["expected_calls"] for row in rows)
         who = "survivors and the baseline" if prepared.scored_split != "dev" else "survivors to the end"

@@ -19,6 +19,8 @@ from tasks.calling import read_table
 from tasks.stage import Place, Produced, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safetycatch.data.splitting import SplitResult
     from tasks.start import Inputs
 
@@ -55,7 +57,7 @@ def split(place: Place, settings: dict[str, Any], examples: dict[str, Any]) -> d
             if settings["derive_dev"] and result.variant == "given" and not result.rows["dev"] and result.rows["train"]:
                 result = derive_dev(result, seed=wanted.seed)
             made.append(result)
-            return Produced(result.table, facts=_facts(result))
+            return Produced(result.table, facts=_facts(result, table["target"].to_pylist()))
 
         reference = run_stage(STAGE, VERSION, place, settings, parents_of({"examples": examples}), produce)
         if not made:
@@ -83,7 +85,7 @@ def _remade(
     return split_rows(read_table(place, examples), wanted, frozen=before, leaks=leaks)
 
 
-def _facts(result: SplitResult) -> dict[str, Any]:
+def _facts(result: SplitResult, targets: Sequence[str | None]) -> dict[str, Any]:
     counts = {name: result.rows.get(name, 0) for name in ("train", "dev", "test")}
     n_clusters = len(set(result.table["cluster_id"].to_pylist()))
     told = " · ".join(f"{name} {count}" for name, count in counts.items() if count)
@@ -91,7 +93,7 @@ def _facts(result: SplitResult) -> dict[str, Any]:
         "given": "as the file says",
         "time": "cut by time",
         "hash": "by keyed hash",
-        "balanced": "balanced by label",
+        "balanced": "balanced by label" if _are_labels(targets) else "balanced in size",
     }[result.variant]
     if result.quarantined:
         told += f" · {len(result.quarantined)} set aside"
@@ -103,6 +105,12 @@ def _facts(result: SplitResult) -> dict[str, Any]:
         "told": f"{told} ({how}; {n_clusters} clusters kept together)",
         "notes": list(result.notes),
     }
+
+
+def _are_labels(targets: Sequence[str | None]) -> bool:
+    """Whether targets repeat, as labels do: free texts and the one target of answers without any balance nothing."""
+    distinct = len(set(targets))
+    return 1 < distinct <= len(targets) / 2
 
 
 def split_key(inputs: Inputs) -> str:

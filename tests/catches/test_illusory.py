@@ -101,7 +101,7 @@ def test_sc506_silent_with_room(policy, silent):
 
 
 def test_sc510_fires_without_slices(fired):
-    fired(illusory.slices_named(claiming=True, slices=[]), "warn", "names no slice", "slices: [language]")
+    fired(illusory.slices_named(claiming=True, slices=[]), "warn", "names no slice", "slices: [COLUMN]")
 
 
 def test_sc510_silent_with_slices_or_while_exploring(silent):

@@ -174,7 +174,7 @@ def slices_named(*, claiming: bool, slices: Sequence[str]) -> Observation:
         "fired",
         "the claim names no slice",
         "an average can rise while one group of users gets worse",
-        "data: {…, slices: [language]}",
+        "data: {…, slices: [COLUMN]}, a column that says of which kind a row is; add one where the data have none",
     )
 
 
