@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,10 +14,11 @@ from safetycatch.errors import ExperimentError, UsageError
 from safetycatch.identity import output_hash
 from safetycatch.judge_settings import PAIRWISE, PASS
 from safetycatch.judging.people import consensus
-from safetycatch.judging.sealing import ItemKey
-from safetycatch.scoring.judged import JUDGE
+from safetycatch.judging.sealing import DEV, FEW_SHOT, ItemKey
+from safetycatch.scoring.judged import JUDGE, unjudged_values
 from safetycatch.store import Ref, Runs
 from safetycatch.store.certificates import Certificates
+from tasks.calibrate import dealt_items, read_people
 from tasks.labels import labelled
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ CERTIFICATE_FACTS = (
     "issued_at",
     "valid_until",
     "validity",
+    "drift",
 )
 
 
@@ -72,23 +75,32 @@ def judging_of(
     """Return, as JSON, the certificate's counts and the labels of this run's answers; None without a judge.
 
     `parts` are the candidates' shards of rows, `scores` their scores. A label is one of this run's answers when
-    example, candidate and output are the same; only those drawn with known probability correct a rate.
+    example, candidate and output are the same; only those drawn with known probability correct a rate. `known` are the
+    answers that need no judge: those that fail unjudged, and those that it was shown with what people say of them.
     """
     settings = prepared.experiment.judge
     if settings is None or prepared.judging is None:
         return None
     store, key = prepared.place.open_store(), prepared.judging["key"]
     kept = Certificates(store)
-    found, newest = kept.of(key), kept.newest(prepared.experiment.name)
-    shown = {output_hash(shot["output"]) for shot in prepared.judging["shots"]}
-    labels, told = _labels(store, settings, people, parts, scores, shown)
+    found = kept.of(key, None if people is None else item_names(people))
+    newest = kept.newest(prepared.experiment.name)
+    shots = prepared.judging["shots"]
+    shown = {output_hash(shot["output"]) for shot in shots}
+    tuned: set[ItemKey] = set()
+    if people is not None and settings.verdicts is None:
+        items = dealt_items(read_people(prepared.inputs), prepared.place)
+        tuned = {item.key for item in items if item.part in {DEV, FEW_SHOT}}
+    labels, told = _labels(store, settings, people, parts, scores, shown, tuned)
     return {
         "scale": "pairwise" if settings.scale == PAIRWISE else "rate" if settings.is_rate else "grades",
         "judge_key": key,
         "certificate": None if found is None else _facts(found, now),
-        "another": None if found is not None or newest is None else _facts(newest, now),
+        "another": None if found is not None or newest is None or newest.judge_key == key else _facts(newest, now),
         "counts": {} if found is None or found.binary is None or not settings.is_rate else {JUDGE: _counts(found)},
         "labels": labels,
+        "known": _known(prepared, settings, parts),
+        "replicates": prepared.experiment.runs.replicates,
         **told,
     }
 
@@ -114,17 +126,19 @@ def _labels(
     parts: dict[str, list[dict[str, Any]]],
     scores: dict[str, dict[str, Any]],
     shown: set[str],
+    tuned: set[ItemKey],
 ) -> tuple[dict[str, dict[str, list[list[Any]]]], dict[str, Any]]:
     """Return the drawn labels of this run's answers by metric and candidate, and the numbers of all labels.
 
-    Of answers `shown` to the judge with their labels its verdict says nothing, so they are left out.
+    Of answers `shown` to the judge with their labels its verdict says nothing, so they are left out; so are those that
+    it was `tuned` on, and the others of the same label then stand for them.
     """
     if people is None:
-        return {}, {"n_labels": 0, "n_here": 0, "n_drawn": 0, "n_disputed": 0, "changed": {}}
+        return {}, {"n_labels": 0, "n_here": 0, "n_drawn": 0, "n_tuned": 0, "n_disputed": 0, "changed": {}}
     rule = "median" if settings.grades else "majority"
-    said = {"": consensus(people.labels, rule=rule)}
+    said = {"": consensus(people.labels, rule=rule, criteria=list(settings.criteria))}
     said |= {name: consensus(people.labels, criterion=name) for name in settings.criteria}
-    chance, n_here, n_drawn = _chances(people), 0, 0
+    chance, n_here, n_drawn, n_tuned = _chances(people), 0, 0, 0
     changed: dict[str, list[int]] = {}
     found: dict[str, dict[str, list[list[Any]]]] = {}
     for candidate, shards in parts.items():
@@ -154,18 +168,62 @@ def _labels(
         values = _values(store, scores[candidate], ids)
         for criterion, by_key in said.items():
             metric = f"{JUDGE}.{criterion}" if criterion else JUDGE
-            rows = [
-                [key.example_id, values.get((metric, key.example_id, here[key])), value, chance[key]]
+            settled = {
+                key: value
                 for key in sorted(drawn & here.keys())
                 if (value := _value(by_key.get(key), criterion, settings)) is not None
+            }
+            all_of, kept = Counter(settled.values()), Counter(v for key, v in settled.items() if key not in tuned)
+            rows = [
+                # Who was dealt to be tuned on was drawn among answers of one label.
+                [key.example_id, values.get((metric, key.example_id, here[key])), value, chance_of * kept[value] / n]
+                for key, value in settled.items()
+                if key not in tuned and (chance_of := chance[key]) is not None and (n := all_of[value])
             ]
+            if len(kept) < len(all_of):
+                rows = []  # nobody is left to stand for the answers of one label
             if rows:
                 found.setdefault(metric, {})[candidate] = rows
         n_drawn += len(drawn & here.keys())
+        n_tuned += len(drawn & here.keys() & tuned)
     n_disputed = sum(label is None for label in said[""].values())
     return found, {
-        "n_labels": len(said[""]), "n_here": n_here, "n_drawn": n_drawn, "n_disputed": n_disputed, "changed": changed,
-    }  # fmt: skip
+        "n_labels": len(said[""]),
+        "n_here": n_here,
+        "n_drawn": n_drawn,
+        "n_tuned": n_tuned,
+        "n_disputed": n_disputed,
+        "changed": changed,
+    }
+
+
+def _known(
+    prepared: Prepared, settings: JudgeSettings, parts: dict[str, list[dict[str, Any]]]
+) -> dict[str, dict[str, list[list[Any]]]]:
+    """Return the values of answers that need no judge, by metric and candidate: example, replicate, value."""
+    found: dict[str, dict[str, list[list[Any]]]] = {}
+    if settings.scale == PAIRWISE:
+        return found
+    store, shown, inputs = prepared.place.open_store(), dict[tuple[str, str], dict[str, float]](), dict[str, str]()
+    for shot in prepared.judging["shots"] if prepared.judging else ():
+        value = _value(shot["label"], shot["criterion"], settings)
+        metric = f"{JUDGE}.{shot['criterion']}" if shot["criterion"] else JUDGE
+        if value is not None:
+            shown.setdefault((shot["input"], output_hash(shot["output"])), {})[metric] = value
+    if shown:
+        examples = store.read(Ref.from_dict(prepared.examples), ["example_id", "input"])
+        inputs = dict(zip(examples["example_id"].to_pylist(), examples["input"].to_pylist(), strict=True))
+    for candidate, shards in parts.items():
+        for reference in shards:
+            columns = ["example_id", "replicate", "status", *(["output"] if shown else [])]
+            for row in store.read(Ref.from_dict(reference), columns).to_pylist():
+                values = unjudged_values(row["status"], settings)
+                if values is None and shown:
+                    values = shown.get((inputs[row["example_id"]], output_hash(row["output"] or "")))
+                for metric, value in (values or {}).items():
+                    own = found.setdefault(metric, {}).setdefault(candidate, [])
+                    own.append([row["example_id"], row["replicate"], value])
+    return found
 
 
 def _chances(people: Labelled) -> dict[ItemKey, float | None]:

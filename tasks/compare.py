@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from safetycatch.store import Ref
 from safetycatch.store.runs import Runs
 from safetycatch.tables import checked, schema
 from tasks.calling import read_table, scorers_of
+from tasks.report import JUDGING
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, transient
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from safetycatch.results.matrix import Items, ScoreMatrix
 
-STAGE, VERSION = "compare", "9"
+STAGE, VERSION = "compare", "10"
 
 
 @task(
@@ -74,7 +76,7 @@ def compare(
                 fix="claim accuracy, or run both on the same data",
             )
         claim = Claim.model_validate(settings["claim"]) if settings["claim"] else None
-        judging = Judging.of(settings.get("judging"))
+        judging = Judging.of(_with_stored(place, settings.get("judging"), settings["stored"]))
         summary = summarise(matrix, MetricTable.of(scorers), claim, settings, judging)
         rows = [comparison.row() for comparison in (*summary.outcome.comparisons, *summary.pairs)]
         table = checked(pa.Table.from_pylist(rows, schema=schema("comparisons")), "comparisons")
@@ -88,6 +90,19 @@ def compare(
 
     parents = parents_of({"examples": examples, "splits": splits, "parts": parts})
     return run_stage(STAGE, VERSION, place, settings, parents, produce)
+
+
+def _with_stored(place: Place, judging: dict[str, Any] | None, stored: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what is known of the judge, with the stored side's answers that needed none."""
+    if judging is None or not stored:
+        return judging
+    before = json.loads(Runs(place.open_store()).load(stored["run_id"]).text(JUDGING))
+    known = {metric: dict(found) for metric, found in judging.get("known", {}).items()}
+    for metric, found in before.get("known", {}).items():
+        if stored["candidate"] in found:
+            name = f"{stored['run_id']}:{stored['candidate']}"
+            known.setdefault(metric, {})[name] = found[stored["candidate"]]
+    return judging | {"known": known}
 
 
 def _stored(place: Place, stored: dict[str, Any], items: Items) -> ScoreMatrix:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from safetycatch.results.comparing import Comparison, Metric
     from safetycatch.results.matrix import ScoreMatrix
 
-STAGE, VERSION = "gain", "3"
+STAGE, VERSION = "gain", "4"
 SCHEMA = pa.schema(
     [
         pa.field("left", pa.string(), nullable=False),

@@ -1,6 +1,7 @@
 """Judged scores: which source corrects them, what is withheld, and tests with the judge's errors paid for."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -246,3 +247,89 @@ def test_facts_hold_both_figures_of_every_rate_and_difference():
     ]
     assert facts["differences"][0]["raw"] == pytest.approx(0.1)
     assert facts["judge_key"] == "k"
+
+
+def refusing(found, name, rows):
+    """These rows of a candidate were refused: known to fail."""
+    return {name: [[found.items.ids[row], 0, 0.0] for row in rows]}
+
+
+def knowing(known, **more):
+    base = judging(**more)
+    values = {("judge", name): {(one, at): value for one, at, value in rows} for name, rows in known.items()}
+    return replace(base, known=values)
+
+
+def test_refusals_fail_for_certain_and_only_judged_answers_are_corrected():
+    found = matrix({"a": 0.6})  # of 400, 80 refused
+    rows = np.flatnonzero(found.rows("a", "judge")[:, 0] == 0)[:80]
+    row = estimate(found, "a", METRIC, judging=knowing(refusing(found, "a", rows)))
+    assert row.estimate == pytest.approx(0.8 * (0.6 / 0.8 + 0.7 - 1) / 0.6)
+    assert row.low < row.estimate < row.high
+
+
+def test_a_difference_with_refusals_has_a_p_value_of_its_own():
+    rng, wrong, covered = np.random.default_rng(4), 0, 0
+    for _ in range(100):
+        refused, (good, better) = rng.random(N) < 0.2, (rng.random((2, N)) < [[0.64], [0.8]])
+        said = {name: np.where(people, rng.random(N) < 0.9, rng.random(N) < 0.3) for name, people in
+                (("a", good), ("b", better))}  # fmt: skip
+        said["b"] &= ~refused
+        plain = matrix({"a": 0.5, "b": 0.5})
+        values = {(name, "judge"): one.astype(float)[:, None] for name, one in said.items()}
+        found = ScoreMatrix(plain.items, ("a", "b"), ("judge",), values)
+        tp, tn = rng.binomial(200, 0.9), rng.binomial(200, 0.7)
+        known = knowing(refusing(found, "b", np.flatnonzero(refused)), counts=[tp, 200 - tp, 200 - tn, tn])
+        row = compare(found, "b", "a", METRIC, judging=known)
+        assert (row.difference.p_value < 0.05) == (row.difference.low > 0 or row.difference.high < 0)
+        wrong, covered = (
+            wrong + (row.difference.p_value < 0.05),
+            covered + (row.difference.low <= 0 <= row.difference.high),
+        )
+    assert wrong <= 11
+    assert covered >= 89
+
+
+def test_with_labels_on_both_refusals_are_a_stratum_without_error():
+    found = matrix({"a": 0.7, "b": 0.8})
+    gone = set(np.flatnonzero(found.rows("b", "judge")[:, 0] == 0)[:40])
+    labels = {name: labels_of(found, name) for name in "ab"}
+    known = knowing(refusing(found, "b", gone), labels=labels)
+    rates = [estimate(found, name, METRIC, judging=known).estimate for name in "ab"]
+    row = compare(found, "b", "a", METRIC, judging=known)
+    assert (row.judged.method, row.estimate) == ("labels_on_both", pytest.approx(rates[1] - rates[0]))
+
+
+def test_a_provisional_judge_that_nothing_corrects_shows_no_figure():
+    for known in (judging("provisional", scale="pairwise"), judging("provisional", counts=[90, 10, 0, 0])):
+        found = matrix({"a": 0.7, "b": 0.9})
+        rate, row = estimate(found, "b", METRIC, judging=known), compare(found, "b", "a", METRIC, judging=known)
+        assert math.isnan(rate.estimate)
+        assert rate.judged.facts()["raw"] is None
+        assert (row.difference, math.isnan(row.estimate)) == (None, True)
+
+
+def test_under_a_refused_certificate_no_difference_is_decided():
+    found = matrix({"a": 0.6, "b": 0.9})
+    outcome = compare_all(found, "a", ["b"], [METRIC], smallest_effect=0.05, judging=judging("refused"))
+    assert outcome.comparisons[0].verdict == "INCONCLUSIVE"
+    assert "refused" in outcome.comparisons[0].reason
+    with pytest.raises(StatisticsError, match="refused"):
+        judged_noninferiority(judging("refused"), found, ("b", "a"), METRIC, 0.1)
+
+
+def test_labels_that_give_no_interval_leave_the_counts_to_correct():
+    found = matrix({"a": 0.84}, clusters=[f"c{number // 2}" for number in range(N)])
+    rows = [row for row in labels_of(found, "a", step=1) if int(row[0][1:]) < 8] * 5
+    row = estimate(found, "a", METRIC, judging=judging("provisional", labels={"a": rows}))
+    assert row.method == "rogan_gladen"
+
+
+def test_a_difference_of_means_over_replicates_says_why_labels_do_not_correct_it():
+    found = matrix({"a": 0.7, "b": 0.8})
+    twice = {key: np.repeat(array, 2, axis=1) for key, array in found.values.items()}
+    labels = {name: labels_of(found, name) for name in "ab"}
+    known = judging(None, counts=None, labels=labels)
+    row = compare(ScoreMatrix(found.items, ("a", "b"), ("judge",), twice), "b", "a", METRIC, judging=known)
+    assert "replicates" in row.judged.reason
+    assert "nobody" not in row.judged.reason

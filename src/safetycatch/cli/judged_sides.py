@@ -44,12 +44,13 @@ def judging_of_sides(arrangement: Arrangement, metric: str) -> Judging | None:
                 fix="run both as candidates of one experiment",
             )
     newest = max(known, key=lambda one: (one[3]["certificate"] or {}).get("issued_at", ""))[3]
-    labels: dict[str, dict[str, Any]] = {}
+    of_sides: dict[str, dict[str, dict[str, Any]]] = {"labels": {}, "known": {}}
     for name, part, _, body in known:
-        for of, by_candidate in body["labels"].items():
-            if part in by_candidate:
-                labels.setdefault(of, {})[name] = by_candidate[part]
-    return Judging.of({**newest, "labels": labels})
+        for what, found in of_sides.items():
+            for of, by_candidate in body.get(what, {}).items():
+                if part in by_candidate:
+                    found.setdefault(of, {})[name] = by_candidate[part]
+    return Judging.of({**newest, **of_sides})
 
 
 def _nothing() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -146,6 +146,8 @@ def labelled_difference(
     *,
     probability_a: Values | None = None,
     probability_b: Values | None = None,
+    known_a: Values | None = None,
+    known_b: Values | None = None,
     cluster: Values | None = None,
     level: float = 0.95,
 ) -> CorrectedDifference:
@@ -153,7 +155,8 @@ def labelled_difference(
 
     Columns row by row: the judge's verdicts `a`, `b` (1, 0; NaN: none), people's labels `human_a`, `human_b` (NaN: not
     labelled), the probabilities with which those were drawn (None: one for all). What the rows share, verdicts and
-    labels, is subtracted with their covariance. Here the judge may err more on one candidate.
+    labels, is subtracted with their covariance. Here the judge may err more on one candidate. `known_a`, `known_b`: the
+    values of rows that need no judge (NaN: judged), which `a` and `b` hold too; no label counts there.
     Assumes labels drawn at random from each candidate's rows, and independent clusters. Raises: StatisticsError for
     columns of different length, values other than 0 and 1, a side without labels, under 5 clusters with labels.
     Source: Cochran 1977, sections 2.11 and 5A.9.
@@ -162,10 +165,10 @@ def labelled_difference(
     first, second = paired_columns(a, b)
     seen = ~np.isnan(first)
     sides = [
-        _side(column[seen], as_numbers(human, name), probability, seen, name)
-        for column, human, probability, name in (
-            (first, human_a, probability_a, "human_a"),
-            (second, human_b, probability_b, "human_b"),
+        _side(column[seen], as_numbers(human, name), probability, known, seen, name)
+        for column, human, probability, known, name in (
+            (first, human_a, probability_a, known_a, "human_a"),
+            (second, human_b, probability_b, known_b, "human_b"),
         )
     ]
     (one, at_one), (other, at_other) = sides
@@ -206,6 +209,7 @@ def _side(
     judged: Floats,
     human: Floats,
     probability: Values | None,
+    known: Values | None,
     seen: np.ndarray[tuple[int], np.dtype[np.bool_]],
     name: str,
 ) -> Side:
@@ -213,7 +217,9 @@ def _side(
     if len(human) != len(seen):
         raise StatisticsError(f"{name} has {len(human)} values for {len(seen)} rows: NaN where a row is not labelled")
     human = human[seen]
-    there = ~np.isnan(human)
+    fixed = np.full(len(human), math.nan) if known is None else as_numbers(known, "known")[seen]
+    asked = np.isnan(fixed)
+    there = ~np.isnan(human) & asked
     if not there.any():
         raise StatisticsError(f"{name} has no label on a judged row: both candidates need labels of their own")
     for column, what in ((judged, "a verdict"), (human[there], name)):
@@ -226,7 +232,27 @@ def _side(
         if len(chance) != len(seen) or not ((chance[seen][there] > 0) & (chance[seen][there] <= 1)).all():
             raise StatisticsError(f"probabilities of {name}: expected one above 0 and up to 1 for each labelled row")
         weights = 1 / chance[seen][there]
-    return post_stratified(judged, judged[there], human[there], weights), np.flatnonzero(there)
+    found = post_stratified(judged[asked], judged[there], human[there], weights)
+    return (found if asked.all() else _with_known(found, fixed)), np.flatnonzero(there)
+
+
+def _with_known(found: PostStratified, known: Floats) -> PostStratified:
+    """Return the rate of all rows from that of the judged ones; `known` are the others' values, NaN where judged."""
+    asked = np.isnan(known)
+    share, n = float(asked.mean()), len(known)
+    filled = np.where(asked, found.estimate, known)
+    rows = (filled - filled.mean()) / n
+    mixing = float(np.square(rows).sum())
+    rows[asked] += share * found.rows
+    return replace(
+        found,
+        estimate=float(filled.mean()),
+        variance_of_labels=share**2 * found.variance_of_labels,
+        variance_of_share=share**2 * found.variance_of_share + mixing,
+        variance_labels_only=share**2 * found.variance_labels_only + mixing,
+        rows=rows,
+        labels=share * found.labels,
+    )
 
 
 def _clustering(

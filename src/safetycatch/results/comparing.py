@@ -201,6 +201,11 @@ def compare(
         if judging is not None and judging.covers(metric.name):
             judged = judging.difference(matrix, (candidate, baseline), metric.name, found, rows)
             found = judged.shown
+            if judged.undecided:
+                return Comparison(
+                    baseline, candidate, metric.name, where, None, f"no interval: {judged.reason}", found.n,
+                    found.n_missing, found.estimate, judged=judged,
+                )  # fmt: skip
     except StatisticsError as error:
         gains = (first - second)[~np.isnan(first - second)]
         mean = float(gains.mean()) if len(gains) else math.nan

@@ -33,12 +33,15 @@ def judged_noninferiority(
 
     As `stats.noninferiority`, on the corrected difference: its one-sided bound decides, and each p-value is the least
     alpha at which it would. Where nothing corrects the judge the raw difference is tested. Higher is better.
-    Assumes as the correction. Raises: StatisticsError as `stats.noninferiority`.
+    Assumes as the correction. Raises: StatisticsError as `stats.noninferiority`, and where nothing corrects a judge
+    whose certificate is provisional or refused.
     """
     ours, theirs = (matrix.means(name, metric.name) for name in names)
     raw = noninferiority(ours, theirs, margin, matrix.paired_clusters(), alpha, binary=metric.binary, by_value=False)
     found = judging.corrected_difference(matrix, names, metric.name, None, 1 - 2 * alpha)
     if found is None:
+        if why := judging.rests_on_nothing(metric.name):
+            raise StatisticsError(why)
         return raw
 
     def least_alpha(decides: Callable[[float, float], bool]) -> float:
