@@ -14,6 +14,17 @@ def test_ls_without_a_store_makes_none(cli, tmp_path):
     assert cli("ls", "--json").document == []
 
 
+def test_ls_and_show_name_the_store_and_one_below(cli, tmp_path):
+    assert f"no run yet in {tmp_path / '.safetycatch'}: safetycatch run FILE" in cli("ls").out
+    Store.open(tmp_path / "exp" / ".safetycatch")
+    assert "cd exp: a store lies there" in cli("ls").out
+    assert "cd exp: a store lies there" in cli("show", "last").err
+    Store.open(tmp_path / ".safetycatch")
+    assert "cd exp: a store lies there" in cli("show", "last").err
+    (tmp_path / "safetycatch.yaml").write_text("")
+    assert "cd exp" not in cli("ls").out
+
+
 def test_ls_lists_the_newest_first(cli, stored):
     first, second = stored(A), stored(B)
     assert [row["run_id"] for row in cli("ls", "--json").document] == [second, first]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 PANEL = "Read results"
 HTML, MARKDOWN = "report.html", "report.md"
+SHOWN_FOLDERS = 4
 QUIET = frozenset({"passed", "not_applicable", "not_checked"})
 
 
@@ -44,9 +47,23 @@ def load(run_id: str) -> StoredRun:
     from safetycatch.store import Runs
 
     store = open_store()
-    if store is None:
-        raise UsageError("there is no run yet", where=str(Path.cwd()), fix="safetycatch run FILE")
+    if store is None or (run_id == "last" and not Runs(store).ls(1)):
+        where, fix = _no_run()
+        raise UsageError("there is no run yet", where=where, fix=fix)
     return Runs(store).load(run_id)
+
+
+def _no_run() -> tuple[str, str]:
+    """Return the store that holds no run, and what to do: without a project each folder's files have their own."""
+    from safetycatch.project import STORE_NAME, find_project
+
+    project = find_project(Path.cwd())
+    below = sorted(path.parent.name for path in Path.cwd().glob(f"*/{STORE_NAME}") if path.is_dir())
+    if not below or project.declared or "SAFETYCATCH_STORE" in os.environ:
+        return str(project.store_root), "safetycatch run FILE"
+    others = f" ({', '.join(below[1:SHOWN_FOLDERS])} too)" if len(below) > 1 else ""
+    fix = f"cd {shlex.quote(below[0])}: a store lies there{others}; `safetycatch init` here gives later runs one store"
+    return str(project.store_root), fix
 
 
 def list_runs(
@@ -64,7 +81,8 @@ def list_runs(
     if json:
         return
     if not runs:
-        output.line("no run yet: safetycatch run FILE")
+        where, fix = _no_run()
+        output.line(f"no run yet in {where}: {fix}")
         return
     output.table([(run.run_id, status_of(run), _kind(run), _spent(run), _sentence(run)) for run in runs])
 
