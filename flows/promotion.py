@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,9 +18,10 @@ from safetycatch.errors import ApprovalNeededError, SafetycatchError, UsageError
 from safetycatch.experiment import Experiment
 from safetycatch.identity import output_hash
 from safetycatch.results.pin import winner
-from safetycatch.store.label_sets import LABELS, SET, LabelSet
+from safetycatch.store.label_sets import LABELS, SET
 from safetycatch.store.ledger import LEDGER
 from safetycatch.store.promotions import Promotion, Promotions
+from tasks.labels import labelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -182,11 +185,11 @@ def _observed(seen: Seen, promotion: Promotion | None, voided: str) -> Any:
 
 
 def failures_read(run: StoredRun, project: Project, seen: Seen, policy: Policy) -> Any:
-    """Return SC1102's observation: how many of the failures of a claimed winner carry a label in the project's sets."""
+    """Return SC1102's observation: how many of the failures of a claimed winner carry a label of a person."""
     if seen.chosen_by != "verdict":
         return failures_were_read(run_id=seen.run_id, winner=None, n_failing=None, n_read=0, policy=policy)
     failing = _failing(run, seen.candidate)
-    read = _labelled(project) & failing if failing else set[tuple[str, str]]()
+    read = _labelled(run, project) & failing if failing else set[tuple[str, str]]()
     return failures_were_read(
         run_id=seen.run_id,
         winner=seen.candidate,
@@ -219,14 +222,30 @@ def _failing(run: StoredRun, candidate: str) -> set[tuple[str, str]] | None:
     }
 
 
-def _labelled(project: Project) -> set[tuple[str, str]]:
-    """Return the answers that a person labelled, in any label set of the project that can be read."""
+def _labelled(run: StoredRun, project: Project) -> set[tuple[str, str]]:
+    """Return the answers that a person labelled, in the label sets of the project and where `judge.labels` names them.
+
+    What cannot be read counts for nothing here; whoever opens it is told.
+    """
+    sets = (*project.root.glob(f"{LABELS}/*/{SET}"), *project.root.glob(f"*/{LABELS}/*/{SET}"))
     found: set[tuple[str, str]] = set()
-    for settings in (*project.root.glob(f"{LABELS}/*/{SET}"), *project.root.glob(f"*/{LABELS}/*/{SET}")):
-        try:
-            labels = LabelSet.open(settings.parent).labels()
-        except SafetycatchError:
-            # A set that is damaged counts for nothing here; whoever opens it is told.
-            continue
-        found |= set(zip(labels["example_id"].to_pylist(), labels["output_hash"].to_pylist(), strict=True))
+    for path in dict.fromkeys([*(settings.parent for settings in sets), *_named(run, project)]):
+        with suppress(SafetycatchError, OSError):
+            labels = labelled(path).labels
+            found |= set(zip(labels["example_id"].to_pylist(), labels["output_hash"].to_pylist(), strict=True))
     return found
+
+
+def _named(run: StoredRun, project: Project) -> list[Path]:
+    """Return where `judge.labels` of a run's experiment lies, seen from the file that its command names."""
+    judge = Experiment.model_validate(run.manifest["config"]).judge
+    if judge is None or judge.labels is None:
+        return []
+    words = (project.root / word for word in shlex.split(str(run.summary.get("command") or ""))[2:])
+    return [word.parent / judge.labels for word in words if word.is_file()]
+
+
+def only_recorded(run: StoredRun, candidate: str) -> str:
+    """Return the file that a candidate's answers were recorded in, "" where safetycatch asked for them itself."""
+    candidates = Experiment.model_validate(run.manifest["config"]).candidates
+    return next((one.outputs or "" for one in candidates if one.id == candidate), "")

@@ -35,16 +35,16 @@ def changed_report(project):
     (stored.folder / "manifest.json").write_bytes(manifest.render(body))
 
 
-def label_failures(project, n):
+def label_failures(project, n, folder="labels"):
     """Say of `n` of b's wrong answers that they are wrong."""
     rows = [
         {"example_id": row["id"], "candidate": "b", "output": output, "output_hash": output_hash(output), "input": "x"}
         for row in project.rows
         if (output := project.answers["b"]({"example_id": row["id"]})) != row["label"]
     ]
-    (project.folder / "labels").mkdir(exist_ok=True)
+    (project.folder / folder).mkdir(exist_ok=True, parents=True)
     items = pa.Table.from_pylist(rows, schema=schema("label_items"))
-    made = LabelSet.create(project.folder / "labels" / "first", items, SetSettings(), now=NOW)
+    made = LabelSet.create(project.folder / folder / "first", items, SetSettings(), now=NOW)
     for row in rows[:n]:
         made.append("ada", Label(at=NOW, example_id=row["example_id"], output_hash=row["output_hash"], label="fail"))
 
@@ -151,6 +151,14 @@ def test_sc1102_a_damaged_set_counts_for_nothing(project):
     assert found(project)["SC1102"].status == "fired"
 
 
+def test_sc1102_counts_labels_wherever_judge_labels_lie(project):
+    project.config["judge"] = {"model": "sandbox/judge", "prompt": "judge.md", "labels": "kept/by/people/first"}
+    (project.folder / "judge.md").write_text("Is it right?\n")
+    label_failures(project, 20, "kept/by/people")
+    project.run()
+    assert found(project)["SC1102"].status == "passed"
+
+
 # -- at the command line ----------------------------------------------------------------------------------------------
 
 
@@ -178,6 +186,14 @@ def test_approve_promotion_says_what_was_seen_by_whom(here, project):
     assert "SC1102 warning" in out
     code, out, _ = here("approve", stored.run_id, "--promotion", "--as", "Bo")
     assert "was approved already · by Ada" in out
+
+
+def test_who_approves_recorded_answers_is_told_that_pin_cannot_write_them(project, monkeypatch, capsys):
+    project.record()
+    project.run()
+    monkeypatch.chdir(project.folder)
+    assert main(("approve", "last", "--promotion", "--as", "Ada")) == 0
+    assert "pin       cannot write it: its answers were recorded in old.csv" in capsys.readouterr().out
 
 
 def test_approving_a_promotion_needs_a_name_and_a_winner(here):

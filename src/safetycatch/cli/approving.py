@@ -80,6 +80,7 @@ def _promote(run: str, name: str | None, note: str, candidate: str | None, outpu
     before, _ = room.covering(project.store_root, seen)
     kept = room.record(project.store_root, seen, who)
     decided = room.decided(stored, project, candidate)
+    recorded = room.only_recorded(stored, seen.candidate)
     output.document(
         {
             "run_id": stored.run_id,
@@ -90,6 +91,7 @@ def _promote(run: str, name: str | None, note: str, candidate: str | None, outpu
             "approved_at": kept.approved_at.isoformat(),
             "new": before is None,
             "note": kept.note,
+            "can_be_pinned": not recorded,
             "findings": [finding_row(finding) for finding in decided.findings],
         }
     )
@@ -104,6 +106,9 @@ def _promote(run: str, name: str | None, note: str, candidate: str | None, outpu
     output.field("report", f"{near(str(stored.path('report.html')))} · {seen.report_sha256[:12]}")
     if kept.note:
         output.field("note", kept.note)
+    if recorded:
+        output.field("pin", f"cannot write it: its answers were recorded in {safe(recorded)}")
+        output.field("", f"release what wrote them where it was made, and name there run {stored.run_id}")
     for finding in decided.findings:
         if finding.status == "fired":
             output.line(f"\n{finding_text(finding)}")
