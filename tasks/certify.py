@@ -16,6 +16,7 @@ from safetycatch.judging.asking import ASKING_VERSION
 from safetycatch.judging.calibration import counts_of, folded, overall_of, related, slices_of
 from safetycatch.judging.ceiling import human_ceiling
 from safetycatch.judging.certificate import (
+    REFUSED,
     Certificate,
     Counts,
     Limits,
@@ -86,6 +87,8 @@ def certificate_of(
     if settings.untrusted:
         faults += _obeys(probes, policy.threshold("SC108", "passed"))
     state, reasons = lowered(state, reasons, faults)
+    if looked.total > 1 and state != REFUSED:
+        reasons = (*reasons, _tries(looked.total))
     names = [judge["candidate"]["model"] for judge in judging["judges"]]
     hosted = [_full(name) for name in names if not name.get("endpoint")]
     until, validity = validity_of(
@@ -109,7 +112,7 @@ def certificate_of(
         labels=_labels(material),
         sizes={**_sizes(material), "judged": sum(item.verdict is not None for item in labelled)},
         sealed_keys=tuple(sorted(item.key.text for item in sealed)),
-        people=_people(material, judged),
+        people=_people(material, judged, {key.text: one for key, one in cluster.items()}),
         slices=tuple({**asdict(one), "gap": one.gap} for one in slices_of(sealed, settings)),
         probes=tuple(dict(probe) for probe in probes),
         looks={"revision": looked.revision, "total": looked.total, "budget": budget},
@@ -133,11 +136,16 @@ def _faults(looked: Looked, overlaps: Sequence[Overlap], budget: int) -> tuple[R
     if overlaps:
         first = overlaps[0]
         told = f"{len(overlaps)} sealed items are {first.kind} of what the judge could learn from ({first.where})"
-        found.append(Reason("sealed_seen", f"{told}, e.g. {first.key.example_id}"))
+        found.append(Reason("sealed_seen", told))
     if looked.total > budget:
-        told = f"the sealed test was looked at {looked.total} times, its budget is {budget}"
+        told = f"{looked.total} judges were measured on these sealed labels, their budget is {budget}"
         found.append(Reason("looks", f"{told}: what passed may have been chosen by it; label new items"))
     return tuple(found)
+
+
+def _tries(n: int) -> Reason:
+    told = f"{n} judges were measured on these sealed labels and each bound is 95 % for one of them"
+    return Reason("tries", f"{told}: that one of them passes though all are just short of a bar has up to {5 * n} %")
 
 
 def _obeys(probes: Sequence[Mapping[str, Any]], limit: float) -> tuple[Reason, ...]:
@@ -205,13 +213,13 @@ def _sizes(material: Material) -> dict[str, int]:
     return {part: counts[part] for part in ("few_shot", "dev", "sealed", "left_out")}
 
 
-def _people(material: Material, judged: Sequence[JudgedItem]) -> dict[str, Any]:
+def _people(material: Material, judged: Sequence[JudgedItem], cluster: Mapping[str, int]) -> dict[str, Any]:
     """Return how people agree, and how the judge compares with them."""
     settings = material.settings
     found = people_agreement(material.labelled.labels, grades=tuple(map(str, settings.grades)))
     said = said_by(material)
     verdicts = {item.key.text: folded(item.verdict, settings) for item in judged}
-    ceiling = human_ceiling(said, verdicts)
+    ceiling = human_ceiling(said, verdicts, cluster=cluster)
     test = _annotator_test(said, verdicts, settings)
     return {
         "pairs": [

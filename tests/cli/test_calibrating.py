@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from safetycatch.cli.calibrating import next_steps
 from safetycatch.store import Store
 from safetycatch.store.certificates import Certificates
 from tasks.calibrate import read_people
@@ -56,6 +57,46 @@ def test_a_recorded_judge_is_certified_without_a_call(command, judged):
     assert "114 of 120" in again.out
     assert len(list((judged / ".safetycatch" / "certificates").glob("*.json"))) == 1
     assert command("calibrate", "judged.yaml", "--sentinels", cwd=judged).code == 2
+
+
+def test_an_inverted_judge_of_contested_labels(command, judged):
+    """Verdicts are the reverse of ann's labels; bob differs from her on 10 of 30."""
+    labels = [json.loads(line) for line in (judged / "labels.jsonl").read_text().splitlines()]
+    other = {"pass": "fail", "fail": "pass"}
+    said = [{**row, "annotator": "ann"} for row in labels]
+    said += [
+        {**row, "annotator": "bob", "label": other[row["label"]] if at < 10 else row["label"]}
+        for at, row in enumerate(labels[:30])
+    ]
+    (judged / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    verdicts = [{"example_id": row["example_id"], "verdict": other[row["label"]]} for row in labels]
+    (judged / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in verdicts))
+    ended = command("calibrate", "judged.yaml", cwd=judged)
+    told = ended.out
+    contested = "people themselves disagree on the whole answer: 10 of 30 shared items"
+    assert 0 < told.index(contested) < told.index("J -1.00")
+    assert "REFUSED  it says the opposite of people" in told
+    assert "without 10 disputed items" in told
+    assert "self preference: not checked" in told
+    assert "--refine" not in told
+    assert "next      read the rubric" in told
+    page = next((judged / ".safetycatch" / "certificates").glob("*.html")).read_text()
+    assert page.index(contested) < page.index('id="figures"')
+    assert "rates are those of settled items" in page
+    assert '<p class="sentence">it says the opposite of people' in page
+    assert ">-1" in page  # the axis
+
+
+def test_what_comes_next_can_be_typed():
+    def told(**found):
+        least = {"state": "refused", "reasons": [], "labels_needed": [], "judge": {"recorded_sha256": ""}}
+        return next_steps({**least, **found}, "a/b.yaml")
+
+    assert told(state="certified") == []
+    assert told(reasons=[{"code": "looks"}])[0].startswith("safetycatch review a/b.yaml")
+    (refine,) = told(labels_needed=["TPR is 0.70, not above 0.80: more labels will not certify it"])
+    assert refine.startswith("safetycatch calibrate a/b.yaml --refine")
+    assert "more labels" in told(labels_needed=["about 9 more sealed labels 'pass'"])[0]
 
 
 def test_without_labels_it_says_what_to_type(cli, judged):

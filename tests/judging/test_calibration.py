@@ -89,6 +89,18 @@ def test_the_ceiling_tells_worse_no_worse_and_too_few():
     assert human_ceiling(said, dict.fromkeys(said)).n == 0
 
 
+def test_the_ceiling_draws_answers_to_one_question_together():
+    said = {f"e{at}": {"a": ("pass", "fail")[at % 2], "b": "pass" if at % 5 else "fail"} for at in range(100)}
+    judge = {item: "pass" if at % 3 else "fail" for at, item in enumerate(said)}
+    alone = human_ceiling(said, judge)
+    assert human_ceiling(said, judge, cluster={item: at for at, item in enumerate(said)}) == alone
+    again = {f"{item}-{n}": by for item, by in said.items() for n in range(4)}
+    verdicts = {f"{item}-{n}": one for item, one in judge.items() for n in range(4)}
+    together = human_ceiling(again, verdicts, cluster={item: int(item[1:].split("-")[0]) for item in again})
+    assert (together.low, together.high) == pytest.approx((alone.low, alone.high))
+    assert "4 questions" in human_ceiling(said, judge, cluster={item: at % 4 for at, item in enumerate(said)}).reason
+
+
 def test_one_verdict_only_has_no_kappa():
     said = {f"e{at}": dict.fromkeys("ab", "pass") for at in range(40)}
     assert human_ceiling(said, dict.fromkeys(said, "pass")).verdict == "not_checked"

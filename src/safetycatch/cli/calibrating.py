@@ -60,19 +60,24 @@ def calibrate(
 
     with quiet_stdout(output):
         result, _ = in_flow("refine" if refine else "calibrate", file, output, ask, start, alone=True)
-    if not json:
-        (show_refined if refine else show_drift if sentinels else show)(result, output)
+    if not json and not refine and not sentinels:
+        show(result, output, file)
+    elif not json:
+        (show_refined if refine else show_drift)(result, output)
     output.document(result)
     return EXIT_REFUSED if sentinels and result["state"] != "holds" else EXIT_OK
 
 
-def show(result: dict[str, Any], output: Output) -> None:
-    """Print a certificate for people."""
+def show(result: dict[str, Any], output: Output, file: Path) -> None:
+    """Print a certificate for people; `file` is the experiment's as it was typed."""
     from safetycatch.cli.output import safe
     from safetycatch.cli.running import calls_line, near
+    from safetycatch.report.certificate import contested
     from safetycatch.report.numbers import plain, seconds
 
     output.field("calls", calls_line(result))
+    for text in contested(result["people"]):
+        output.field("people", safe(text))
     several = len(result["sealed"]) > 1
     for one in result["sealed"]:
         told = [
@@ -84,10 +89,15 @@ def show(result: dict[str, Any], output: Output) -> None:
         output.field("sealed" if not several else one["positive"], f"{' · '.join(told)} · n = {n}")
     n_agreed, n_judged = result["agreed"]
     output.field("all labels", f"{n_agreed:,} of {n_judged:,} as people say")
+    if disputed := result["labels"]["n_disputed"]:
+        output.field("", f"without {disputed:,} disputed items: these are the rates of settled ones")
     ceiling = result["people"]["ceiling"]
     if ceiling.get("low") is not None:
         told = f"kappa {ceiling['people']:.2f} with each other, {ceiling['judge']:.2f} with the judge"
         output.field("people", f"{told} (n = {ceiling['n']})")
+    for probe in result["probes"]:
+        if probe["verdict"] == "not_checked":
+            output.field("probe", f"{probe['kind'].replace('_', ' ')}: not checked, {safe(probe['detail'])}")
     for one in result["disagreements"][:SHOWN]:
         output.field("differs", f"{safe(one['example_id'])}: people say {one['people']}, the judge {one['judge']}")
     word = result["state"].upper()
@@ -98,6 +108,29 @@ def show(result: dict[str, Any], output: Output) -> None:
     until = result["valid_until"]
     output.field("holds", f"{'until ' + until[:10] + ', ' if until else ''}{result['validity']}")
     output.field("page", f"{near(result['page'])}   ({seconds(result['wall_s'])})")
+    for text in next_steps(result, str(file)):
+        output.field("next", safe(text))
+
+
+def next_steps(result: dict[str, Any], file: str) -> list[str]:
+    """Return what to type for a better state; nothing where it is certified."""
+    codes = {reason["code"] for reason in result["reasons"]}
+    if result["state"] == "certified":
+        return []
+    if codes & {"sealed_seen", "looks", "no_sealed_labels"}:
+        return [f"safetycatch review {file}   label new items, then safetycatch calibrate {file}"]
+    steps: list[str] = []
+    if "inverted" in codes:
+        steps.append(f"read the rubric against the disagreements on the page, then safetycatch calibrate {file}")
+    elif any("more labels will not" in text for text in result["labels_needed"]) and not _recorded(result):
+        steps.append(f"safetycatch calibrate {file} --refine   a better rubric, tried on dev labels")
+    if any("more sealed labels" in text for text in result["labels_needed"]):
+        steps.append(f"safetycatch review {file}   more labels, then safetycatch calibrate {file}")
+    return steps
+
+
+def _recorded(result: dict[str, Any]) -> bool:
+    return bool(result["judge"]["recorded_sha256"])
 
 
 def show_drift(result: dict[str, Any], output: Output) -> None:

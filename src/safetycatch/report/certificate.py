@@ -48,7 +48,7 @@ def render_certificate(
         candidates=(),
         provenance=_provenance(certificate_id, certificate),
         command=f"safetycatch calibrate {file}",
-        notes=tuple(certificate["labels"]["notes"]),
+        notes=_notes(certificate),
     )
     sections = [
         _figures(certificate),
@@ -63,14 +63,38 @@ def render_certificate(
 
 
 def _banner(certificate: Mapping[str, Any]) -> Banner:
-    reasons = [reason["text"] for reason in certificate["reasons"]]
-    needed = list(certificate["labels_needed"])
+    needed = certificate["labels_needed"]
     return Banner(
         KINDS[certificate["state"]],
-        "; ".join(reasons[:4]) + (f"; {len(reasons) - 4} more reasons below" if len(reasons) > 4 else ""),
+        certificate["reasons"][0]["text"],
         check=_bars(certificate["limits"]),
-        action="; ".join(needed),
+        action=needed[0] if needed else "",
     )
+
+
+def _notes(certificate: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what stands below the headline: where people disagree, the other reasons, the labels."""
+    others = [reason["text"] for reason in certificate["reasons"][1:]]
+    return (
+        *contested(certificate["people"]),
+        *others,
+        *certificate["labels_needed"][1:],
+        *certificate["labels"]["notes"],
+    )
+
+
+def contested(people: Mapping[str, Any]) -> list[str]:
+    """Return on what people themselves disagree: there a judge can be no better, and is not to blame."""
+    figures = {one["criterion"]: one for one in people.get("criteria", ())}
+    found: list[str] = []
+    for name in people["contested"]:
+        one = figures.get(name, {})
+        told = f"people themselves disagree on {name or 'the whole answer'}"
+        if one:
+            alpha = "undefined" if one["alpha"] is None else f"{one['alpha']:.2f}"
+            told += f": {one['n_split']} of {one['n_shared']} shared items, alpha {alpha}"
+        found.append(f"{told}; say in the rubric what is right there before the judge is blamed")
+    return found
 
 
 def _bars(limits: Mapping[str, float]) -> str:
@@ -93,7 +117,10 @@ def _facts(certificate: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{sizes['few_shot']} to show, {sizes['dev']} dev, {sizes['sealed']} sealed"
             + (f", {sizes['left_out']} left out" if sizes["left_out"] else ""),
         ),
-        ("looks at the sealed test", f"{looks['total']} of {looks['budget']}, {looks['revision']} with this judge"),
+        (
+            "judges measured on these sealed labels",
+            f"{looks['total']} of {looks['budget']}; this one {looks['revision']} times",
+        ),
         (
             "correction",
             certificate["correction"]["method"].replace("_", "-") + f": {certificate['correction']['assumption']}",
@@ -108,7 +135,8 @@ def _facts(certificate: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _figures(certificate: Mapping[str, Any]) -> Section:
     blocks: list[Block] = []
     bars = certificate["limits"]
-    axis = axes.linear_axis([0.0, 1.0], bounds=(0.0, 1.0))
+    least = min((_least(one["figures"]) for one in certificate["sealed"]), default=0.0)
+    axis = axes.linear_axis([least, 1.0], bounds=(least, 1.0))
     several = len(certificate["sealed"]) > 1
     for one in certificate["sealed"]:
         title = f"{one['positive']!r} against the rest" if several else "On the sealed test"
@@ -117,7 +145,7 @@ def _figures(certificate: Mapping[str, Any]) -> Section:
                 WORDS[name],
                 f"n = {figure['n']}" + (f", its lower bound must reach {bars[bar]:.2f}" if bar else ""),
                 charts.row(
-                    charts.Mark(_on(figure["estimate"]), _on(figure["low"]), _on(figure["high"]), _words(name, figure)),
+                    charts.Mark(figure["estimate"], figure["low"], figure["high"], _words(name, figure)),
                     axis,
                     zero=bars[bar] if bar else None,
                 ),
@@ -130,10 +158,15 @@ def _figures(certificate: Mapping[str, Any]) -> Section:
         blocks.append(
             DotPlot(title, ("figure", "estimate with 95 % interval", "shares"), tuple(rows), charts.scale(axis))
         )
+        if told := _independent(one):
+            blocks.append(Prose(told, quiet=True))
         blocks.append(_confusion(one))
         blocks.append(Fold("Every figure behind it", (_table(one["figures"], title),)))
     if not blocks:
         blocks.append(Prose("No sealed label has a verdict.", quiet=True))
+    if disputed := certificate["labels"].get("n_disputed"):
+        told = f"{disputed} items on which people do not settle are left out: these rates are those of settled items."
+        blocks.append(Prose(f"{told} On the hard ones the judge may err more.", quiet=True))
     reasons: list[tuple[Any, ...]] = [
         (escaping.html(reason["code"]), escaping.html(reason["text"])) for reason in certificate["reasons"]
     ]
@@ -141,8 +174,20 @@ def _figures(certificate: Mapping[str, Any]) -> Section:
     return Section("figures", "On sealed labels", tuple(blocks))
 
 
-def _on(value: float | None) -> float | None:
-    return None if value is None else min(1.0, max(0.0, value))
+def _least(figures: Mapping[str, Mapping[str, Any]]) -> float:
+    """Return where the axis begins: J of a judge that says the opposite of people is -1."""
+    low = figures["j"]["low"]
+    return -1.0 if low is not None and low < 0 else 0.0
+
+
+def _independent(one: Mapping[str, Any]) -> str:
+    """Return what answers to one question do to the bounds; empty where every item is a question of its own."""
+    effects = one.get("design_effects") or (1.0, 1.0)
+    if max(effects) <= 1:
+        return ""
+    counts = (one["tp"] + one["fn"], one["fp"] + one["tn"])
+    sides = (f"{n} labels tell as {n / effect:.0f}" for n, effect in zip(counts, effects, strict=True))
+    return f"Answers to one question are alike: of what people pass and do not, {' and '.join(sides)} independent ones."
 
 
 def _words(name: str, figure: Mapping[str, Any]) -> str:
@@ -151,13 +196,13 @@ def _words(name: str, figure: Mapping[str, Any]) -> str:
 
 def _confusion(one: Mapping[str, Any]) -> Grid:
     positive = one["positive"]
-    other = FAIL if positive == PASS else "other"
+    other = FAIL if positive == PASS else f"not {positive}"
     return grid(
         f"People in rows, judge in columns; {one['n_missing']} labelled items got no verdict",
         heads("people say", f"#judge: {positive}", f"#judge: {other}"),
         [
             (escaping.html(str(positive)), str(one["tp"]), str(one["fn"])),
-            (other, str(one["fp"]), str(one["tn"])),
+            (escaping.html(other), str(one["fp"]), str(one["tn"])),
         ],
     )
 
@@ -222,11 +267,9 @@ def _people(certificate: Mapping[str, Any]) -> Section:
                 f"average advantage probability {numbers.plain(test.get('rho'))}."
             )
         )
-    if people["contested"]:
-        blocks.append(
-            Prose(f"People themselves disagree on: {', '.join(name or 'the whole' for name in people['contested'])}.")
-        )
-    blocks.append(grid("Pairs of people", heads("pair", "#items", "#agreed", "#kappa"), rows))
+    blocks.append(
+        grid("Pairs of people, on all that both labelled", heads("pair", "#items", "#agreed", "#kappa"), rows)
+    )
     return Section("people", "People among themselves", tuple(blocks))
 
 
@@ -243,7 +286,9 @@ def _slices(certificate: Mapping[str, Any]) -> Section:
         for one in certificate["slices"]
     ]
     columns = heads("slice", "figure", "#n", "#here", "#elsewhere", "#p (Holm)")
-    blocks: tuple[Block, ...] = (grid("Slices with 30 sealed labels or more, one-sided Fisher test", columns, rows),)
+    blocks: tuple[Block, ...] = (
+        grid("Slices with 30 sealed labels or more, one-sided Fisher test, items as independent", columns, rows),
+    )
     return Section("slices", "Errors by slice", blocks)
 
 
