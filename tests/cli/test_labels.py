@@ -140,10 +140,47 @@ def test_what_is_not_of_the_set_is_refused(cli, labels, tmp_path, row, told):
     assert labels.annotators() == []
 
 
-def test_a_set_of_grades_is_made_of_their_file(cli, tmp_path):
-    done = cli("labels", "import", "graded", filled(tmp_path, ("1", "a", "ada", "4"), ("2", "b", "ada", "2")))
+def test_a_misspelt_label_makes_no_class(cli, tmp_path):
+    name = filled(tmp_path, ("1", "a", "ada", "good"), ("2", "b", "ada", "baad"))
+    done = cli("labels", "import", "graded", name)
+    assert done.code == 2
+    assert "row 2, column label: the label 'baad'" in done.err
+    assert "'bad', if that was meant" in done.err
+    assert "--scale 1,2,3" in done.err
+    assert not (tmp_path / "labels").exists()
+
+
+@pytest.mark.parametrize(("scale", "verdicts"), [("4,2,3", ("2", "3", "4")), ("4,2,x y", ("4", "2", "x y"))])
+def test_a_set_of_grades_or_classes_is_made_of_their_file(cli, tmp_path, scale, verdicts):
+    name = filled(tmp_path, ("1", "a", "ada", "4"), ("2", "b", "ada", "2"))
+    done = cli("labels", "import", "graded", name, "--scale", scale)
     assert done.code == 0, done.err
-    assert LabelSet.open(tmp_path / "labels" / "graded").settings.verdicts == ("2", "4")
+    assert LabelSet.open(tmp_path / "labels" / "graded").settings.verdicts == verdicts
+    assert cli("labels", "import", "graded", name, "--scale", scale).code == 2
+    assert cli("labels", "import", "graded", name).code == 0
+
+
+@pytest.mark.parametrize("scale", ["1", "1,1", "a,,b", ""])
+def test_a_scale_of_less_than_two_is_none(cli, tmp_path, scale):
+    assert cli("labels", "import", "graded", filled(tmp_path, ("1", "a", "ada", "1")), "--scale", scale).code == 2
+
+
+def test_equal_answers_of_several_candidates_are_told(cli, tmp_path):
+    (tmp_path / "in.csv").write_text(
+        "example_id,candidate,output,annotator,label\n1,a,hi,ada,yes\n1,b,hi,ada,yes\n1,c,ho,ada,no\n"
+    )
+    done = cli("labels", "import", "new", "in.csv")
+    assert "2 new labels" in done.out
+    assert "1 labels are of an answer that another candidate gave too: labelled once" in done.out
+    assert LabelSet.open(tmp_path / "labels" / "new").labels().num_rows == 3
+
+
+@pytest.mark.parametrize("verb", ["agreement", "adjudicate"])
+def test_a_set_that_is_not_there_is_told_with_the_nearest_name(cli, labels, verb):
+    done = cli("labels", verb, "frist")
+    assert done.code == 2
+    assert "no label set" in done.err
+    assert "labels/first, if that was meant" in done.err
 
 
 def test_there_is_no_set_to_export(cli, tmp_path):
@@ -175,6 +212,16 @@ def test_disputes_in_a_file_are_imported_before_they_are_settled(cli, tmp_path):
     path.write_text("output,label,annotator\nhello,pass,ada\nhello,fail,bob\n")
     text = cli("labels", "agreement", str(path)).out
     assert f"1 to adjudicate: safetycatch labels import NAME {path}, then labels adjudicate NAME" in text
+
+
+def test_a_dispute_is_decided_by_the_printed_command_or_the_hashs_first_digits(cli, labels):
+    disagreeing(labels)
+    listed = cli("labels", "adjudicate", "first").out
+    item = f"1@{output_hash('Paris')}"
+    assert f"safetycatch labels adjudicate first {item} " in listed
+    assert cli("labels", "adjudicate", "first", item[:6], "pass", "--as", "eve").code == 0
+    assert cli("labels", "adjudicate", "first", "1@0000", "pass", "--as", "eve").code == 2
+    assert "nothing to adjudicate" in cli("labels", "adjudicate", "first").out
 
 
 def test_a_contested_criterion_comes_first(cli, tmp_path):

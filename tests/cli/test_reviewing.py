@@ -7,6 +7,7 @@ import pytest
 
 from safetycatch.cli.reviewing import _Source
 from safetycatch.store.label_sets import LabelSet
+from tests.review.conftest import desk_in
 from tests.wiring import Project
 
 
@@ -42,6 +43,39 @@ def test_a_plain_file_is_served_until_ctrl_c(started, answers, tmp_path):
     labels = LabelSet.open(tmp_path / "labels" / "answers")
     assert (told["set"], told["answers"], told["run"]) == ("answers", 10, None)
     assert set(labels.items()["sampling_probability"].to_pylist()) == {1 / 3}
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("labels/anwsers", "labels/anwsers: no label set or file"),
+        ("nowhere/at/all", "nowhere/at/all: no label set or file"),
+        ("anwsers", "no run, label set or file 'anwsers'"),
+    ],
+)
+def test_what_is_not_there_is_told_with_the_nearest_name(cli, tmp_path, what, told):
+    desk_in(tmp_path).labels.folder.rename(tmp_path / "labels" / "answers")
+    done = cli("review", what)
+    assert (done.code, told in done.err) == (2, True)
+    assert ("safetycatch review labels/answers" in done.err) == ("anwsers" in what)
+
+
+def test_a_claim_without_labels_explores_first(cli, tmp_path):
+    (tmp_path / "safetycatch.yaml").write_text("")
+    rows = [{"id": str(n), "input": "q", "target": "t", "output": "o"} for n in range(9)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "verdicts.jsonl").write_text(
+        "".join(json.dumps({"example_id": str(n), "verdict": "pass"}) + "\n" for n in range(9))
+    )
+    (tmp_path / "judged.yaml").write_text(json.dumps({
+        "data": {"path": "rows.jsonl", "id": "id", "input": "input", "target": "target"}, "task": "generate",
+        "split": {"test": 1}, "candidates": [{"id": name, "outputs": "rows.jsonl"} for name in "ab"],
+        "scorers": ["judge"], "claim": {"baseline": "a", "candidate": "b", "metric": "judge"},
+        "judge": {"verdicts": "verdicts.jsonl"},
+    }))  # fmt: skip
+    done = cli("review", "judged.yaml")
+    assert done.code == 2
+    assert "take `claim:` out of it for now, so that it explores, then safetycatch run judged.yaml" in done.err
 
 
 def test_a_set_that_is_there_goes_on(started, answers, tmp_path):

@@ -49,8 +49,17 @@ def test_how_labels_were_spelled_is_told(tmp_path):
     assert not any("labels are read" in note for note in read(tmp_path, "output,label\na,pass\n").notes)
 
 
-def test_other_labels_stay_as_written_without_a_scale(tmp_path):
-    assert read(tmp_path, "output,label\na,1\nb,4\n").labels["label"].to_pylist() == ["1", "4"]
+def test_other_labels_stay_as_written_without_a_scale_and_it_is_told(tmp_path):
+    found = read(tmp_path, "output,label\na,1\nb,4\n")
+    assert found.labels["label"].to_pylist() == ["1", "4"]
+    assert "labels are classes, as they are written: '1', '4'" in found.notes
+
+
+def test_a_file_that_is_not_there_is_told_with_the_nearest_name(tmp_path):
+    (tmp_path / "labels.csv").write_text("output,label\na,yes\n")
+    with pytest.raises(DataError, match="no label set or file") as told:
+        read_labels(tmp_path / "lables")
+    assert "labels.csv, if that was meant" in told.value.fix
 
 
 def test_a_label_that_the_scale_does_not_have_is_refused_with_its_row(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,11 +39,24 @@ def is_set(folder: Path) -> bool:
     return (folder / SET).is_file()
 
 
+def near_set(name: str) -> str:
+    """Return the label set that a wrong name or folder probably means; "" where none is near."""
+    from safetycatch.configuration import nearest
+
+    folder = folder_of(name)
+    close = nearest(folder.name, [item.name for item in folder.parent.glob("*") if is_set(item)])
+    return str(folder.parent / close) if close else ""
+
+
 def set_named(name: str) -> LabelSet:
     """Return the label set of a name or folder. Raises: UsageError when there is none; StoreError."""
     from safetycatch.store.label_sets import LabelSet
 
-    return LabelSet.open(folder_of(name))
+    folder = folder_of(name)
+    near = "" if is_set(folder) else near_set(name)
+    if near:
+        raise UsageError(f"no label set {name[:80]!r}", where=str(folder), fix=f"{near}, if that was meant")
+    return LabelSet.open(folder)
 
 
 def agreement(
@@ -72,6 +86,10 @@ def labelled(source: str) -> Labelled:
     path = Path(source)
     folder = folder_of(source)
     where = path if path.is_file() else folder
+    if not where.exists():
+        near = near_set(source)
+        fix = f"{near}, if that was meant" if near else "safetycatch review makes a label set"
+        raise UsageError(f"no label set or file {source[:80]!r}", where=str(where), fix=fix)
     return pipeline.module("tasks.labels", find_project(Path.cwd())).labelled(where)
 
 
@@ -210,7 +228,7 @@ def adjudicate(
     output, found = Output(json=json), set_named(label_set)
     queue = _once(disputes(found.labels(), rule=rule))
     if item is None:
-        _list(output, found, queue)
+        _list(output, found, queue, label_set)
         return
     if label is None:
         expected = ", ".join(found.settings.verdicts)
@@ -218,7 +236,9 @@ def adjudicate(
     _decide(output, found, item, label, criterion, critique, name)
 
 
-def _list(output: Output, found: LabelSet, queue: list[Dispute]) -> None:
+def _list(output: Output, found: LabelSet, queue: list[Dispute], source: str) -> None:
+    from safetycatch.cli.output import safe
+
     texts = {(row["example_id"], row["output_hash"]): row for row in found.rows}
 
     def told(one: Dispute) -> dict[str, Any]:
@@ -248,7 +268,14 @@ def _list(output: Output, found: LabelSet, queue: list[Dispute]) -> None:
         for one in documents
     ]
     output.table(rows)
-    output.line("\ndecide: safetycatch labels adjudicate SET ITEM LABEL [--criterion NAME] --as NAME")
+    first, named = documents[0], ["safetycatch", "labels", "adjudicate", source]
+    about = ["--criterion", first["criterion"]] if first["criterion"] else []
+    words = shlex.join([*named, first["item"], next(iter(first["said"].values())), *about, "--as", "NAME"])
+    output.line(f"\ndecide, with your label and name: {safe(words)}")
+
+
+def _named(key: tuple[str, str], example_id: str, digest: str) -> bool:
+    return key[0] == example_id and bool(digest) and key[1].startswith(digest)
 
 
 def _decide(
@@ -263,13 +290,13 @@ def _decide(
 
     example_id, _, digest = item.rpartition("@") if "@" in item else (item, "", "")
     there = {(row["example_id"], row["output_hash"]) for row in found.rows}
-    matching = sorted(key for key in there if key == (example_id, digest) or (key[0] == item))
+    matching = sorted(key for key in there if key[0] == item or _named(key, example_id, digest))
     if len(matching) != 1:
         many = f"{len(matching)} answers to {item[:60]!r}"
         raise UsageError(
             many if matching else f"no answer {item[:80]!r}",
             where=f"label set {found.name}",
-            expected="EXAMPLE@HASH, as `safetycatch labels adjudicate SET` lists them",
+            expected="EXAMPLE@HASH, as `safetycatch labels adjudicate SET` lists them; the hash's first digits will do",
         )
     who = consent(name).name
     try:

@@ -94,18 +94,25 @@ def import_labels(
     keep_mine: Annotated[
         bool, typer.Option("--keep-mine", help="Where the set says otherwise, it stays; import the rest.")
     ] = False,
+    scale: Annotated[
+        str | None, typer.Option(help="Of a new set: pass_fail, pairwise, or grades or classes, as 1,2,3.")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Add the labels in FILE to SET, made of the file where there is none; what contradicts the set is only listed."""
     from safetycatch.cli.output import Output
     from safetycatch.data.label_files import read_labels
+    from safetycatch.judge_settings import PASS_FAIL, verdict_labels
     from safetycatch.store import label_merging
 
     output, now, names = Output(json=json), datetime.now(UTC), _names(rename or [])
     folder = label_people.folder_of(label_set)
     there = label_people.is_set(folder)
     into = label_people.set_named(label_set) if there else None
-    found = read_labels(file, verdicts=into.settings.verdicts if into is not None else None)
+    if into is not None and scale is not None:
+        raise UsageError("--scale is of a new set", where=str(folder), expected="a name that no set has")
+    judged = label_merging.scale_of(PASS_FAIL if scale is None else scale)
+    found = read_labels(file, verdicts=into.settings.verdicts if into is not None else verdict_labels(judged))
     said_by: set[str] = {row["annotator"] for row in found.labels.to_pylist()}
     if strange := names.keys() - said_by:
         raise UsageError(
@@ -116,7 +123,7 @@ def import_labels(
     _check_names([names.get(name, name) for name in sorted(said_by)])
     if into is None:
         source = {"file": file.name, "sha256": _sha256(file)}
-        into = label_merging.made_of_file(folder, found, source, now=now)
+        into = label_merging.made_of_file(folder, found, source, scale=judged, now=now)
     made = label_merging.merging(into, found, names, now=now)
     stopped = bool(made.conflicts) and not keep_mine
     if not stopped:
@@ -161,6 +168,7 @@ def _as_json(into: LabelSet, made: Merging, notes: Sequence[str], *, stopped: bo
         "created": created,
         "new": 0 if stopped else made.n_new,
         "known": made.n_known,
+        "equal": made.n_equal,
         "conflicts": [
             {name: getattr(one, name) for name in ("annotator", "example_id", "criterion", "here", "there")}
             for one in made.conflicts
@@ -184,4 +192,6 @@ def _tell(output: Output, into: LabelSet, made: Merging, notes: Sequence[str], *
         output.field(
             "fix", "--keep-mine leaves these as the set has them; --rename NAME=NAME-2 if it is another person"
         )
+    if made.n_equal:
+        notes = [*notes, f"{made.n_equal:,} labels are of an answer that another candidate gave too: labelled once"]
     output.block("note", list(notes))

@@ -109,7 +109,7 @@ class _Source:
     """What the command line names: `path` where it is a file or folder, else a run."""
 
     def __init__(self, what: str | None, set_name: str | None) -> None:
-        from safetycatch.cli.label_people import folder_of, is_set
+        from safetycatch.cli.label_people import folder_of, is_set, near_set
 
         self.what, self.set_name = what, set_name
         path = Path(what) if what else None
@@ -125,6 +125,11 @@ class _Source:
         self.base = self.experiment.parent if self.experiment is not None else Path()
         named = what if what is not None and self.file is None else (set_name if what is None else None)
         self.folder = folder_of(named) if named is not None and is_set(folder_of(named)) else None
+        # A run's id has no folder before it.
+        if path is not None and self.file is None and self.folder is None and len(path.parts) != 1:
+            near = near_set(str(path))
+            fix = f"safetycatch review {near}" if near else "safetycatch review FILE, or a run of `safetycatch ls`"
+            raise UsageError("no label set or file", where=str(path), fix=fix)
         if what is None and set_name is not None and self.folder is None:
             raise UsageError(
                 f"no label set {set_name[:80]!r}",
@@ -148,20 +153,40 @@ class _Source:
             return self._newest(self.experiment)
         if self.file is not None:
             return None, None
-        found = load(self.what or "last")
-        return open_store(), found
+        return open_store(), self._named()
+
+    def _named(self) -> StoredRun:
+        from safetycatch.cli.label_people import near_set
+        from safetycatch.cli.reading import load
+
+        if self.what is None:
+            return load("last")
+        try:
+            return load(self.what)
+        except UsageError as error:
+            near = near_set(self.what)
+            if not near:
+                raise
+            raise UsageError(
+                f"no run, label set or file {self.what[:80]!r} ({error.found})", fix=f"safetycatch review {near}"
+            ) from None
 
     def _newest(self, path: Path) -> tuple[Store, StoredRun]:
         from safetycatch import load_experiment
         from safetycatch.project import find_project
         from safetycatch.store import Runs, Store
 
-        name, root = load_experiment(path).name, find_project(path).store_root
+        experiment = load_experiment(path)
+        name, root = experiment.name, find_project(path).store_root
         store = Store.open(root) if root.is_dir() else None
         runs = Runs(store).ls(MANY) if store is not None else []
         newest = next((run for run in runs if run.name == name and run.status == "done"), None)
         if store is None or newest is None:
-            raise UsageError("this experiment has no finished run", where=str(path), fix=f"safetycatch run {path}")
+            again = f"safetycatch run {shlex.quote(str(path))}"
+            if experiment.claiming and experiment.judge is not None:
+                # SC101 refuses the claim for want of the labels that this command is to make.
+                again = f"take `claim:` out of it for now, so that it explores, then {again}, then this command again"
+            raise UsageError("this experiment has no finished run", where=str(path), fix=again)
         return store, newest
 
     def shown(self, folder: Path) -> Path:

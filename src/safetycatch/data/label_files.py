@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from safetycatch import tables
+from safetycatch.configuration import nearest
 from safetycatch.data import label_studio
 from safetycatch.data.label_spelling import as_verdicts
 from safetycatch.data.loading import ID_DIGITS
@@ -76,6 +77,10 @@ def read_labels(
     Raises: DataError naming row and column of: an unknown label, an output that its hash contradicts, an item with
     two inputs, one annotator's two labels of one item and criterion.
     """
+    if not path.exists():
+        near = nearest(path.name, [item.name for item in path.parent.glob("*")])
+        fix = f"{path.parent / near}, if that was meant" if near else "safetycatch review makes a label set"
+        raise DataError("no label set or file", where=str(path), fix=fix)
     read = _studio(path) if path.suffix.lower() == ".json" else _flat(path)
     if not read.rows:
         raise DataError("no rows", where=read.place, expected="at least one output")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safetycatch.configuration import nearest
 from safetycatch.errors import DataError
 from safetycatch.judge_settings import FAIL, PASS
 
@@ -31,14 +32,30 @@ def as_verdicts(
         allowed = (PASS, FAIL) if criterion or binary else scale
         verdict = text.strip() if allowed is None else _among(allowed, text)
         if verdict is None:
-            raise DataError(f"the label {text[:60]!r}", where=place, expected=" or ".join(allowed or ()))
+            fix = _meant(text, allowed or ())
+            raise DataError(f"the label {text[:60]!r}", where=place, expected=" or ".join(allowed or ()), fix=fix)
         if verdict != text.strip():
             spelled[text.strip()] = verdict
         verdicts.append(verdict)
+    notes: list[str] = []
+    if scale is None and not binary:
+        classes = sorted({verdict for verdict, criterion in zip(verdicts, criteria, strict=True) if not criterion})
+        shown = ", ".join(repr(name[:20]) for name in classes[:SHOWN])
+        notes.append(f"labels are classes, as they are written: {shown}{' …' if len(classes) > SHOWN else ''}")
     if not spelled:
-        return verdicts, []
+        return verdicts, notes
     shown = ", ".join(f"{text[:20]!r} as {verdict}" for text, verdict in list(spelled.items())[:SHOWN])
-    return verdicts, [f"labels are read so: {shown}{' …' if len(spelled) > SHOWN else ''}"]
+    return verdicts, [*notes, f"labels are read so: {shown}{' …' if len(spelled) > SHOWN else ''}"]
+
+
+def _meant(text: str, allowed: Sequence[str]) -> str:
+    """Return what probably was meant by a label that the scale does not have, and how another scale is named."""
+    binary = set(allowed) == {PASS, FAIL}
+    near = nearest(text.strip(), [*allowed, *(PASSES | FAILS if binary else ())])
+    other = (
+        "grades or classes are named all: --scale 1,2,3 of labels import, judge: {scale: [1, 2, 3]}" if binary else ""
+    )
+    return "; ".join(part for part in (f"{near!r}, if that was meant" if near else "", other) if part)
 
 
 def _pass_fail(text: str) -> str | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.errors import DataError, UsageError
-from safetycatch.judge_settings import FAIL, PASS, PASS_FAIL
+from safetycatch.judge_settings import FAIL, PAIRWISE, PASS, PASS_FAIL
 from safetycatch.store.label_events import SEPARATOR, Label
 from safetycatch.store.label_sets import LabelSet, SetSettings
 
@@ -40,10 +40,14 @@ class Conflict:
 
 @dataclass(slots=True)
 class Merging:
-    """What an import would do: labels to add by annotator, how many are there already, and conflicts."""
+    """What an import would do: labels to add by annotator, how many are there already, and conflicts.
+
+    `n_equal` labels say again what the same person's one to add says: of an answer that several candidates gave.
+    """
 
     new: dict[str, list[Label]] = field(default_factory=dict[str, list[Label]])
     n_known: int = 0
+    n_equal: int = 0
     conflicts: list[Conflict] = field(default_factory=list[Conflict])
 
     @property
@@ -71,6 +75,7 @@ def merging(into: LabelSet, found: Labelled, names: Mapping[str, str], *, now: d
         earlier = here.get(slot) or (planned[slot].label if slot in planned else None)
         if earlier is not None:
             made.n_known += slot in here and earlier == row["label"]
+            made.n_equal += slot not in here and earlier == row["label"]
             if earlier != row["label"]:
                 made.conflicts.append(Conflict(annotator, row["example_id"], row["criterion"], earlier, row["label"]))
         elif (slot, row["label"]) not in whole:
@@ -86,23 +91,29 @@ def write(into: LabelSet, made: Merging) -> None:
         into.append(annotator, *events)
 
 
-def made_of_file(folder: Path, found: Labelled, source: dict[str, Any], *, now: datetime) -> LabelSet:
-    """Return a new, empty label set of a file's answers; its scale is that of the labels, its criteria are theirs.
+def scale_of(text: str) -> str | tuple[int | str, ...]:
+    """Return the scale that `text` names: pass_fail, pairwise, or grades or classes between commas.
 
-    Raises: as `LabelSet.create`; DataError where the labels show one class only.
+    Raises: UsageError for fewer than two, or one twice.
     """
-    whole = {row["label"] for row in found.labels.to_pylist() if not row["criterion"]}
+    if text in {PASS_FAIL, PAIRWISE}:
+        return text
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        expected = f"{PASS_FAIL}, {PAIRWISE}, or at least two grades or classes, as 1,2,3 or billing,other"
+        raise UsageError(f"{text[:80]!r}", where="--scale", expected=expected)
+    graded = all(name.isascii() and name.isdecimal() and len(name) < 10 for name in names)
+    return tuple(sorted(map(int, names))) if graded else tuple(names)
+
+
+def made_of_file(
+    folder: Path, found: Labelled, source: dict[str, Any], *, scale: str | tuple[int | str, ...], now: datetime
+) -> LabelSet:
+    """Return a new, empty label set of a file's answers, judged on `scale`; its criteria are those of the labels.
+
+    Raises: as `LabelSet.create`.
+    """
     criteria = sorted({row["criterion"] for row in found.labels.to_pylist()} - {""})
-    scale: str | tuple[int | str, ...] = PASS_FAIL
-    if not whole <= {PASS, FAIL}:
-        if len(whole) < 2:
-            raise DataError(
-                f"one label only: {next(iter(whole))[:60]!r}",
-                where=str(folder),
-                expected="pass and fail, or at least two classes or grades, from which the scale is read",
-            )
-        graded = all(label.isascii() and label.isdecimal() for label in whole)
-        scale = tuple(sorted(map(int, whole))) if graded else tuple(sorted(whole))
     return LabelSet.create(folder, found.items, SetSettings(scale, dict.fromkeys(criteria, ""), source=source), now=now)
 
 
