@@ -21,7 +21,7 @@ from safetycatch.errors import ProviderUnusableError
 from safetycatch.identity import fingerprint
 from safetycatch.judging.calibration import agreed, disagreements
 from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED
-from safetycatch.report.certificate import render_certificate
+from safetycatch.report.certificate import certificate_markdown, render_certificate
 from safetycatch.store.certificates import Certificates
 from tasks.calibrate import (
     call_counts,
@@ -232,16 +232,10 @@ def _publish(certificate: Certificate, page: Path) -> None:
     if FlowRunContext.get() is None:
         return
     until = f"{certificate.valid_until:%Y-%m-%d}" if certificate.valid_until else "it does not age"
-    lines = [
-        f"# {certificate.state}",
-        "",
-        f"valid until: {until} · {certificate.validity}",
-        "",
-        *(f"- {reason.text}" for reason in certificate.reasons),
-    ]
-    create_markdown_artifact("\n".join(lines), key="certificate", description=f"{certificate.state}, until {until}")
+    told = certificate_markdown(certificate.as_json())
+    create_markdown_artifact(told, key="certificate", description=f"{certificate.state}, until {until}")
     if certificate.probes:
         keys = ("kind", "verdict", "n", "events", "upper")
         rows = [{key: probe[key] for key in keys} for probe in certificate.as_json()["probes"]]
         create_table_artifact(rows, key="probes", description="probes of the judge")
-    create_link_artifact(page.as_uri(), link_text=f"certificate of {certificate.experiment}", key="certificate-page")
+    create_link_artifact(page.as_uri(), link_text="certificate of the judge", key="certificate-page")

@@ -11,6 +11,7 @@ from safetycatch.judging.calibration import counts_of
 from safetycatch.judging.certificate import LIMITS, Certificate, decide_state, lowered, validity_of
 from safetycatch.judging.certificate import Reason as Why
 from safetycatch.judging.further_labels import further_labels
+from safetycatch.report.certificate import certificate_markdown
 from tests.judging.certified import NOW, PASS_FAIL, certificate, items
 
 
@@ -106,3 +107,11 @@ def test_a_replay_says_the_same_whenever_it_is():
     later = certificate(issued_at=NOW + timedelta(days=5))
     assert later.same_findings(certificate())
     assert not certificate((96, 4, 3, 97)).same_findings(certificate())
+
+
+def test_what_prefect_is_told_holds_nothing_that_works():
+    hostile = Why("sealed_seen", "seen [x](http://evil) <img src=x> ![](y)")
+    told = certificate_markdown(certificate(reasons=(hostile, Why("few_labels", "3 are there"))).as_json())
+    assert "- `seen [x](http://evil) <img src=x> ![](y)`" in told
+    assert "- 3 are there" in told
+    assert told.startswith("# certified")

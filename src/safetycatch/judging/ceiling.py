@@ -77,7 +77,7 @@ def human_ceiling(
         told = f"the {n} items that two people labelled answer {n_clusters} questions, {MIN_CLUSTERS} are needed"
         return Ceiling("not_checked", n, reason=told)
     drawn_clusters = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), N_RESAMPLES)
-    times = np.vstack([np.ones(n), drawn_clusters[:, of]])
+    times: NDArray[np.float64] = np.vstack([np.ones(n), drawn_clusters[:, of]]).astype(np.float64)
     people = _mean_kappa([(table[:, a], table[:, b]) for a, b in combinations(range(len(names)), 2)], times, classes)
     own = _mean_kappa([(table[:, a], verdicts) for a in range(len(names))], times, classes)
     drawn = (people - own)[1:]

@@ -97,6 +97,19 @@ def contested(people: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def certificate_markdown(certificate: Mapping[str, Any]) -> str:
+    """Return what Prefect, which others may read, is told of a certificate: no text of a row, nothing that works."""
+    until = certificate["valid_until"][:10] if certificate["valid_until"] else "it does not age"
+    lines = [
+        f"# {certificate['state']}",
+        "",
+        f"valid until: {until} · {escaping.markdown_prose(certificate['validity'])}",
+        "",
+        *(f"- {escaping.markdown_prose(reason['text'])}" for reason in certificate["reasons"]),
+    ]
+    return "\n".join(lines)
+
+
 def _bars(limits: Mapping[str, float]) -> str:
     return (
         f"certified: one-sided 95 % lower bounds TPR ≥ {limits['tpr']:.2f}, TNR ≥ {limits['tnr']:.2f}, "
