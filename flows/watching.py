@@ -83,7 +83,8 @@ def failed(error: Exception) -> State[Any]:
     kind = type(error).__name__
     text = str(error) if isinstance(error, (ExperimentError, UsageError)) else codes or kind
     if isinstance(error, ApprovalNeededError):
-        text = f"{codes}: {approve_command(error.run_id)}"
+        # A calibration is no run: it says itself what approves it.
+        text = f"{codes}: {(error.asked or {}).get('command') or approve_command(error.run_id)}"
     if not isinstance(error, SafetycatchError):
         # A bug: where it happened, without its text.
         get_run_logger().error("%s\n%s", kind, "".join(traceback.format_tb(error.__traceback__)))

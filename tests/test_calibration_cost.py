@@ -4,6 +4,7 @@ import pytest
 
 from flows.calibrate import run_calibration
 from flows.chain import as_function
+from flows.watching import failed
 from safetycatch.errors import ApprovalNeededError
 from safetycatch.store.ledger import Consent
 from tasks.session import WATCHER, Watcher
@@ -74,5 +75,6 @@ def test_what_is_asked_is_the_verdicts_and_the_probes(judged):
 
 def test_who_waits_is_told_what_to_type(judged):
     judged.config["budget"] = {"usd": 5, "calls": 5000, "ask_above": 0.0}
-    told = str(waits(judged, probes=False))
-    assert "safetycatch calibrate e.yaml --no-probes --yes --as NAME" in told
+    error, command = waits(judged, probes=False), "safetycatch calibrate e.yaml --no-probes --yes --as NAME"
+    assert command in str(error)
+    assert failed(error).message == f"SC302: {command}"

@@ -209,6 +209,11 @@ def test_a_finished_run_waits_for_nobody_but_its_winner_may(here):
     assert "--promotion --as NAME approves that its winner goes out" in err
 
 
+def test_a_calibration_is_approved_by_its_own_command(here):
+    code, _, err = here("approve", "calibrate-0123456789abcdef", "--as", "Ada")
+    assert (code, "safetycatch calibrate FILE --yes --as NAME" in err) == (2, True)
+
+
 def test_a_damaged_ledger_approves_nothing(here, project):
     here("approve", "last", "--promotion", "--as", "Ada")
     (project.store / LEDGER).write_bytes(b"x" * 5000)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 SEND, PROMOTE = "send the calls", "promote it"
 MAX_RUNS = 10_000
+CALIBRATING = ("calibrate-", "refine-", "sentinels-")
 YES = frozenset({"y", "yes"})
 
 
@@ -119,6 +120,12 @@ def _approve(run: str, name: str | None, note: str, output: Output) -> None:
     from safetycatch.cli.reading import command_of, load
     from safetycatch.store.ledger import consent
 
+    if run.startswith(CALIBRATING):
+        raise UsageError(
+            f"{run[:80]} is a calibration, and no run",
+            where="safetycatch approve",
+            fix="safetycatch calibrate FILE --yes --as NAME   (with --refine or --sentinels as it was typed)",
+        )
     stored = load(run)
     again = f"safetycatch approve {stored.run_id} --as NAME"
     if name is None:
