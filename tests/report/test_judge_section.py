@@ -8,7 +8,7 @@ import pytest
 
 from safetycatch.report.html import render_html
 from safetycatch.report.judge import judge
-from safetycatch.report.judged import mark, told
+from safetycatch.report.judged import NOBODY, mark, told
 from safetycatch.report.markdown import render_markdown
 
 HOSTILE = "<script>alert(1)</script>[x](javascript:1)"
@@ -148,7 +148,7 @@ def test_a_withheld_raw_rate_is_in_neither_plot_nor_table(page):
 
 
 def test_an_unchecked_judge_is_marked_and_what_to_type_is_said():
-    lines = told(facts([rate("a", method="", gain=None, reason="nobody")], None, n_labels=0), "e.yaml")
+    lines = told(facts([rate("a", method="", gain=None, reason=NOBODY)], None, n_labels=0), "e.yaml")
     assert lines[0] == "uncalibrated: nobody checked this judge against people"
     assert "(uncalibrated)" in lines[1]
     assert lines[-1] == "next: safetycatch review e.yaml, then safetycatch calibrate e.yaml"
@@ -203,3 +203,34 @@ def test_what_stands_beside_a_figure_stands_in_every_table(content):
     assert "raw 80.0 %" in render_html(shown)
     assert "raw +1.0 points" in render_html(shown)
     assert "raw 80.0" in render_markdown(shown)
+
+
+def test_what_a_difference_assumes_stands_beside_the_verdict(content):
+    common = DIFFERENCE | {"method": "common_error", "assumption": "the judge errs on both alike"}
+    known = facts(differences=[common])
+    shown = replace(content, judged=known)
+    assert "errs on both alike" in render_html(shown)
+    assert "errs on both alike" in render_markdown(shown)
+    assert any("their difference is not the one above" in line for line in known["told"])
+
+
+def test_what_is_withheld_has_no_figure_anywhere(page):
+    hidden = dict.fromkeys(("estimate", "low", "high", "raw", "raw_low", "raw_high", "gain"))
+    gone = {"method": "", "reason": "verdicts on pairs have no correction", "withheld": True, **hidden}
+    known = facts(
+        [rate("a") | gone], {**CERTIFICATE, "state": "provisional"}, scale="pairwise", differences=[DIFFERENCE | gone]
+    )
+    assert "a withheld" in known["told"]
+    assert "withheld: provisional certificate" in page(known)
+    assert mark(known, known["rates"][0]) == "withheld"
+
+
+def test_few_labels_are_not_nobody():
+    row = rate("a", method="", gain=None, reason="this judge has no certificate; 29 labels (30 are needed)")
+    assert "nobody" not in told(facts([row], None), "e.yaml")[0]
+
+
+def test_drift_labels_for_tuning_and_disputes_are_named():
+    lines = told(facts(certificate={**CERTIFICATE, "drift": {"alarm": True}}, n_tuned=7, n_disputed=3), "e.yaml")
+    for part in ("DRIFTED", "7 labels of these answers were dealt", "answers on which they settle"):
+        assert any(part in line for line in lines)

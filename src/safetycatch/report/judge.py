@@ -25,7 +25,7 @@ def judge(content: ReportContent) -> Section | None:
         return None
     blocks: list[Block] = [Prose(line) for line in facts["told"]]
     rows = [row for row in facts["rates"] if row["slice"] == "all"]
-    if rows:
+    if any(row["method"] or not row.get("withheld") for row in rows):
         blocks.append(_rates_plot(facts, rows))
     certificate = facts["certificate"]
     sealed = certificate["sealed"] if certificate else []
@@ -50,7 +50,9 @@ def judge(content: ReportContent) -> Section | None:
 def _rates_plot(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Block:
     """Return each candidate's figure as it counts, and the raw one below it."""
     unit = numbers.unit_named(unit_of(facts, JUDGE))
-    own = [row for row in rows if unit_of(facts, row["metric"]) == unit.name]
+    own = [
+        row for row in rows if unit_of(facts, row["metric"]) == unit.name and (row["method"] or not row.get("withheld"))
+    ]
     ends = (
         x for row in own for name in ("estimate", "low", "high", "raw", "raw_low", "raw_high") for x in (row[name],)
     )
@@ -164,7 +166,7 @@ def _rates_grid(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
         unit = unit_of(facts, row["metric"])
         text = numbers.shown(row["estimate"], row["low"], row["high"], unit)
         raw = numbers.shown(row["raw"], row["raw_low"], row["raw_high"], unit)
-        hidden = bool(row["method"]) and measured(row["raw"]) is None
+        hidden = bool(row.get("withheld")) or (bool(row["method"]) and measured(row["raw"]) is None)
         cells.append(
             (
                 row["candidate"],
@@ -190,7 +192,7 @@ def _differences_grid(facts: Mapping[str, Any]) -> Grid:
         unit = unit_of(facts, row["metric"])
         text = numbers.shown(row["estimate"], row["low"], row["high"], unit, difference=True)
         raw = numbers.shown(row["raw"], row["raw_low"], row["raw_high"], unit, difference=True)
-        hidden = bool(row["method"]) and measured(row["raw"]) is None
+        hidden = bool(row.get("withheld")) or (bool(row["method"]) and measured(row["raw"]) is None)
         cells.append(
             (
                 row["candidate"],

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 JUDGE = "judge"
-UNCALIBRATED = "uncalibrated: nobody checked this judge against people"
+NOBODY = "nobody checked this judge against people"
+UNCALIBRATED = f"uncalibrated: {NOBODY}"
 METHODS = {
     "post_stratified": "post-stratified over its verdicts",
     "ppi": "prediction-powered (PPI++)",
@@ -34,6 +35,8 @@ def unit_of(facts: Mapping[str, Any], metric: str) -> str:
 
 def mark(facts: Mapping[str, Any], row: Mapping[str, Any], *, difference: bool = False) -> str:
     """Return what stands beside a judged figure: the raw one where it is corrected, else that it is not."""
+    if not row["method"] and row.get("withheld"):
+        return "withheld"
     if not row["method"]:
         return "uncalibrated" if facts["certificate"] is None and facts["scale"] != "pairwise" else "uncorrected"
     if measured(row["raw"]) is None:
@@ -72,6 +75,7 @@ def told(facts: Mapping[str, Any], file: str) -> list[str]:
         lines[-1] += f"; and {len(rates) - MAX_SHOWN} more"
     assumptions = dict.fromkeys(row["assumption"] for row in rates if row["assumption"])
     lines += [f"assuming that {text}" for text in assumptions]
+    lines += _differences(facts)
     lines += _gain(rates)
     lines.append(certificate_line(facts))
     lines += _remarks(facts)
@@ -82,9 +86,11 @@ def told(facts: Mapping[str, Any], file: str) -> list[str]:
 def _basis(facts: Mapping[str, Any], rates: Sequence[Mapping[str, Any]]) -> str:
     """Return how these figures came about."""
     if facts["scale"] == "pairwise":
+        hidden = any(row.get("withheld") for row in rates)
         return (
             "the judge's wins against the baseline, ties one half; 50 % is no difference; position is dealt with by a "
             "drawn order, its other errors are not corrected"
+            + (": withheld, for its certificate is provisional" if hidden else "")
         )
     parts: list[str] = []
     for method in dict.fromkeys(row["method"] for row in rates):
@@ -92,7 +98,12 @@ def _basis(facts: Mapping[str, Any], rates: Sequence[Mapping[str, Any]]) -> str:
         who = "" if len(own) == len(rates) else f"{', '.join(row['candidate'] for row in own)}: "
         if not method:
             reason = own[0]["reason"]
-            parts.append(f"{who}{UNCALIBRATED if facts['certificate'] is None else f'uncorrected: {reason}'}")
+            if any(row.get("withheld") for row in own):
+                parts.append(f"{who}withheld: the certificate is provisional, and nothing corrects this: {reason}")
+            elif facts["certificate"] is None:
+                parts.append(f"{who}{UNCALIBRATED if reason == NOBODY else f'uncalibrated: {reason}'}")
+            else:
+                parts.append(f"{who}uncorrected: {reason}")
         elif method == "rogan_gladen":
             counts = f"{own[0]['n_labels']:,} sealed labels"
             parts.append(f"{who}corrected for the judge's errors {METHODS[method]}, from the certificate's {counts}")
@@ -108,7 +119,32 @@ def _basis(facts: Mapping[str, Any], rates: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(parts)
 
 
+def _differences(facts: Mapping[str, Any]) -> list[str]:
+    """Return what the differences assume, and that they may not be those of the rates shown."""
+    rows = [row for row in facts["differences"] if row["slice"] == "all"]
+    by_method: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_method.setdefault(row["method"], []).append(row)
+    lines: list[str] = []
+    for method, own in by_method.items():
+        pairs = dict.fromkeys(f"{row['candidate']} against {row['baseline']}" for row in own)
+        who = ", ".join(list(pairs)[:MAX_SHOWN]) + (
+            f" and {len(pairs) - MAX_SHOWN} more" if len(pairs) > MAX_SHOWN else ""
+        )
+        if method:
+            lines.append(f"difference {who}: {METHODS.get(method, method)}, assuming that {own[0]['assumption']}")
+        elif facts["certificate"] is not None and own[0]["reason"]:
+            word = "withheld" if own[0].get("withheld") else "uncorrected"
+            lines.append(f"difference {who}: {word}: {own[0]['reason']}")
+    methods = {row["method"] for row in facts["rates"] if row["slice"] == "all" and row["method"]}
+    if "common_error" in by_method and methods - {"rogan_gladen"}:
+        lines.append("the rates shown are corrected by labels of their own, so their difference is not the one above")
+    return lines
+
+
 def _figure(facts: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    if not row["method"] and row.get("withheld"):
+        return f"{row['candidate']} withheld"
     text = numbers.shown(row["estimate"], row["low"], row["high"], unit_of(facts, row["metric"])).text
     return f"{row['candidate']} {text} ({mark(facts, row)})"
 
@@ -144,6 +180,7 @@ def certificate_line(facts: Mapping[str, Any]) -> str:
         )
     until = f", until {found['valid_until'][:10]}" if found["valid_until"] else ", does not age"
     expired = ", EXPIRED" if found["expired"] else ""
+    expired += ", DRIFTED since: it corrects as the judge was" if found.get("drift", {}).get("alarm") else ""
     return f"certificate: {found['state']} on {found['issued_at'][:10]}{until}{expired} ({found['id'][:12]})"
 
 
@@ -153,7 +190,15 @@ def _remarks(facts: Mapping[str, Any]) -> list[str]:
         for candidate, (gone, drawn) in facts["changed"].items()
     ]
     if facts["n_disputed"]:
-        lines.append(f"{facts['n_disputed']:,} labelled answers are disputed among people and left out")
+        lines.append(
+            f"{facts['n_disputed']:,} labelled answers are disputed among people and left out: these figures are of "
+            "answers on which they settle"
+        )
+    if facts.get("n_tuned"):
+        lines.append(
+            f"{facts['n_tuned']:,} labels of these answers were dealt to show the judge or to tune it on, and correct "
+            "nothing: others of the same label stand for them"
+        )
     return lines
 
 
