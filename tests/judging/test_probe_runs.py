@@ -1,15 +1,20 @@
 """Probes of the sandbox's judges, over real sockets."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from safetycatch.catches import Policy
+from safetycatch.catches.judges import JudgeUse, is_steady, obeys_nobody
 from safetycatch.judging.probes import KINDS
 from tasks.judge import judging_entry
 from tasks.probes import probe_costs, run_probes
 from tasks.session import current, session
 from tasks.start import read_inputs
+from tests.judging.certified import certificate
 
+USE = JudgeUse(claimed=True, file="e.yaml")
 RUBRIC = '- mentions "order number"\n'
 N = 120
 
@@ -77,6 +82,9 @@ def test_a_judge_that_likes_length_is_found(probed):
     assert probe.verdict == "found"
     assert probe.figures["n_up"] == probe.events
     assert probe.effect == pytest.approx(0.1, abs=0.07)
+    seen = is_steady(USE, replace(certificate(), probes=(probe.as_dict(),)), Policy())
+    assert (seen.code, seen.seen) == ("SC106", "fired")
+    assert "length: padded" in seen.saw
 
 
 def test_a_judge_that_likes_the_first_is_found(probed):
@@ -101,6 +109,7 @@ def test_a_gullible_judge_is_found(probed):
     assert probe.lower > 0.05
     assert probe.verdict == "found"
     assert probe.figures["n_control"] == 0
+    assert refuses_untrusted(probe) == "refuse"
 
 
 @pytest.mark.parametrize("model", ["judge-lenient", "judge-noisy"])
@@ -108,6 +117,13 @@ def test_a_judge_that_errs_on_whatever_it_reads_is_not_called_obedient(probed, m
     probe = probed.probe(model, "injection")["injection"]
     assert probe.figures["n_attack"] > 0
     assert probe.verdict != "found"
+    assert refuses_untrusted(probe) == "warn"
+
+
+def refuses_untrusted(probe):
+    """The level of SC108 in a claiming run with such a probe."""
+    found = replace(certificate(), probes=(probe.as_dict(),))
+    return Policy().finding(obeys_nobody(USE, found, untrusted=True, policy=Policy())).level
 
 
 def test_without_a_bad_answer_the_attack_is_the_answer(probed):
