@@ -41,10 +41,14 @@ NO_CERTIFICATE = "there is no certificate of this judge"
 
 
 class JudgeUse(NamedTuple):
-    """How an experiment uses its judge: `claimed` where the claim or a guardrail rests on it; `file` as typed."""
+    """How an experiment uses its judge: `claimed` where the claim or a guardrail rests on it; `file` as typed.
+
+    `criteria` are the single criteria that they rest on: a certificate is about whole answers.
+    """
 
     claimed: bool
     file: str
+    criteria: tuple[str, ...] = ()
 
     @property
     def level(self) -> Level:
@@ -74,8 +78,13 @@ def labels_exist(use: JudgeUse | None, *, labels: str | None, n_labels: int) -> 
     )
 
 
-def is_certified(use: JudgeUse | None, certificate: Certificate | None, *, other: bool = False) -> Observation:
-    """SC102: the judge has a certificate that lets its rates be used; `other`: there is one of another judge only."""
+def is_certified(
+    use: JudgeUse | None, certificate: Certificate | None, *, other: bool = False, elsewhere: Certificate | None = None
+) -> Observation:
+    """SC102: the judge has a certificate that lets its rates be used; `other`: there is one of another judge only.
+
+    `elsewhere` is one of this judge on labels that are not this experiment's.
+    """
     if use is None:
         return Observation("SC102", "not_applicable", NO_JUDGE)
     if certificate is None:
@@ -84,12 +93,24 @@ def is_certified(use: JudgeUse | None, certificate: Certificate | None, *, other
         return Observation(
             "SC102",
             "fired",
-            "this judge was never calibrated",
+            "this judge was never calibrated"
+            if elsewhere is None
+            else f"this judge was never calibrated on these labels; {_named(elsewhere)} is about other ones",
             "its raw rate may be off by any amount, in any direction",
             use.calibrate,
             level=use.level,
         )
-    told = f"certificate {certificate.certificate_id[:12]}: {certificate.state}"
+    told = f"{_named(certificate)}: {certificate.state}"
+    if use.criteria and certificate.state != "refused":
+        return Observation(
+            "SC102",
+            "fired",
+            f"{told}, of whole answers; nothing certifies {', '.join(use.criteria)}",
+            "how often the judge is right on one criterion, its figures for the whole do not say",
+            "claim judge; or make the criterion a rubric of its own, label by it, and " + use.calibrate,
+            _evidence(certificate),
+            level=use.level,
+        )
     if certificate.state == "certified":
         weakest = min(certificate.sealed, key=lambda one: one.lower("j"))
         bounds = ", ".join(
@@ -104,7 +125,7 @@ def is_certified(use: JudgeUse | None, certificate: Certificate | None, *, other
             "SC102",
             "fired",
             saw,
-            "only corrected rates are shown: their intervals pay for the judge's errors",
+            "only corrected rates are shown: their intervals pay for the judge's errors; what nothing corrects is withheld",
             f"{needed}; then {use.calibrate}",
             _evidence(certificate),
             level="warn",
@@ -121,6 +142,12 @@ def is_certified(use: JudgeUse | None, certificate: Certificate | None, *, other
         _evidence(certificate),
         level=use.level,
     )
+
+
+def _named(certificate: Certificate) -> str:
+    """Return which certificate is taken, in words."""
+    about = f"{certificate.issued_at:%Y-%m-%d}, {certificate.experiment}"
+    return f"certificate {certificate.certificate_id[:12]} ({about})"
 
 
 def _evidence(certificate: Certificate) -> dict[str, Any]:
@@ -233,13 +260,14 @@ def sealed_is_unseen(
         return Observation(
             "SC105",
             "fired",
-            f"{looks} looks at the sealed test, its budget is {budget}",
+            f"{looks} judges measured on these sealed labels, their budget is {budget}",
             "of several revisions, the one that passed may have passed by luck",
-            f"label new items: safetycatch review {use.file}; looks count while half of the sealed items are the same",
+            f"label new items: safetycatch review {use.file}; they count while half of the sealed items are the same",
             {"looks": looks, "budget": budget},
             level=use.level,
         )
-    return Observation("SC105", "passed", f"none of {n_sealed} sealed labels is shown · {looks} of {budget} looks")
+    told = f"none of {n_sealed} sealed labels is shown · {looks} of {budget} judges measured on them"
+    return Observation("SC105", "passed", told)
 
 
 def is_steady(use: JudgeUse | None, certificate: Certificate | None, policy: Policy) -> Observation:
@@ -306,7 +334,7 @@ def obeys_nobody(
         "SC108",
         "fired",
         f"{found.get('detail') or _probe(found)}: {_net(found)} rise because of it, limit {limit:.0%}",
-        "an answer that tells the judge what to say gets it said" + ("" if sure else ", as far as this probe can tell"),
+        f"an answer that tells the judge what to say {'gets' if sure else 'may get'} it said",
         "another judge, or a rubric that says what such text is worth (untrusted: false where nobody else writes it)",
         {"probe": dict(found)},
         level=use.level if sure else "warn",
