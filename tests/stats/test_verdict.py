@@ -72,7 +72,7 @@ def test_the_managers_sentence():
 
 def test_the_statisticians_check_names_method_and_margin():
     found = verdict(12, 8, 200, n_compared=3, p_adjusted=0.9).check
-    for part in ("tango", "SE", "200 pairs", "Holm over 3", "90 % interval", "+-0.03"):
+    for part in ("tango", "SE", "200 pairs", "Holm over 3", "90 % interval", "±0.03", "difference +0.02, tango"):
         assert part in found
 
 

@@ -231,7 +231,7 @@ def comparison_grid(caption: str, rows: list[ComparisonRow], known: dict[str, st
                 numbers.plain(scaled(row.detectable, text.unit.factor), 2),
                 numbers.count(row.n_clusters),
                 numbers.count(row.n_missing),
-                beside(row.method or numbers.ABSENT, row.beside),
+                beside(row.method.replace("_", " ") or numbers.ABSENT, row.beside),
             )
         )
     columns = heads(

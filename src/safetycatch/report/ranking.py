@@ -104,7 +104,7 @@ def _candidate_grids(content: ReportContent) -> Iterable[Grid]:
                     numbers.count(row.n_missing),
                     numbers.count(row.n_unparsable),
                     row.status,
-                    beside(row.method or numbers.ABSENT, row.beside),
+                    beside(row.method.replace("_", " ") or numbers.ABSENT, row.beside),
                     row.description or numbers.ABSENT,
                 )
             )

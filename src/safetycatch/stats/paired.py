@@ -325,7 +325,7 @@ def equivalence(
     p_value, reason = math.nan, found.notes[-1] if found.degenerate else ""
     if not found.degenerate:
         p_value = max(found.p_above(-margin), found.p_below(margin))
-        reason = f"{100 * (1 - 2 * alpha):g} % interval [{low:+.4g}, {high:+.4g}] against +-{margin:g}"
+        reason = f"{100 * (1 - 2 * alpha):g} % interval [{low:+.4g}, {high:+.4g}] against ±{margin:g}"
     return Equivalence(
         p_value <= alpha, found.estimate, low, high, margin, p_value, found.n, found.n_clusters, found.n_missing,
         found.method, alpha, reason,

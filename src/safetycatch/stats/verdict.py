@@ -318,8 +318,9 @@ def _settling(n_items: int, n_to_settle: int | None) -> str:
 
 def _check(case: _Case, guardrails: Sequence[Guardrail]) -> str:
     d = case.difference
+    method = d.method.replace("_", " ")
     parts = [
-        f"paired difference {d.estimate:+.4g}, {d.method}, SE {d.se:.3g}, df {d.df:.4g}, deff {d.design_effect:.3g}",
+        f"paired difference {d.estimate:+.4g}, {method}, SE {d.se:.3g}, df {d.df:.4g}, deff {d.design_effect:.3g}",
         f"{d.n} pairs in {d.n_clusters} clusters, {d.n_missing} missing",
         f"{100 * d.level:g} % interval [{d.low:+.4g}, {d.high:+.4g}], two-sided p {d.p_value:.3g} ({d.p_method})",
     ]
@@ -327,7 +328,7 @@ def _check(case: _Case, guardrails: Sequence[Guardrail]) -> str:
         over = f"{case.n_compared} candidate{'s' if case.n_compared > 1 else ''}"
         parts.append(f"{CORRECTIONS[case.correction]} over {over}: p {case.p_adjusted:.3g}")
     bounds = f"{100 * (2 * d.level - 1):g} % interval [{d.lower_bound:+.4g}, {d.upper_bound:+.4g}]"
-    parts.append(f"{bounds} against +-{case.smallest_effect:g}" if case.smallest_effect else bounds)
+    parts.append(f"{bounds} against ±{case.smallest_effect:g}" if case.smallest_effect else bounds)
     parts.extend(f"guardrail {g.metric} {g.status}: {g.reason}" for g in guardrails)
     parts.extend(d.warnings)
     return "; ".join(parts)
