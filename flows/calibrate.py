@@ -25,6 +25,7 @@ from safetycatch.report.certificate import certificate_markdown, render_certific
 from safetycatch.store.certificates import Certificates
 from tasks.calibrate import (
     call_counts,
+    item_names,
     judge_labels,
     judging_settings,
     look_at,
@@ -118,7 +119,7 @@ def run_calibration(
         say("labels", note)
     with session(place, inputs.experiment, inputs.project) as shared:
         say("labels", _told(material))
-        before = certificates.of(settings["judging"]["key"])
+        before = certificates.of(settings["judging"]["key"], item_names(material.labelled))
         standing = before if before is not None and not stale(before, store.clock()) else None
         probed = standing is not None and bool(standing.probes) and standing.labels_hash == material.labels_hash
         estimate = planned(
@@ -128,7 +129,7 @@ def run_calibration(
         look = look_at(inputs, place, material, settings["judging"]["key"], nth)
         # Before the first verdict, so that a kill cannot hide it.
         looked = record_look(place, look)
-        say("looks", f"{looked.total} at this sealed test, {looked.revision} of them with this judge")
+        say("looks", f"{looked.total} judged by these sealed labels so far, look {looked.revision} of this judge")
         judged = call(judge_labels, place=place, settings=settings)
         rows = read_table(place, judged).to_pylist()
         items = with_verdicts(material.to_judge, rows, material.settings)

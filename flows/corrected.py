@@ -18,7 +18,7 @@ from safetycatch.judging.sealing import DEV, FEW_SHOT, ItemKey
 from safetycatch.scoring.judged import JUDGE, unjudged_values
 from safetycatch.store import Ref, Runs
 from safetycatch.store.certificates import Certificates
-from tasks.calibrate import dealt_items, read_people
+from tasks.calibrate import dealt_items, item_names, read_people
 from tasks.labels import labelled
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from safetycatch.judging.calibration import folded
 from safetycatch.judging.certificate import drifted
 from safetycatch.judging.drift import FreshLabel, entering, label_drift, sentinel_drift
 from safetycatch.judging.sealing import SEALED, ItemKey
-from safetycatch.store.certificates import Certificates
-from tasks.calibrate import call_counts, judge_labels, judging_settings, read_material, with_verdicts
+from safetycatch.store.certificates import Certificates, is_about
+from tasks.calibrate import call_counts, item_names, judge_labels, judging_settings, read_material, with_verdicts
 from tasks.calling import read_table
 from tasks.judge import judging_entry
 from tasks.session import make_importable, session
@@ -57,8 +57,8 @@ def run_drift(path: Path, digest: str = "", *, unattended: bool = True, call: Ca
     material = read_material(inputs, inputs.place(""))
     certificates = Certificates(store)
     every = certificates.every(judging_entry(inputs)["key"])
-    own = [one for one in every if one.experiment == inputs.experiment.name]
-    certificate = next(iter(own or every), None)
+    items = item_names(material.labelled)
+    certificate = next((one for one in every if is_about(one, items)), None)
     again = f"safetycatch calibrate {inputs.shown}"
     if certificate is None or material.settings.verdicts is not None:
         raise UsageError(

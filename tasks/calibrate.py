@@ -28,7 +28,7 @@ from safetycatch.judging.sealing import (
     recorded,
     seal,
 )
-from safetycatch.store.looks import Look, distinct, looker, looks_of, sketch_of
+from safetycatch.store.looks import SKETCH_SIZE, Look, distinct, looker, looks_of, sketch_of
 from safetycatch.store.sealings import join, parts_before
 from safetycatch.tables import CONTRACTS, schema
 from tasks.evaluate import keep_rows
@@ -101,7 +101,7 @@ def read_people(inputs: Inputs) -> People:
             "no labels: a judge is calibrated by what people say",
             where=f"{path}: judge.labels",
             expected="a label set or a file with the columns output and label",
-            fix=f"safetycatch review {path.name}, then judge: {{labels: labels/NAME}}",
+            fix=f"safetycatch review {inputs.typed}, then judge: {{labels: labels/NAME}}",
         )
     found = labelled(path.parent / settings.labels, settings)
     rule = "median" if settings.grades else "majority"
@@ -133,7 +133,7 @@ def read_material(inputs: Inputs, place: Place) -> Material:
             f"no label that stands ({len(people.disputed)} items are disputed)",
             where=f"{inputs.path}: judge.labels",
             expected="labelled items",
-            fix="safetycatch labels adjudicate" if people.disputed else f"safetycatch review {inputs.path.name}",
+            fix="safetycatch labels adjudicate" if people.disputed else f"safetycatch review {inputs.typed}",
         )
     said = fingerprint(sorted([*item.key, item.label] for item in people.items))
     if settings.verdicts is not None:
@@ -158,6 +158,11 @@ def read_material(inputs: Inputs, place: Place) -> Material:
         people.disputed,
         people.labelled.notes,
     )
+
+
+def item_names(found: Labelled) -> set[str]:
+    """Return the labelled items by `ItemKey.text`, disputed ones too: which certificates are about them."""
+    return {ItemKey(*item_key(row)).text for row in found.items.to_pylist()}
 
 
 def dealt_items(people: People, place: Place) -> list[JudgedItem]:
@@ -314,6 +319,8 @@ def judging_settings(
 def look_at(inputs: Inputs, place: Place, material: Material, judge_key: str, nth: int = 0) -> Look:
     """Return the look that measuring this judge on the sealed test is; the same judge and labels are a replay."""
     sealed = material.of(SEALED)
+    # A second opinion makes an item disputed, which withdraws no label.
+    standing = sketch_of(item.key.text for item in (*sealed, *material.disputed))
     return Look(
         claim=f"judge of {inputs.experiment.name}",
         content=fingerprint(judge_key, nth, sorted([item.key.text, item.label] for item in sealed)),
@@ -321,7 +328,7 @@ def look_at(inputs: Inputs, place: Place, material: Material, judge_key: str, nt
         run_id=place.run_id,
         who=looker(),
         looked_at=place.open_store().clock(),
-        terms={"judge": judge_key},
+        terms={"judge": judge_key, "standing": standing},
         candidates=(judge_key,),
         n_items=len(sealed),
         sketch=sketch_of(item.key.text for item in sealed),
@@ -330,10 +337,34 @@ def look_at(inputs: Inputs, place: Place, material: Material, judge_key: str, nt
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How often the sealed test was looked at: by this revision of the judge, and by all; this look included."""
+    """How often the sealed test was looked at, this look included.
+
+    `revision`: with this judge. `total`: what the budget counts, one for each revision of a judge, and one more each
+    time that labels were withdrawn before the same one was measured again; more labels for it cost nothing.
+    """
 
     revision: int
     total: int
+
+
+def spent_looks(looks: Sequence[Look]) -> int:
+    """Return what looks at a sealed test cost of their budget, the first one first (`Looked.total`)."""
+    spent = dict[tuple[str, ...], list[list[Look]]]()
+    for look in looks:
+        chains = spent.setdefault(look.candidates, [])
+        own = next((chain for chain in chains if _keeps(chain[-1], look)), None)
+        if own is None:
+            chains.append([look])
+        else:
+            own.append(look)
+    return sum(map(len, spent.values()))
+
+
+def _keeps(before: Look, now: Look) -> bool:
+    """Whether no item that was sealed `before` is without a label `now`, as far as the sketches show."""
+    standing = now.terms.get("standing") or now.sketch
+    last = max(standing, default="") if len(standing) == SKETCH_SIZE else None
+    return all(key in standing for key in before.sketch if last is None or key <= last)
 
 
 def record_look(place: Place, look: Look, check: Callable[[Looked], None] | None = None) -> Looked:
@@ -341,7 +372,7 @@ def record_look(place: Place, look: Look, check: Callable[[Looked], None] | None
 
     def counted(found: Sequence[Look]) -> Looked:
         ours = [one for one in found if one.purpose == LOOK_PURPOSE]
-        return Looked(distinct(one for one in ours if one.candidates == look.candidates), distinct(ours))
+        return Looked(distinct(one for one in ours if one.candidates == look.candidates), spent_looks(ours))
 
     def before(found: list[Look]) -> None:
         if check is not None:

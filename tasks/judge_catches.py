@@ -20,9 +20,9 @@ from safetycatch.identity import text_sha256
 from safetycatch.judging.asking import ASKING_VERSION
 from safetycatch.judging.sealing import SEALED
 from safetycatch.judging.verdicts import PARSER_VERSION
-from safetycatch.scoring.judged import is_judged
+from safetycatch.scoring.judged import JUDGE, is_judged
 from safetycatch.store.certificates import Certificates
-from tasks.calibrate import dealt_items, read_people, sealed_overlaps
+from tasks.calibrate import dealt_items, item_names, read_people, sealed_overlaps
 from tasks.certify import shots_sha256
 
 if TYPE_CHECKING:
@@ -42,16 +42,18 @@ def observe_judge(prepared: Prepared, policy: Policy) -> Iterator[Observation]:
     """
     use = judge_use(prepared)
     now = prepared.place.open_store().clock()
-    certificate, changed = certificate_of_run(prepared)
-    own = certificate if not changed else None
     settings = prepared.experiment.judge
     people = _people(prepared) if use else None
+    certificate, changed = certificate_of_run(prepared, people)
+    own = certificate if not changed else None
+    kept = Certificates(prepared.place.open_store())
+    elsewhere = kept.of(prepared.judging["key"]) if prepared.judging and own is None else None
     yield labels_exist(
         use,
         labels=settings.labels if settings else None,
         n_labels=people.labelled.labels.num_rows if people else 0,
     )
-    yield is_certified(use, own, other=bool(changed))
+    yield is_certified(use, own, other=bool(changed), elsewhere=elsewhere)
     yield certificate_fits(use, certificate, changed=changed, now=now, policy=policy)
     models = [judge.model.full for judge in prepared.experiment.judges if judge.model]
     wrote = {one.id: one.model.full for one in prepared.experiment.candidates if one.model}
@@ -71,20 +73,28 @@ def judge_use(prepared: Prepared) -> JudgeUse | None:
         return None
     claim = prepared.experiment.claim
     named = [claim.metric, *(rail.metric for rail in claim.guardrails)] if claim else []
-    return JudgeUse(claim is None or any(is_judged(name) for name in named), prepared.inputs.shown)
+    # Without a claim the first metric is the headline.
+    headline = named or [prepared.scorers[0]]
+    criteria = tuple(dict.fromkeys(name for name in headline if is_judged(name) and name != JUDGE))
+    return JudgeUse(claim is None or any(is_judged(name) for name in named), prepared.inputs.typed, criteria)
 
 
-def certificate_of_run(prepared: Prepared) -> tuple[Certificate | None, list[str]]:
-    """Return the newest certificate of the run's judge; else the experiment's newest with what changed since."""
+def certificate_of_run(prepared: Prepared, people: People | None) -> tuple[Certificate | None, list[str]]:
+    """Return the newest certificate of the run's judge on its labels; else the experiment's newest with what changed.
+
+    One of the same judge that is about other labels counts for nothing here.
+    """
     judging = prepared.judging
     if judging is None:
         return None, []
     certificates = Certificates(prepared.place.open_store())
-    own = certificates.of(judging["key"])
+    own = certificates.of(judging["key"], None if people is None else item_names(people.labelled))
     if own is not None:
         return own, []
     newest = certificates.newest(prepared.experiment.name)
-    return newest, changed_since(newest, judging) if newest else []
+    if newest is None or newest.judge_key == judging["key"]:
+        return None, []
+    return newest, changed_since(newest, judging)
 
 
 def changed_since(certificate: Certificate, judging: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetycatch.configuration import near_file
@@ -17,8 +18,6 @@ from tasks.session import load_function
 from tasks.stage import Place
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from safetycatch.settings import DataSettings
 
 
@@ -60,6 +59,13 @@ class Inputs:
         """The experiment file as a command names it, from the project's root (or the file's folder)."""
         root = self.project.root if self.project.declared else self.path.parent
         return str(self.path.relative_to(root))
+
+    @property
+    def typed(self) -> str:
+        """The experiment file as typed from the folder somebody is in, where it lies below it; else as `shown`."""
+        here, path = Path.cwd(), self.path.absolute()
+        near = path.is_relative_to(here) and (not self.project.declared or here.is_relative_to(self.project.root))
+        return str(path.relative_to(here)) if near else self.shown
 
     @property
     def mode(self) -> str:

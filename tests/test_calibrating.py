@@ -92,7 +92,27 @@ def test_new_labels_join_without_a_move(judged):
     judged.write("labels.csv", judged.labels)
     after = calibrated(judged)
     assert set(before["sealed_keys"]) < set(after["sealed_keys"])
-    assert after["looks"]["total"] == 2
+    assert after["looks"] == {"revision": 2, "total": 1, "budget": 3}
+
+
+def test_more_labels_for_the_same_judge_are_no_further_judge(judged):
+    for n in (240, 250, 260, 280):
+        judged.write("labels.csv", judged.labels[:n])
+        found = calibrated(judged)
+    assert (found["state"], found["looks"]) == ("certified", {"revision": 4, "total": 1, "budget": 3})
+
+
+def test_labels_withdrawn_before_the_same_judge_is_measured_again_count(judged):
+    calibrated(judged)
+    judged.write("labels.csv", judged.labels[:240])
+    assert calibrated(judged)["looks"]["total"] == 2
+
+
+def test_a_second_judge_on_the_labels_is_said(judged):
+    calibrated(judged)
+    (judged.folder / "judge.md").write_text("Passes when the answer says thanks, really.\n")
+    found = calibrated(judged)
+    assert [reason["code"] for reason in found["reasons"]] == ["reached", "tries"]
 
 
 def test_another_name_or_an_export_of_half_the_labels_deals_nothing_anew(judged):
@@ -144,7 +164,7 @@ def test_without_a_judge_there_is_nothing_to_calibrate(project):
 
 
 def test_a_verdict_that_infrastructure_failed_is_asked_again(judged):
-    broken = sorted(judged.known)[:8]
+    broken = sorted(row["output"] for row in judged.labels)[:8]
     judged.broken = set(broken)
     first = calibrated(judged)
     assert sum(one["n_missing"] for one in first["whole"]) > 0

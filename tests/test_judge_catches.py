@@ -7,6 +7,7 @@ import pytest
 
 from flows.calibrate import run_calibration
 from flows.chain import as_function
+from safetycatch.identity import text_sha256
 from safetycatch.judging.sealing import ItemKey
 from safetycatch.store import Store
 from safetycatch.store.certificates import Certificates
@@ -138,6 +139,31 @@ def test_sc102_never_calibrated(judged):
     assert not judged.server.seen
 
 
+def test_sc102_a_certificate_on_other_labels_counts_for_nothing(judged):
+    made = issue(judged, sealed_keys=("a", "b"), experiment="good")
+    found = judged.refused()
+    assert set(found) == {"SC102"}
+    named = f"certificate {made.certificate_id[:12]} ({made.issued_at:%Y-%m-%d}, good)"
+    assert f"{named} is about other" in found["SC102"].saw
+
+
+def test_refused_on_its_own_labels_stays_refused(judged):
+    keys = [key.text for key in keys_of(judged).values()]
+    issue(judged, counts=(55, 45, 45, 55), sealed_keys=tuple(keys))
+    issue(judged, sealed_keys=("a", "b"), experiment="good", issued_at=datetime.now(UTC))
+    assert before(judged) == {"SC102": "refuse"}
+
+
+def test_the_command_of_a_fix_can_be_typed(judged, monkeypatch):
+    inputs = read_inputs(judged.path())
+    undeclared = replace(inputs, project=replace(inputs.project, declared=False))
+    for folder, typed in ((judged.folder, "e.yaml"), (judged.folder.parent, f"{judged.folder.name}/e.yaml")):
+        monkeypatch.chdir(folder)
+        assert undeclared.typed == typed
+    assert inputs.typed == "e.yaml"
+    assert judged.refused()["SC102"].fix == "safetycatch calibrate e.yaml"
+
+
 @pytest.mark.parametrize(("counts", "level"), [((90, 10, 30, 70), "warn"), ((55, 45, 45, 55), "refuse")])
 def test_sc102_state(judged, counts, level):
     issue(judged, counts=counts)
@@ -245,14 +271,23 @@ def test_from_labels_to_a_claim(judged):
     assert fired(judged.findings()) == {}
 
 
-def seal(project, **parts):
-    """Deal every label as sealed, but those of `parts`, by example id."""
-    from safetycatch.identity import text_sha256
-
-    keys = {
+def keys_of(project):
+    """The labelled items by example id."""
+    return {
         row["example_id"]: ItemKey(row["example_id"], "", text_sha256(row["output"])[:16]) for row in project.labels
     }
+
+
+def seal(project, **parts):
+    """Deal every label as sealed, but those of `parts`, by example id."""
     join(
         Store.open(project.store),
-        lambda _before: {key.text: parts.get(name, "sealed") for name, key in keys.items()},
+        lambda _before: {key.text: parts.get(name, "sealed") for name, key in keys_of(project).items()},
     )
+
+
+def test_a_claim_on_a_criterion_needs_more_than_the_certificate_of_whole_answers(judged):
+    judged.config["judge"]["criteria"] = {"tone": "is polite", "thanks": "says thanks"}
+    judged.config["claim"]["metric"] = "judge.tone"
+    issue(judged)
+    assert before(judged)["SC102"] == "refuse"

@@ -261,3 +261,9 @@ def test_sc108_canaries_within_chance_say_nothing():
     assert canaries_obeyed(USE, [canaries(0.051)]) is None
     assert canaries_obeyed(USE, []) is None
     assert canaries_obeyed(None, [canaries(0.001)]) is None
+
+
+def test_a_certificate_of_whole_answers_certifies_no_criterion():
+    found = is_certified(USE._replace(criteria=("judge.tone",)), GOOD)
+    assert level_of(found) == "refuse"
+    assert "judge.tone" in found.saw

@@ -36,6 +36,15 @@ def test_the_newest_of_an_experiment_and_of_a_judge(place):
     assert kept.newest("nobody") is kept.of("0") is None
 
 
+def test_a_certificate_on_other_labels_is_not_taken(place):
+    kept = Certificates(place)
+    own = certificate(sealed_keys=("a", "b"))
+    kept.save(own)
+    kept.save(certificate(sealed_keys=("c", "d", "e"), issued_at=NOW + timedelta(days=1)))
+    assert kept.of("k" * 64, {"b", "c"}) == own
+    assert kept.of("k" * 64, {"c"}) is None
+
+
 def test_a_later_drift_check_is_newer(place):
     kept = Certificates(place)
     for number in (2, 1):

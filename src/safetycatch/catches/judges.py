@@ -125,7 +125,8 @@ def is_certified(
             "SC102",
             "fired",
             saw,
-            "only corrected rates are shown: their intervals pay for the judge's errors; what nothing corrects is withheld",
+            "only corrected rates are shown: their intervals pay for the judge's errors; what nothing corrects is "
+            "withheld",
             f"{needed}; then {use.calibrate}",
             _evidence(certificate),
             level="warn",

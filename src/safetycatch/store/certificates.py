@@ -14,7 +14,7 @@ from safetycatch.store.artifacts import Problem
 from safetycatch.store.disk import named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -24,6 +24,7 @@ FOLDER = "certificates"
 PAGE = ".html"
 ASIDE = ".damaged"  # what a person moved away is passed over
 MAX_PAGE_BYTES = 64 << 20
+SHARE_KNOWN = 0.5
 
 
 class Certificates:
@@ -121,12 +122,22 @@ class Certificates:
         """Return the certificates of a judge, the newest first. Raises: StoreError when one is damaged."""
         return self.all(judge_key=judge_key)
 
-    def of(self, judge_key: str) -> Certificate | None:
-        """Return the newest certificate of a judge (`asking.judge_key`), whichever experiment it was made with.
+    def of(self, judge_key: str, items: Collection[str] | None = None) -> Certificate | None:
+        """Return the newest certificate of a judge (`asking.judge_key`), whatever its experiment is called.
 
+        With `items` (`ItemKey.text` of labelled items), the newest that is about them (`is_about`).
         Raises: StoreError when one is damaged.
         """
-        return next(iter(self.all(judge_key=judge_key)), None)
+        return next((one for one in self.every(judge_key) if items is None or is_about(one, items)), None)
+
+
+def is_about(certificate: Certificate, items: Collection[str]) -> bool:
+    """Whether at least half of a certificate's sealed items are among these labelled items (`ItemKey.text`).
+
+    What a judge is worth on some labels says nothing of others. One without a sealed item is refused, whoever asks.
+    """
+    keys = certificate.sealed_keys
+    return sum(key in items for key in keys) >= SHARE_KNOWN * len(keys)
 
 
 def certificate_problems(store: Store) -> Iterator[Problem]:
