@@ -221,12 +221,23 @@ def _label_set(
 
 
 def _labels_there(source: _Source, run: StoredRun | None, candidate: str | None) -> LabelSet | None:
-    """Return the label set that a run's labels would lie in, where there is one; none is made."""
+    """Return the label set that a run's labels would lie in, or its `judge.labels`; None where none is there."""
     from safetycatch.cli.label_people import is_set
     from safetycatch.store.label_sets import LABELS, LabelSet
 
     folder = source.folder or source.base / LABELS / (source.set_name or _name_of(source, run, candidate))
-    return LabelSet.open(folder) if is_set(folder) else None
+    others = () if run is None or source.folder or source.set_name else _judge_labels(run)
+    return next((LabelSet.open(path) for path in (folder, *others) if is_set(path)), None)
+
+
+def _judge_labels(run: StoredRun) -> list[Path]:
+    """Return where a run's `judge.labels` may lie: beside the file that its command names."""
+    from safetycatch.project import find_project
+
+    named = ((run.manifest.get("config") or {}).get("judge") or {}).get("labels")
+    root = find_project(Path.cwd()).root
+    words = [root / word for word in shlex.split(str(run.summary.get("command") or ""))[2:]]
+    return [word.parent / named for word in words if word.is_file()] if named else []
 
 
 def _name_of(source: _Source, run: StoredRun | None, candidate: str | None) -> str:
