@@ -416,3 +416,26 @@ def test_criteria_are_corrected_by_labels_of_their_own(project, monkeypatch):
     assert row["estimate"] == pytest.approx(
         0.75 * (n_passed + 0.5) / (n_passed + 1) + 0.25 * (40 - n_passed + 0.5) / (41 - n_passed)
     )
+
+
+def test_grades_under_a_provisional_certificate_are_withheld_and_decide_nothing(judged):
+    judged.project.config["judge"] |= {"scale": [1, 2, 3, 4, 5]}
+    judged.project.write(
+        "verdicts.csv",
+        [
+            {"example_id": f"R{number:04d}", "candidate": name, "verdict": 5 if judged.said[name][number] else 1}
+            for name in GOOD
+            for number in range(N)
+        ],
+    )
+    judged.certify((90, 10, 30, 70))
+    judged.claim(effect=0.1)
+    judged.project.write(
+        "labels.csv", [{"example_id": "R0000", "candidate": "a", "output": "answer 0 of a", "label": 4}]
+    )
+    result = judged.run()
+    row = rates(result)["b"]
+    assert (row["estimate"], row["raw"], scored(result)["b"]["beside"]) == (None, None, "withheld")
+    assert result["banner"]["kind"] == "INCONCLUSIVE"
+    assert any(line.startswith("withheld: the certificate is provisional") for line in result["judged"]["told"])
+    assert "4.36" not in html_of(result)
