@@ -112,7 +112,12 @@ def certificate_of(
         labels=_labels(material),
         sizes={**_sizes(material), "judged": sum(item.verdict is not None for item in labelled)},
         sealed_keys=tuple(sorted(item.key.text for item in sealed)),
-        people=_people(material, judged, {key.text: one for key, one in cluster.items()}),
+        people=_people(
+            material,
+            judged,
+            {key.text: one for key, one in cluster.items()},
+            policy.threshold("SC110", "margin"),
+        ),
         slices=tuple({**asdict(one), "gap": one.gap} for one in slices_of(sealed, settings)),
         probes=tuple(dict(probe) for probe in probes),
         looks={"revision": looked.revision, "total": looked.total, "budget": budget},
@@ -213,13 +218,15 @@ def _sizes(material: Material) -> dict[str, int]:
     return {part: counts[part] for part in ("few_shot", "dev", "sealed", "left_out")}
 
 
-def _people(material: Material, judged: Sequence[JudgedItem], cluster: Mapping[str, int]) -> dict[str, Any]:
-    """Return how people agree, and how the judge compares with them."""
+def _people(
+    material: Material, judged: Sequence[JudgedItem], cluster: Mapping[str, int], margin: float
+) -> dict[str, Any]:
+    """Return how people agree, and how the judge compares with them: by SC110's `margin` it is no worse."""
     settings = material.settings
     found = people_agreement(material.labelled.labels, grades=tuple(map(str, settings.grades)))
     said = said_by(material)
     verdicts = {item.key.text: folded(item.verdict, settings) for item in judged}
-    ceiling = human_ceiling(said, verdicts, cluster=cluster)
+    ceiling = human_ceiling(said, verdicts, cluster=cluster, margin=margin)
     test = _annotator_test(said, verdicts, settings)
     return {
         "pairs": [

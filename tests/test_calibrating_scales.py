@@ -125,7 +125,9 @@ def test_people_are_the_ceiling(thanked, rubric, verdict, winning):
     for who in ("ann", "bob", "cy"):
         for at, row in enumerate(labelled(thanked, annotator=who)):
             rows.append({**row, "label": ("fail", "pass")[(at + (draw.random() < 0.05)) % 2]})
+    thanked.config["catches"] = {"SC110": {"margin": 0.2}}
     found = calibrated(thanked, rows)["people"]
+    assert found["ceiling"]["margin"] == 0.2
     assert (found["ceiling"]["verdict"], found["alternative_annotator"]["winning_rate"]) == (verdict, winning)
     assert [(one["first"], one["second"]) for one in found["pairs"]] == [("ann", "bob"), ("ann", "cy"), ("bob", "cy")]
 

@@ -22,8 +22,6 @@ BINARY_FIGURES = ("tpr", "tnr", "j", "accuracy", "kappa", "ac1", "mcc", "alpha")
 CLASS_FIGURES = ("accuracy", "kappa", "ac1", "mcc", "alpha")
 ORDINAL_FIGURES = ("quadratic_kappa", "linear_kappa", "spearman", "tau_b")
 SMALLEST_SLICE = 30
-SLICE_GAP = 0.15
-ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +64,6 @@ class SliceFinding:
     def gap(self) -> float:
         """How much worse the slice is, in shares."""
         return self.rest - self.estimate
-
-    def worse(self, gap: float = SLICE_GAP, alpha: float = ALPHA) -> bool:
-        """Whether it is significantly worse, by more than `gap`."""
-        return self.p_adjusted < alpha and self.gap > gap
 
 
 def folded(label: str | None, settings: JudgeSettings) -> str | None:
