@@ -293,3 +293,9 @@ def test_pairs_that_are_only_reported_are_no_leaks(content):
 def test_confusions_say_that_answers_are_counted_where_an_item_has_several(content):
     assert "Answers are counted" not in Page(render_html(content)).text
     assert "Answers are counted, not items: each item has 3." in Page(render_html(replace(content, replicates=3))).text
+
+
+@pytest.mark.parametrize(("verb", "said"), [("run", True), ("calibrate", True), ("compare", False)])
+def test_a_command_that_names_an_experiment_says_from_where(content, verb, said):
+    page = render_html(replace(content, command=f"safetycatch {verb} e.yaml"))
+    assert ("reproduces it, in the folder of safetycatch.yaml" in page) == said
