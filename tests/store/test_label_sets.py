@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import stat
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 
 from safetycatch.errors import DataError, InputError, StoreError, UsageError
 from safetycatch.identity import output_hash
+from safetycatch.store import label_sets
+from safetycatch.store import manifest as manifests
+from safetycatch.store.disk import Tree
 from safetycatch.store.label_events import Label, Rename, Skip, Undo, from_line, mode_name, to_line
 from safetycatch.store.label_sets import LabelSet, SetSettings
 from safetycatch.tables import schema
@@ -57,6 +61,81 @@ def test_what_was_said_is_read_again_by_another(made, tmp_path):
     }  # fmt: skip
     assert again.items().equals(items())
     assert again.notes == []
+
+
+def _line(**changed):
+    return (json.dumps({**json.loads(to_line(label(1))), "id": "1" * 32, **changed}) + "\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (_line(label="Pass"), "line 2 of by-ann.jsonl was left out: the label 'Pass', expected pass, fail"),
+        (_line(criterion="nope"), "line 2 of by-ann.jsonl was left out: criterion 'nope'"),
+        (_line(critique="\ud800"), "line 2 of by-ann.jsonl is cut or damaged"),
+        (_line(example_id=["a"]), "line 2 of by-ann.jsonl is cut or damaged"),
+        (_line(at="0001-01-01T00:00:00+14:00"), "line 2 of by-ann.jsonl is cut or damaged"),
+        (_line(critique="x" * (1 << 16)), "line 2 of by-ann.jsonl is cut or damaged"),
+        (b"[" * 200_000 + b"\n", "line 2 of by-ann.jsonl is cut or damaged"),
+    ],
+)
+def test_a_line_of_another_hand_is_told_with_its_place_and_the_others_count(made, line, told):
+    labels = made()
+    labels.append("ann", label(0))
+    with (labels.folder / "by-ann.jsonl").open("ab") as file:
+        file.write(line + to_line(label(2, "fail")))
+    again = LabelSet.open(labels.folder)
+    assert said(again) == {("ann", "e0"): "pass", ("ann", "e2"): "fail"}
+    assert [note.startswith(told) for note in again.notes] == [True]
+
+
+@pytest.mark.parametrize("name", ["by-Bob.jsonl", "by-ann copy.jsonl", "by-.jsonl", "by-dir.jsonl", "by-link.jsonl"])
+def test_a_stray_file_is_told_and_blocks_nothing(made, tmp_path, name):
+    labels = made()
+    labels.append("ann", label(0))
+    path = labels.folder / name
+    if "dir" in name:
+        path.mkdir()
+    elif "link" in name:
+        (tmp_path / "elsewhere").write_bytes(to_line(label(1)))
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.write_bytes(to_line(label(1)))
+    again = LabelSet.open(labels.folder)
+    assert said(again) == {("ann", "e0"): "pass"}
+    assert ["was left out" in note and name in note for note in again.notes] == [True]
+    again.append("bo", label(1))
+
+
+def test_a_file_above_the_limit_is_told_and_not_read(made, monkeypatch):
+    labels = made()
+    labels.append("ann", label(0), label(1))
+    labels.append("bo", label(1))
+    monkeypatch.setattr(label_sets, "MAX_LABELS_BYTES", 300)
+    again = LabelSet.open(labels.folder)
+    assert said(again) == {("bo", "e1"): "pass"}
+    assert "at most 300 are read" in again.notes[0]
+    with pytest.raises(StoreError, match="at most 300"):
+        again.append("ann", label(2))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"judged": None}, {"judged": {}}, {"judged.scale": 5}, {"judged.scale": []}, {"judged.scale": [[1]]},
+        {"judged.scale": "other"}, {"judged.criteria": 5}, {"judged.rubric": 5}, {"judged.seed": "x"}, {"source": []},
+        {"items": 5}, {"created_at": 5},
+    ],
+)  # fmt: skip
+def test_odd_settings_are_told_with_their_file(made, odd):
+    labels = made()
+    body = manifests.load(Tree(labels.folder), "set.json") or {}
+    for name, value in odd.items():
+        *above, last = name.split(".")
+        (body[above[0]] if above else body)[last] = value
+    (labels.folder / "set.json").write_bytes(manifests.render(body))
+    with pytest.raises(StoreError, match=r"set\.json does not say what is judged"):
+        LabelSet.open(labels.folder)
 
 
 def test_the_newest_label_of_a_person_counts(made):

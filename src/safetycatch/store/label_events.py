@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from safetycatch.errors import UsageError
+from safetycatch.errors import InputError, UsageError
 from safetycatch.identity import canonical_json
 
 MAX_CRITIQUE, MAX_MODE, MAX_MODES = 4000, 80, 20
@@ -149,15 +149,19 @@ def from_line(line: bytes) -> Event:
 
     Raises: ValueError saying why it is none.
     """
+    if len(line) >= MAX_LINE_BYTES:
+        raise ValueError(f"{len(line):,} bytes, at most {MAX_LINE_BYTES:,} are ours")
     try:
         body: Any = json.loads(line)
         kind = _KINDS[body.pop("event")]
         body["at"] = datetime.fromisoformat(body["at"])
         if "failure_modes" in body:
             body["failure_modes"] = tuple(body["failure_modes"])
-        return kind(**body)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
+        event = kind(**body)
+        to_line(event)  # what cannot be written again, as half of a pair of surrogates, would fail far from here
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, InputError) as error:
         raise ValueError(f"no event of ours ({type(error).__name__}: {str(error)[:100]})") from None
+    return event
 
 
 def _matching(pattern: re.Pattern[str], text: str, expected: str) -> None:

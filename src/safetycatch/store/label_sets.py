@@ -19,16 +19,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from safetycatch import tables
-from safetycatch.errors import DataError, StoreError, UsageError
+from safetycatch.errors import DataError, InputError, StoreError, UsageError
 from safetycatch.folders import make_private
 from safetycatch.identity import canonical_json, checked_name, fingerprint, output_hash, text_sha256
-from safetycatch.judge_settings import PASS_FAIL, verdict_labels
+from safetycatch.judge_settings import PAIRWISE, PASS_FAIL, verdict_labels
 from safetycatch.store import manifest as manifests
 from safetycatch.store.disk import Tree, named
 from safetycatch.store.label_events import SEPARATOR, Event, Label, Rename, Skip, Undo, from_line, to_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LABELS, SET, ITEMS = "labels", "set.json", "items.jsonl"
 PREFIX, SUFFIX = "by-", ".jsonl"
-MAX_ITEMS_BYTES = 1 << 30
+MAX_ITEMS_BYTES, MAX_LABELS_BYTES = 1 << 30, 1 << 27
 
 ItemKey = tuple[str, str]  # example_id, output_hash
 
@@ -66,22 +66,34 @@ class SetSettings:
 
 
 class _File:
-    """One person's acts, read as far as whole lines go; read further on `refresh`."""
+    """One person's acts, read as far as whole lines go; read further on `refresh`.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.offset, self.lines, self.inode = path, 0, 0, 0
+    `check` raises UsageError for an act that the set cannot have; `refused` says why the file is not read at all.
+    """
+
+    def __init__(self, path: Path, check: Callable[[Event], None]) -> None:
+        self.path, self.check, self.offset, self.lines, self.inode = path, check, 0, 0, 0
+        self.refused = ""
         self.events: dict[str, Event] = {}
         self.bad: list[str] = []
         self.torn = False
 
     def refresh(self) -> None:
         """Read what was added since."""
-        with named("read", self.path), self.path.open("rb") as file:
+        if self.path.is_symlink() or not self.path.is_file():
+            self.__init__(self.path, self.check)
+            self.refused = "it is a link or no regular file"
+            return
+        with named("read", self.path), open(self.path, "rb", opener=_no_link) as file:
             status = os.fstat(file.fileno())
             size = status.st_size
             if size < self.offset or status.st_ino != self.inode:  # replaced, by git for one
-                self.__init__(self.path)
+                self.__init__(self.path, self.check)
                 self.inode = status.st_ino
+            if size > MAX_LABELS_BYTES:
+                self.__init__(self.path, self.check)
+                self.refused = f"it has {size:,} bytes, and at most {MAX_LABELS_BYTES:,} are read"
+                return
             file.seek(self.offset)
             data = file.read(size - self.offset)
         whole, newline, rest = data.rpartition(b"\n")
@@ -94,6 +106,11 @@ class _File:
                 continue
             try:
                 event = from_line(line)
+                self.check(event)
+            except UsageError as error:
+                what = f"{error.found}, expected {error.expected}"
+                self.bad.append(f"line {self.lines} of {self.path.name} was left out: {what}")
+                continue
             except ValueError as error:
                 self.bad.append(f"line {self.lines} of {self.path.name} is cut or damaged and was left out: {error}")
                 continue
@@ -113,6 +130,7 @@ class LabelSet:
     def __init__(self, folder: Path, settings: SetSettings, created_at: str, items_sha256: str) -> None:
         self.folder, self.settings, self.created_at, self.items_sha256 = folder, settings, created_at, items_sha256
         self._files: dict[str, _File] = {}
+        self._strays: list[str] = []
         self._guard = threading.RLock()
 
     @classmethod
@@ -169,10 +187,11 @@ class LabelSet:
         if body is None:
             fix = "safetycatch review RUN --set NAME makes one"
             raise UsageError("no label set", where=str(folder), expected=f"a folder with {SET}", fix=fix)
-        judged = body["judged"]
-        scale = judged["scale"] if isinstance(judged["scale"], str) else tuple(judged["scale"])
-        settings = SetSettings(scale, dict(judged["criteria"]), judged["rubric"], judged["seed"], body["source"])
-        return cls(folder, settings, body["created_at"], body["items"]["sha256"])
+        try:
+            return cls(folder, _settings_of(body), _text(body["created_at"]), _text(body["items"]["sha256"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"{type(error).__name__}: {str(error)[:100]}"
+            raise StoreError(f"{folder / SET} does not say what is judged and how ({what})") from None
 
     @cached_property
     def identity(self) -> str:
@@ -199,7 +218,18 @@ class LabelSet:
                 f"{self.folder / ITEMS} was altered: labels are about the items that the set was made of "
                 "(restore the file; new items belong into another set)"
             )
-        return [json.loads(line) for line in data.splitlines()]
+        found: list[dict[str, Any]] = []
+        for number, line in enumerate(data.split(b"\n")[:-1], 1):
+            try:
+                row: Any = json.loads(line)
+                for name in ("example_id", "candidate", "output_hash", "input", "output"):
+                    _text(row[name])
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise StoreError(
+                    f"line {number} of {self.folder / ITEMS} is no item ({type(error).__name__})"
+                ) from None
+            found.append(row)
+        return found
 
     @property
     def n_answers(self) -> int:
@@ -313,7 +343,8 @@ class LabelSet:
         self._refresh()
         keys = {(item["example_id"], item["output_hash"]) for item in self.rows}
         with self._guard:
-            told = [text for file in self._files.values() for text in file.bad]
+            told = [*self._strays, *(text for file in self._files.values() for text in file.bad)]
+            told += [f"{one.path.name} was left out: {one.refused}" for one in self._files.values() if one.refused]
             told += [
                 f"the last line of {file.path.name} was cut while it was written, before it counted as saved"
                 for file in self._files.values()
@@ -340,8 +371,10 @@ class LabelSet:
             fd = os.open(path, flags, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                file = self._files.setdefault(annotator, _File(path))
+                file = self._files.setdefault(annotator, _File(path, self._check_judged))
                 file.refresh()
+                if file.refused:
+                    raise StoreError(f"{path} cannot be read: {file.refused}")
                 self._check_undo(file, events)
                 new = {event.id: event for event in events if event.id not in file.events}
                 if not new:
@@ -377,6 +410,9 @@ class LabelSet:
     def _check(self, event: Event) -> None:
         if isinstance(event, (Label, Skip)) and (event.example_id, event.output_hash) not in self._keys:
             raise UsageError(f"no answer {event.example_id[:80]!r} {event.output_hash}", where=f"label set {self.name}")
+        self._check_judged(event)
+
+    def _check_judged(self, event: Event) -> None:
         if not isinstance(event, Label):
             return
         if event.label not in self.settings.verdicts:
@@ -394,12 +430,18 @@ class LabelSet:
 
     def _refresh(self) -> None:
         with self._guard:
+            self._strays = []
             for path in sorted(self.folder.glob(f"{PREFIX}*{SUFFIX}")):
                 annotator = path.name[len(PREFIX) : -len(SUFFIX)]
-                if annotator not in self._files:
-                    self._files[checked_name(annotator, str(path))] = _File(path)
+                if annotator in self._files:
+                    continue
+                try:
+                    self._files[checked_name(annotator, str(path))] = _File(path, self._check_judged)
+                except InputError as error:
+                    what = f"{annotator[:80]!r} names no annotator (expected {error.expected})"
+                    self._strays.append(f"{path.name[:80]!r} was left out: {what}")
             for name, file in list(self._files.items()):
-                if file.path.exists():
+                if file.path.is_symlink() or file.path.exists():
                     file.refresh()
                 else:
                     del self._files[name]
@@ -416,6 +458,29 @@ class _Claim:
     def close(self) -> None:
         """Let the next one in."""
         os.close(self._fd)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _settings_of(body: dict[str, Any]) -> SetSettings:
+    """Return what `create` wrote. Raises: KeyError, TypeError, ValueError, AttributeError for something else."""
+    judged = body["judged"]
+    scale, criteria = judged["scale"], {_text(name): _text(text) for name, text in judged["criteria"]}
+    if not isinstance(scale, str):
+        scale = tuple(grade if type(grade) is int else _text(grade) for grade in scale)
+    if scale not in {PASS_FAIL, PAIRWISE} and (isinstance(scale, str) or not scale):
+        raise ValueError(f"scale {judged['scale']!r:.60}")
+    if type(judged["seed"]) is not int:
+        raise TypeError("seed")
+    return SetSettings(scale, criteria, _text(judged["rubric"]), judged["seed"], dict(body["source"].items()))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.60} where a text is expected")
+    return value
 
 
 def _fsync_folder(folder: Path) -> None:
