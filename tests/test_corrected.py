@@ -13,6 +13,7 @@ from safetycatch.errors import ExperimentError, UsageError
 from safetycatch.report.comment import gate_comment
 from safetycatch.store import Store
 from safetycatch.store.certificates import Certificates
+from tasks.calibrate import read_material
 from tasks.judge import judging_entry
 from tasks.start import read_inputs
 from tests.judging.certified import certificate
@@ -439,3 +440,52 @@ def test_grades_under_a_provisional_certificate_are_withheld_and_decide_nothing(
     assert result["banner"]["kind"] == "INCONCLUSIVE"
     assert any(line.startswith("withheld: the certificate is provisional") for line in result["judged"]["told"])
     assert "4.36" not in html_of(result)
+
+
+@pytest.fixture
+def asked(project, monkeypatch):
+    """80 answers of one candidate that a judge on a loopback socket is asked about, all labelled by people."""
+    project.rows = project.rows[:80]
+    outputs = [f"{'yes please' if number % 4 else 'no'} {row['id']}" for number, row in enumerate(project.rows)]
+    people = ["pass" if number % 5 else "fail" for number in range(80)]
+    made = Judged(project)
+    project.rows = project.rows[:80]
+    project.write("old.csv", [
+        {"example_id": row["id"], "candidate": "a", "output": output}
+        for row, output in zip(project.rows, outputs, strict=True)
+    ])  # fmt: skip
+    made.labelled = [
+        {"example_id": row["id"], "candidate": "a", "input": row["text"], "output": output, "label": label,
+         "sampling_probability": 1}
+        for row, output, label in zip(project.rows, outputs, people, strict=True)
+    ]  # fmt: skip
+    project.write("labels.csv", made.labelled)
+    (project.folder / "judge.md").write_text("Passes when it is polite.\n")
+    project.config["candidates"] = [{"id": "a", "outputs": "old.csv"}]
+    project.config["judge"] = {
+        "model": {"endpoint": "grader", "model": "g"}, "prompt": "judge.md", "labels": "labels.csv", "canaries": 0,
+    }  # fmt: skip
+    project.config["budget"] = {"calls": 1000}
+    say = "please"
+    with grader(monkeypatch, lambda messages: reply(messages, "pass" if say in block(messages, "output") else "fail")):
+        yield made
+
+
+def test_labels_dealt_to_tune_the_judge_correct_nothing(asked):
+    inputs = read_inputs(asked.project.path())
+    material = read_material(inputs, inputs.place(""))
+    tuned = len(material.of("dev", "few_shot"))
+    result = asked.run()
+    row = rates(result)["a"]
+    assert (row["n_labels"], result["judged"]["n_tuned"]) == (80 - tuned, tuned)
+    assert row["estimate"] == pytest.approx(0.8, abs=0.03)
+
+
+def test_answers_shown_to_the_judge_count_as_people_say(asked):
+    shown = [row for row in asked.labelled if row["label"] == "fail"][:8]
+    asked.project.write("shots.csv", shown)
+    asked.project.config["judge"]["shots"] = "shots.csv"
+    row = rates(asked.run())["a"]
+    assert row["n_labels"] == 72
+    assert row["low"] < 0.8 < row["high"]
+    assert row["estimate"] == pytest.approx(0.8, abs=0.02)
