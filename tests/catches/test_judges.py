@@ -221,6 +221,13 @@ def test_sc110_fires_where_it_loses_to_the_annotators():
     assert level_of(as_good_as_people(USE, replace(GOOD, people=people), POLICY)) == "warn"
 
 
+def test_sc110_names_what_people_contest_before_the_judge_is_blamed():
+    people = {**with_people(0.12, 0.3).people, "contested": ["tone", ""]}
+    found = as_good_as_people(USE, replace(GOOD, people=people), POLICY)
+    assert found.saw.startswith("people themselves disagree on tone, the whole answer")
+    assert found.fix.startswith("say in the rubric")
+
+
 def rated(gain, method="post_stratified", where="all"):
     return [
         {"candidate": "a", "metric": "judge", "slice": where, "gain": gain, "method": method, "n_labels": 100},

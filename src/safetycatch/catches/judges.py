@@ -462,6 +462,9 @@ def as_good_as_people(use: JudgeUse | None, certificate: Certificate | None, pol
         )
     if rate is not None:
         said.append(f"it wins {rate:.2f} of the alternative-annotator tests")
+    contested = [name or "the whole answer" for name in certificate.people.get("contested", ())]
+    if contested:
+        said.insert(0, f"people themselves disagree on {', '.join(contested)}")
     evidence = {"ceiling": dict(ceiling), "alternative_annotator": dict(test)}
     if (low is not None and low > margin) or (rate is not None and rate < winning):
         return Observation(
@@ -469,7 +472,8 @@ def as_good_as_people(use: JudgeUse | None, certificate: Certificate | None, pol
             "fired",
             "; ".join(said),
             "another person's label is worth more than this judge's",
-            f"refine the rubric by the dev disagreements on the certificate's page, then {use.calibrate}",
+            ("say in the rubric what is right where people disagree" if contested else "refine the rubric")
+            + f" by the dev disagreements on the certificate's page, then {use.calibrate}",
             evidence,
         )
     if high is not None and high >= margin:
