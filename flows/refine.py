@@ -6,7 +6,7 @@ import json
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from safetycatch.errors import UsageError
 from safetycatch.experiment import Candidate
 from safetycatch.identity import fingerprint
 from safetycatch.judging.refinement import (
+    MAX_RUBRIC_CHARACTERS,
     SIZES,
     Trial,
     agreement_values,
@@ -33,7 +34,7 @@ from safetycatch.judging.sealing import DEV, FEW_SHOT, SEALED
 from safetycatch.store.secret import judge_secret
 from tasks.calibrate import call_counts, judge_labels, look_at, questions_of, read_material, record_look, with_verdicts
 from tasks.calling import endpoint_name, read_table
-from tasks.estimate import not_held
+from tasks.estimate import NOTHING, not_held
 from tasks.judge import judging_entry, requests_about
 from tasks.refine import REFINER, propose, requests_for, revisions
 from tasks.session import WATCHER, make_importable, session
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
     from safetycatch.judge_settings import JudgeSettings
     from safetycatch.judging.calibration import JudgedItem
     from safetycatch.judging.refinement import Round
-    from tasks.calibrate import Material
+    from safetycatch.judging.sealing import Part
+    from tasks.calibrate import Looked, Material
     from tasks.stage import Place
     from tasks.start import Inputs
 
@@ -56,6 +58,12 @@ MOST_SHOTS = 8
 REFINER_TOKENS = 8_192
 RUN_DIGITS = 16
 FEWEST_DEV = 20
+# What makes a rubric one that no journal knows.
+ANOTHER = "(as a revision may have it)"
+
+
+class _BudgetSpentError(Exception):
+    """The sealed labels were looked at as often as they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,7 @@ def run_refinement(
             f"{len(dev)} dev labels",
             where=f"{path}: judge.labels",
             expected=f"at least {FEWEST_DEV}: fewer cannot tell a better rubric from luck",
-            fix=f"safetycatch review {path.name}",
+            fix=f"safetycatch review {inputs.typed}",
         )
     judging = judging_entry(inputs)
     rubric = inputs.prompts[settings.prompt].text
@@ -155,7 +163,7 @@ def run_refinement(
         secret = judge_secret(store)
         whole = _about(inputs, first, material.of(DEV, SEALED), settings)
         estimate = planned(place, inputs, material, whole, policy, probes=False, unattended=unattended)
-        estimate += _rest(place, inputs, first, dev, settings, asker, secret)
+        estimate += _rest(place, inputs, first, material, asker, secret)
         say("plan", f"refinement, whole: {estimate.text}")
         agreed_to(inputs, place, estimate, policy, option="--refine")
 
@@ -186,7 +194,12 @@ def run_refinement(
             if child is None:
                 break
             parent, parent_items = child, dict(judged)[child.name]
-        sealed = _sealed(place, inputs, material, first, parent, verdicts, settings)
+        budget, sealed, spent_why = int(policy.threshold("SC105", "looks")), None, ""
+        try:
+            sealed = _sealed(place, inputs, material, first, parent, verdicts, settings, budget)
+        except _BudgetSpentError as error:
+            spent_why = f"keep the rubric: {error}; label new items: safetycatch review {inputs.typed}"
+            say("sealed", str(error))
         if sealed is not None:
             say("sealed", sealed.reason)
         facts = {"stopped": reason, "sealed": None if sealed is None else _as_dict(sealed)}
@@ -203,7 +216,7 @@ def run_refinement(
             "stopped": reason,
             "sealed": facts["sealed"],
             "revisions": tried,
-            "use": _use(path, files, sealed),
+            "use": spent_why or _use(inputs, files, sealed),
             "artifact": lineage["uri"] if "uri" in lineage else lineage["fingerprint"],
             "dev_agreement": _known(_mean(agreement_values(parent_items, settings))),
             "calls": call_counts(shared.counts),
@@ -243,24 +256,45 @@ def _rest(
     place: Place,
     inputs: Inputs,
     first: Revision,
-    dev: Sequence[JudgedItem],
-    settings: JudgeSettings,
+    material: Material,
     asker: dict[str, Any],
     secret: bytes,
 ) -> Estimate:
-    """Return what proposals and their verdicts cost at most: every round with every proposal, as long as the first."""
-    asked = [_asked(first.rubric, dev[: max(SIZES)], secret, draw) for draw in range(PROPOSALS)]
-    total = not_held(requests_for(place, {"refiner": asker, "asked": asked}), "generate", set())
-    questions = _about(inputs, first, dev, settings)["questions"]
-    for juror in first.judging["judges"]:
-        requests = (request for request, _ in requests_about(place, first.judging, juror, questions, replicates=2))
-        # As many new questions as there are items: the second repeat is in no journal.
-        one = not_held((request for request in requests if request.replicate == 1), "generate", set())
-        for _ in range(PROPOSALS + 1):
-            total += one
-    whole = total
-    for _ in range(MAX_ROUNDS - 1):
-        whole += total
+    """Return what proposals, their verdicts on dev and the last one's on the sealed labels cost at most.
+
+    Every round with every proposal. Expected: rubrics as long as the first; at most: as long as one may be.
+    """
+    long = first.rubric + "\n" + "x " * (MAX_RUBRIC_CHARACTERS // 2)
+    expected, highest = (
+        _rounds(place, inputs, Revision("", rubric, first.shots, "", "", None, 0, {}), material, asker, secret)
+        for rubric in (f"{first.rubric}\n{ANOTHER}", long)
+    )
+    return replace(highest, expected_usd=expected.expected_usd)
+
+
+def _rounds(
+    place: Place, inputs: Inputs, unknown: Revision, material: Material, asker: dict[str, Any], secret: bytes
+) -> Estimate:
+    """Return the estimate of all rounds with revisions like this `unknown` one, of which no journal holds a verdict."""
+    settings = material.settings
+    by_length = sorted(material.of(DEV), key=lambda item: len(item.input) + len(item.output), reverse=True)
+    asked = [_asked(unknown.rubric, by_length[: SIZES[draw]], secret, draw) for draw in range(PROPOSALS)]
+    a_round = not_held(requests_for(place, {"refiner": asker, "asked": asked}), "generate", set())
+    judging = judging_entry(inputs, unknown.rubric, unknown.shots or _shots(material))
+
+    def verdicts(part: Part) -> Estimate:
+        questions, total = questions_of(material.of(part), settings), NOTHING
+        for juror in judging["judges"]:
+            requests = (request for request, _ in requests_about(place, judging, juror, questions))
+            total += not_held(requests, "generate", set())
+        return total
+
+    on_dev = verdicts(DEV)
+    for _ in range(PROPOSALS + 1):
+        a_round += on_dev
+    whole = verdicts(SEALED)
+    for _ in range(MAX_ROUNDS):
+        whole += a_round
     return whole
 
 
@@ -349,14 +383,26 @@ def _sealed(
     final: Revision,
     verdicts: Callable[[Revision, Sequence[JudgedItem]], list[JudgedItem]],
     settings: JudgeSettings,
+    budget: int,
 ) -> Round | None:
-    """Return the final revision against the first on the sealed labels, a look at each; None where dev kept nothing."""
+    """Return the final revision against the first on the sealed labels, a look at each; None where dev kept nothing.
+
+    Raises: _BudgetSpentError, and the sealed labels are not looked at, where more judges than `budget` would be.
+    """
     if final is first:
         return None
+
+    def check(looked: Looked) -> None:
+        if looked.total > budget:
+            raise _BudgetSpentError(
+                f"{final.name} is not measured: it would be judge {looked.total} on these sealed labels, "
+                f"their budget is {budget}"
+            )
+
     sealed = material.of(SEALED)
     for revision in (first, final):
         # Before the first verdict, so that a kill cannot hide it.
-        record_look(place, look_at(inputs, place, material, revision.judging["key"]))
+        record_look(place, look_at(inputs, place, material, revision.judging["key"]), check)
     return measure(verdicts(first, sealed), [(final.name, verdicts(final, sealed))], settings, part=SEALED)
 
 
@@ -387,14 +433,14 @@ def _version(folder: Path, prompt: Path, ending: str, text: str) -> str:
             return str(name)
 
 
-def _use(path: Path, files: dict[str, str], sealed: Round | None) -> str:
+def _use(inputs: Inputs, files: dict[str, str], sealed: Round | None) -> str:
     """Return what to type next."""
     if sealed is None:
         return "keep the rubric: no revision showed more agreement on dev than noise would"
     if sealed.kept is None:
         return "keep the rubric: what looked better on dev is not shown on the sealed labels"
     keys = ", ".join(f"{key}: {name}" for key, name in files.items())
-    return f"judge: {{{keys}}} in {path.name}, then safetycatch calibrate {path.name}"
+    return f"judge: {{{keys}}} in {inputs.path.name}, then safetycatch calibrate {inputs.typed}"
 
 
 def _as_dict(found: Round) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """`calibrate --refine` over a whole project, with the sandbox's judge and refiner on real sockets."""
 
+import re
+
 import pytest
 
 from benchmarks.refinement import write
+from flows.calibrate import run_calibration
 from flows.chain import as_function
 from flows.refine import run_refinement
 from safetycatch.errors import UsageError
+from tasks.session import WATCHER, Watcher
 
 
 def refined(path):
@@ -41,6 +45,37 @@ def test_a_file_that_is_there_is_never_written_over(fixable):
     found = refined(fixable)
     assert (fixable.parent / "judge.v2.md").read_text() == "mine\n"
     assert "judge.v3.md" in found["use"]
+
+
+def plan_of(path):
+    """The calls at most that refining a project tells before the first one, and its result."""
+    lines = []
+    token = WATCHER.set(Watcher(say=lambda stage, text: lines.append((stage, text))))
+    try:
+        found = refined(path)
+    finally:
+        WATCHER.reset(token)
+    (whole,) = (text for stage, text in lines if stage == "plan" and text.startswith("refinement"))
+    (most,) = re.findall(r"up to ([\d,]+) call", whole)
+    return int(most.replace(",", "")), found
+
+
+def test_the_plan_is_an_upper_bound_also_of_what_was_calibrated_with_probes(fixable):
+    run_calibration(fixable, unattended=False, call=as_function)
+    most, found = plan_of(fixable)
+    assert 0 < found["calls"]["sent"] <= most
+
+
+def test_beyond_the_look_budget_the_sealed_labels_stay_shut(fixable):
+    given = (fixable.parent / "judge.md").read_text()
+    for number in range(3):
+        (fixable.parent / "judge.md").write_text(f"{given}\nTry {number}.\n")
+        run_calibration(fixable, probes=False, unattended=False, call=as_function)
+    found = refined(fixable)
+    assert (found["gain"], found["sealed"]) == (False, None)
+    assert "judge 4 on these sealed labels, their budget is 3" in found["use"]
+    again = run_calibration(fixable, probes=False, unattended=False, call=as_function)
+    assert again["looks"]["total"] == 3
 
 
 def test_where_nothing_is_to_be_gained_the_rubric_stays(tmp_path):
