@@ -84,7 +84,7 @@ def agreed_to(inputs: Inputs, place: Place, estimate: Estimate, policy: Policy, 
     if stop:
         raise StoppedError("stopped before a call was made", stop.signal_number)
     if consent is None:
-        command = " ".join(["safetycatch calibrate", inputs.shown, *option.split(), "--yes --as NAME"])
+        command = " ".join(["safetycatch calibrate", inputs.typed, *option.split(), "--yes --as NAME"])
         waits = replace(finding, fix=f"{command}   (approves it), or a higher ask_above")
         raise ApprovalNeededError(
             waits.text(), [waits], run_id=place.run_id, asked={"estimate": asdict(estimate), "command": command}

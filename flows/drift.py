@@ -59,7 +59,7 @@ def run_drift(path: Path, digest: str = "", *, unattended: bool = True, call: Ca
     every = certificates.every(judging_entry(inputs)["key"])
     items = item_names(material.labelled)
     certificate = next((one for one in every if is_about(one, items)), None)
-    again = f"safetycatch calibrate {inputs.shown}"
+    again = f"safetycatch calibrate {inputs.typed}"
     if certificate is None or material.settings.verdicts is not None:
         raise UsageError(
             "recorded verdicts do not drift" if material.settings.verdicts else "this judge has no certificate",
