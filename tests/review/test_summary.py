@@ -55,3 +55,12 @@ def test_labels_that_a_kill_cut_are_told(opened):
     with (client.desk.labels.folder / "by-ann.jsonl").open("ab") as file:
         file.write(b'{"at":')
     assert "was cut while it was written" in client.get("/summary")[2]
+
+
+def test_a_long_example_says_that_it_is_cut(desk):
+    made = desk(["x" * 401, "y" * 400])
+    for item in (0, 1):
+        act = {"id": f"{item}" * 32, "do": "label", "item": item, "label": "fail", "modes": ["long"]}
+        made.act("ann", [act])
+    shown = {example.output for example in summarised(made).modes[0].examples}
+    assert shown == {"x" * 400 + "…", "y" * 400}

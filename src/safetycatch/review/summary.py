@@ -88,11 +88,15 @@ def _modes(desk: Desk, rows: list[dict[str, Any]]) -> tuple[Mode, ...]:
         # Those with words of a person first: they say most.
         best = sorted(critiques, key=lambda key: (not critiques[key], key))[:EXAMPLES]
         examples = [
-            Example(desk.answers[key]["input"][:SHOWN], desk.answers[key]["output"][:SHOWN], critiques[key])
+            Example(_start(desk.answers[key]["input"]), _start(desk.answers[key]["output"]), critiques[key])
             for key in best
         ]
         found.append(Mode(name, len(critiques), random, tuple(examples)))
     return tuple(sorted(found, key=lambda mode: (-mode.n, mode.name)))
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _rate(desk: Desk, whole: list[dict[str, Any]]) -> str:
