@@ -277,7 +277,7 @@ def _people(certificate: Mapping[str, Any]) -> Section:
         blocks.append(
             Prose(
                 f"Alternative-annotator test: winning rate {test['winning_rate']:.2f}, "
-                f"average advantage probability {numbers.plain(test.get('rho'))}."
+                f"average advantage probability {numbers.plain(test.get('rho'))}; items taken as independent."
             )
         )
     blocks.append(
