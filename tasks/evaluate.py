@@ -149,6 +149,13 @@ def row_of(request: Request, reply: Reply, parse: Callable[[str], str | None]) -
         "status": reply.state,
         "output": text,
         "parsed": parse(text) if text is not None and reply.state == "answer" else None,
+        **call_columns(request, reply),
+    }
+
+
+def call_columns(request: Request, reply: Reply) -> dict[str, Any]:
+    """Return what a call took, as the columns that every table of replies has."""
+    return {
         "model_requested": request.model,
         "model_returned": reply.model_returned,
         "n_tokens_in": reply.n_tokens_in,

@@ -17,6 +17,7 @@ from safetycatch.judging.verdicts import parse_verdict
 from safetycatch.store.secret import judge_secret
 from tasks.calling import endpoint_name, endpoint_of
 from tasks.counts import added_counts, answer_all
+from tasks.evaluate import call_columns
 from tasks.recorded_verdicts import recorded_verdicts
 
 if TYPE_CHECKING:
@@ -227,13 +228,5 @@ def _row(about: Row, request: Request, reply: Reply, labels: tuple[str, ...]) ->
         "verdict": verdict,
         "critique": found.critique if found else None,
         "output": reply.text,
-        "model_requested": request.model,
-        "model_returned": reply.model_returned,
-        "n_tokens_in": reply.n_tokens_in,
-        "n_tokens_cached": reply.n_tokens_cached,
-        "n_tokens_out": reply.n_tokens_out,
-        "cost_usd": reply.cost_usd,
-        "latency_s": reply.latency_s,
-        "call_key": request.key,
-        "error_class": reply.error_class,
+        **call_columns(request, reply),
     }

@@ -13,7 +13,7 @@ from safetycatch.experiment import Candidate
 from safetycatch.judging.refinement import parse_proposal
 from tasks.calling import endpoint_of
 from tasks.counts import answer_all
-from tasks.evaluate import keep_rows
+from tasks.evaluate import call_columns, keep_rows
 from tasks.stage import CacheKey, Place, Produced, parents_of, run_stage, stage_fingerprint, transient
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from safetycatch.calls import Reply
 
-STAGE, VERSION = "propose", "1"
+STAGE, VERSION = "propose", "2"
 REVISIONS, REVISIONS_VERSION = "revisions", "1"
 REFINER = "refiner"
 ANSWER, UNUSABLE = "answer", "unparsed"
@@ -32,9 +32,8 @@ SCHEMA = pa.schema(
         pa.field("draw", pa.int64(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
         *(pa.field(name, pa.string()) for name in _TEXTS),
-        pa.field("n_tokens_in", pa.int64()),
-        pa.field("n_tokens_out", pa.int64()),
-        pa.field("cost_usd", pa.float64()),
+        *(pa.field(name, pa.int64()) for name in ("n_tokens_in", "n_tokens_cached", "n_tokens_out")),
+        *(pa.field(name, pa.float64()) for name in ("cost_usd", "latency_s")),
     ]
 )
 REVISION_SCHEMA = pa.schema(
@@ -112,13 +111,7 @@ def _row(request: Request, reply: Reply, check: str) -> dict[str, Any]:
         "rubric": found.rubric if found else None,
         "changes": found.changes if found else None,
         "output": reply.text,
-        "model_requested": request.model,
-        "model_returned": reply.model_returned,
-        "call_key": request.key,
-        "error_class": reply.error_class,
-        "n_tokens_in": reply.n_tokens_in,
-        "n_tokens_out": reply.n_tokens_out,
-        "cost_usd": reply.cost_usd,
+        **call_columns(request, reply),
     }
 
 

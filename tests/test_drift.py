@@ -7,7 +7,7 @@ from flows.chain import as_function
 from flows.drift import run_drift
 from safetycatch.errors import ApprovalNeededError, RefusedError, UsageError
 from tests.judging.certified import texts
-from tests.judging.loopback import block, grader, reply
+from tests.judging.loopback import block, claim_by_judge, grader, reply
 
 ANSWERS = [f"{text} thanks" if at % 2 else text for at, text in enumerate(texts(420))]
 
@@ -26,19 +26,7 @@ def kind(messages):
 def judged(project, monkeypatch):
     """A judge on a loopback socket, certified by the first 300 labelled answers."""
     monkeypatch.delenv("SAFETYCATCH_KEY_GRADER", raising=False)
-    (project.folder / "judge.md").write_text("Passes when the answer says thanks.\n")
-    project.config |= {
-        "task": "generate",
-        "scorers": ["judge"],
-        "judge": {
-            "model": {"endpoint": "grader", "model": "g"},
-            "prompt": "judge.md",
-            "labels": "labels.csv",
-            "canaries": 0,
-        },
-        "claim": {"metric": "judge", "smallest_effect": "30 points"},
-    }
-    project.answers |= {"a": lambda row: row["example_id"], "b": lambda row: f"{row['example_id']} thanks"}
+    claim_by_judge(project, "g")
     label(project, 300)
     with grader(monkeypatch, right) as server:
         project.server = server

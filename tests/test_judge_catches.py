@@ -16,7 +16,7 @@ from tasks.certify import judge_facts, versions
 from tasks.judge import judging_entry
 from tasks.start import read_inputs
 from tests.judging.certified import certificate, texts
-from tests.judging.loopback import block, grader, reply
+from tests.judging.loopback import block, claim_by_judge, grader, reply
 
 CODES = {f"SC{number}" for number in (101, 102, 103, 104, 105, 106, 108, 109, 110)}
 PROBES = tuple(
@@ -45,20 +45,8 @@ def right(messages):
 def judged(project, monkeypatch):
     """A claim on the metric of a judge, on a loopback socket, with labels of people."""
     monkeypatch.delenv("SAFETYCATCH_KEY_GRADER", raising=False)
-    (project.folder / "judge.md").write_text("Passes when the answer says thanks.\n")
-    project.config |= {
-        "task": "generate",
-        "scorers": ["judge"],
-        "judge": {
-            "model": {"endpoint": "grader", "model": "tuned-g"},
-            "prompt": "judge.md",
-            "labels": "labels.csv",
-            "canaries": 0,
-        },
-        "claim": {"metric": "judge", "smallest_effect": "30 points"},
-    }
+    claim_by_judge(project, "tuned-g")
     project.label()
-    project.answers |= {"a": lambda row: row["example_id"], "b": lambda row: f"{row['example_id']} thanks"}
     with grader(monkeypatch, right) as server:
         project.server = server
         yield project

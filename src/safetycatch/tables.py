@@ -72,6 +72,18 @@ _OF_CANDIDATE = _text("candidate", "candidate id; empty where the answer is nobo
 _OUTPUT = _text("output_hash", "SHA-256 of the output, 16 digits", key=True)
 _REPLICATE = _integer("replicate", "0-based repeat of the same call", key=True)
 
+_CALL = (
+    _text("model_requested", "model asked for", null=True),
+    _text("model_returned", "model that says it answered", null=True),
+    _integer("n_tokens_in", "prompt tokens", null=True),
+    _integer("n_tokens_cached", "prompt tokens served from the provider's cache", null=True),
+    _integer("n_tokens_out", "completion tokens", null=True),
+    _number("cost_usd", "price of the call, US dollars", null=True),
+    _number("latency_s", "seconds from sending to the last byte", null=True),
+    _text("call_key", "key of the call in the journal", null=True),
+    _text("error_class", "what went wrong; null when a reply came", null=True),
+)
+
 CONTRACTS: dict[str, Contract] = {
     contract.name: contract
     for contract in (
@@ -129,15 +141,7 @@ CONTRACTS: dict[str, Contract] = {
                 _text("status", "answer | refusal | length | filtered | invalid | error"),
                 _text("output", "the reply's text", null=True),
                 _text("parsed", "what the scorers compare; null when unparsable", null=True),
-                _text("model_requested", "model asked for", null=True),
-                _text("model_returned", "model that says it answered", null=True),
-                _integer("n_tokens_in", "prompt tokens", null=True),
-                _integer("n_tokens_cached", "prompt tokens served from the provider's cache", null=True),
-                _integer("n_tokens_out", "completion tokens", null=True),
-                _number("cost_usd", "price of the call, US dollars", null=True),
-                _number("latency_s", "seconds from sending to the last byte", null=True),
-                _text("call_key", "key of the call in the journal", null=True),
-                _text("error_class", "what went wrong; null when a reply came", null=True),
+                *_CALL,
             ),
         ),
         Contract(
@@ -202,15 +206,7 @@ CONTRACTS: dict[str, Contract] = {
                 _text("verdict", "one of the scale's; null when there is none", null=True),
                 _text("critique", "why, in the judge's words", null=True),
                 _text("output", "the judge's whole reply", null=True),
-                _text("model_requested", "the name that was asked for", null=True),
-                _text("model_returned", "the name in the reply", null=True),
-                _integer("n_tokens_in", "prompt tokens", null=True),
-                _integer("n_tokens_cached", "prompt tokens served from the provider's cache", null=True),
-                _integer("n_tokens_out", "completion tokens", null=True),
-                _number("cost_usd", "price of the call, US dollars", null=True),
-                _number("latency_s", "seconds from sending to the last byte", null=True),
-                _text("call_key", "key of the call in the journal", null=True),
-                _text("error_class", "what went wrong; null when a reply came", null=True),
+                *_CALL,
             ),
         ),
         Contract(

@@ -86,3 +86,20 @@ def grader(patch, say):
     with Loopback(say) as server:
         patch.setenv("SAFETYCATCH_ENDPOINT_GRADER", server.url)
         yield server
+
+
+def claim_by_judge(project, model):
+    """Make the project claim by the judge `model`: candidate b thanks everybody, and thanks are what passes."""
+    (project.folder / "judge.md").write_text("Passes when the answer says thanks.\n")
+    project.config |= {
+        "task": "generate",
+        "scorers": ["judge"],
+        "judge": {
+            "model": {"endpoint": "grader", "model": model},
+            "prompt": "judge.md",
+            "labels": "labels.csv",
+            "canaries": 0,
+        },
+        "claim": {"metric": "judge", "smallest_effect": "30 points"},
+    }
+    project.answers |= {"a": lambda row: row["example_id"], "b": lambda row: f"{row['example_id']} thanks"}
